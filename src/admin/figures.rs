@@ -1,0 +1,46 @@
+//! Figures that are not counted but read off the table when somebody asks.
+
+use std::collections::BTreeMap;
+
+use prometheus::proto::MetricFamily;
+
+use crate::cluster::Member;
+use crate::endpoint::{Standing, Status};
+use crate::metrics::gauge;
+use crate::table::Table;
+
+/// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
+const STATES: [&str; 6] = ["eligible", "ejected", "probation", "critical", "maintenance", "drained"];
+
+pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
+    let mut states = Vec::new();
+    let mut in_flight = Vec::new();
+    for cluster in table.clusters() {
+        let label = || ("cluster", cluster.name().to_string());
+        let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
+        for member in cluster.members() {
+            *counts.entry(state(member)).or_default() += 1;
+        }
+        let count = |(state, count): (&str, usize)| (vec![label(), ("state", state.to_owned())], count as f64);
+        states.extend(counts.into_iter().map(count));
+        let running: u32 = cluster.members().iter().map(|member| member.endpoint.in_flight()).sum();
+        in_flight.push((vec![label()], f64::from(running)));
+    }
+    vec![
+        gauge("lictor_cluster_endpoints", "Endpoints on the list, by state.", states),
+        gauge("lictor_cluster_in_flight", "Attempts begun and not ended.", in_flight),
+        gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
+        gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
+    ]
+}
+
+fn state(member: &Member) -> &'static str {
+    match (member.status, member.endpoint.standing()) {
+        (Status::Critical, _) => "critical",
+        (Status::Maintenance, _) => "maintenance",
+        _ if member.weight == 0 => "drained",
+        (_, Standing::Eligible) => "eligible",
+        (_, Standing::Ejected) => "ejected",
+        (_, Standing::Probation | Standing::Trial) => "probation",
+    }
+}

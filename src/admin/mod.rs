@@ -1,0 +1,104 @@
+//! The operator's window: liveness, readiness, metrics, and what the table holds. It reads and never writes, and runs on the
+//! control runtime, so that a scrape cannot touch a request.
+
+mod figures;
+mod view;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::lifecycle::Readiness;
+use crate::listener::{Client, Limits, Service};
+use crate::metrics::{self, Metrics};
+use crate::table::Reader;
+
+/// What the operator's clients are held to: a handful of them, who ask now and then.
+pub const LIMITS: Limits =
+    Limits { request_header: Duration::from_secs(10), idle: Duration::from_secs(120), connections: 128 };
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The service of the admin listener.
+pub struct Admin {
+    reader: Reader,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+}
+
+impl Admin {
+    /// A window on these.
+    pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
+        Admin { reader, metrics, readiness }
+    }
+
+    fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+        if ![Method::GET, Method::HEAD].contains(method) {
+            let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/livez" => answer(StatusCode::OK, TEXT, "live\n"),
+            "/readyz" | "/healthz" => self.ready(query == Some("verbose")),
+            "/metrics" => answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
+            "/v1/clusters" => json(&view::clusters(&self.reader.load())),
+            "/v1/routes" => json(&view::routes(&self.reader.load())),
+            "/" => answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/routes\n"),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, "there is /livez /readyz /metrics /v1/clusters /v1/routes\n"),
+        }
+    }
+
+    fn ready(&self, verbose: bool) -> Response<Full<Bytes>> {
+        let blocker = self.readiness.blocker();
+        let status = if blocker.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut text = format!("{}\n", blocker.unwrap_or("ready"));
+        if verbose {
+            for cluster in self.reader.load().clusters() {
+                let word = if cluster.list().is_some() { "ok" } else { "no answer yet" };
+                text += &format!("{}: {word}\n", cluster.name());
+            }
+        }
+        answer(status, TEXT, text)
+    }
+
+    fn metrics(&self) -> String {
+        let mut families = self.metrics.gather();
+        families.extend(figures::families(&self.reader.load(), self.readiness.blocker().is_none()));
+        metrics::text(families)
+    }
+}
+
+impl Service for Admin {
+    type Body = Full<Bytes>;
+
+    async fn call(self: Rc<Self>, request: Request<Incoming>, _client: Client) -> Response<Full<Bytes>> {
+        self.answer(request.method(), request.uri().path(), request.uri().query())
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            answer(StatusCode::OK, JSON, text)
+        }
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+    }
+}

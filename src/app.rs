@@ -1,0 +1,264 @@
+//! Where everything starts and stops: the only file that knows every room.
+//!
+//! Sockets are bound first, so that one that cannot be is an error at the start and nothing else. Then come the threads: one
+//! for control (discovery, the operator's window), and the workers, which accept as soon as there is a truth to serve.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::discovery::{Discovery, Reload, consul};
+use crate::lifecycle::{Drain, Draining, Readiness};
+use crate::listener::{self, Limits};
+use crate::metrics::Metrics;
+use crate::proxy::{Edge, Worker};
+use crate::table::{self, Reader, Table};
+
+/// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
+const FIRST_TRUTH: Duration = Duration::from_secs(5);
+/// Connections of one worker on one listener; more wait in the kernel.
+const MAX_CONNECTIONS: usize = 65_536;
+
+/// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
+pub struct App {
+    config: Arc<Config>,
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    readiness: Readiness,
+    metrics: Arc<Metrics>,
+    reloads: mpsc::Sender<Reload>,
+    drain: Option<Drain>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] listener::Error),
+    /// The Consul client cannot be made.
+    #[error(transparent)]
+    Consul(#[from] consul::Error),
+    /// A thread or its runtime.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Why a configuration was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Some keys hold for the life of the process.
+    #[error("{0} cannot change while lictor runs; restart it")]
+    NeedsRestart(String),
+    /// Discovery has ended: the proxy is about to.
+    #[error("lictor is ending")]
+    Ending,
+}
+
+impl App {
+    /// Binds, starts all threads, and returns while the first lists are still being awaited.
+    pub fn start(config: Config) -> Result<App, Error> {
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new(config.workers));
+        let readiness = Readiness::default();
+        let mut sockets = Vec::new();
+        for listener in &config.listeners {
+            sockets.push(listener::bind(listener.bind, config.workers)?);
+        }
+        let addresses = sockets.iter().map(|sockets| sockets[0].local_addr()).collect::<Result<Vec<_>, _>>()?;
+        let admin_socket = config.admin.map(|bind| listener::bind(bind, 1)).transpose()?.and_then(|mut one| one.pop());
+        let admin = admin_socket.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+
+        let (publisher, reader) = table::channel();
+        let (reloads, reload) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let drain = Drain::new();
+        let discovery = Discovery::new(Arc::clone(&config), publisher, readiness.clone(), &metrics, reload)?;
+        let mut app = App {
+            config,
+            addresses,
+            admin,
+            readiness: readiness.clone(),
+            metrics: Arc::clone(&metrics),
+            reloads,
+            drain: None,
+            stop,
+            threads: Vec::new(),
+        };
+        let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
+        app.spawn("control".to_owned(), stopped.clone(), move || control(discovery, window, admin_socket, metrics))?;
+        for index in 0..app.config.workers {
+            let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
+            let part = Part { index, sockets, reader: reader.clone(), draining: drain.watch() };
+            let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
+            app.spawn(format!("worker-{index}"), stopped.clone(), move || work(part, config, metrics))?;
+        }
+        app.drain = Some(drain);
+        Ok(app)
+    }
+
+    /// A thread with a runtime of its own, which runs `main` to its end or until the app stops.
+    fn spawn<F: Future<Output = ()> + 'static>(
+        &mut self,
+        name: String,
+        mut stopped: watch::Receiver<bool>,
+        main: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<(), Error> {
+        let (started, result) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+            let runtime: LocalRuntime = match built {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let _ = started.send(Ok(()));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = main() => {}
+                    // An error means that the app is gone, which is a stop as well.
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            });
+        })?;
+        self.threads.push(thread);
+        result.recv().unwrap_or_else(|_| Err(std::io::Error::other("the thread ended")))?;
+        Ok(())
+    }
+
+    /// Where the listener of that name listens.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        let place = self.config.listeners.iter().position(|known| &*known.name == listener)?;
+        Some(self.addresses[place])
+    }
+
+    /// Where the operator's window is.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Every listener with its address.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.config.listeners.iter().map(|listener| &*listener.name).zip(self.addresses.iter().copied())
+    }
+
+    /// Goes on with another configuration, as a whole or not at all. Returns once its table is published.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let result = self.try_reload(config).await;
+        self.metrics.reloaded(result.is_ok());
+        result
+    }
+
+    /// Notes that a configuration could not even be read.
+    pub fn reload_failed(&self) {
+        self.metrics.reloaded(false);
+    }
+
+    async fn try_reload(&self, config: Config) -> Result<(), ReloadError> {
+        let old = &self.config;
+        let fixed = [
+            ("workers", config.workers != old.workers),
+            ("admin", config.admin != old.admin),
+            ("consul", config.consul != old.consul),
+            ("listeners", config.listeners != old.listeners),
+            ("drain", config.drain != old.drain),
+            ("log", config.log != old.log),
+        ];
+        let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
+        if !changed.is_empty() {
+            return Err(ReloadError::NeedsRestart(changed.join(", ")));
+        }
+        let (done, published) = oneshot::channel();
+        let reload = Reload { config: Arc::new(config), done };
+        self.reloads.send(reload).await.map_err(|_| ReloadError::Ending)?;
+        published.await.map_err(|_| ReloadError::Ending)
+    }
+
+    /// Leaves in peace: not ready, a while for others to notice, nothing new, what runs to its end within its time.
+    pub async fn drain(mut self) {
+        let settings = self.config.drain.clone();
+        self.readiness.draining();
+        info!(delay = ?settings.delay, "draining: not ready any more");
+        tokio::time::sleep(settings.delay).await;
+        info!(timeout = ?settings.timeout, "draining: nothing new is accepted");
+        if let Some(drain) = self.drain.take()
+            && timeout(settings.timeout, drain.drain()).await.is_err()
+        {
+            warn!("drain.timeout is over; what still runs is broken off");
+        }
+        // Dropping joins the threads.
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The control thread: discovery and the operator's window.
+async fn control(discovery: Discovery, window: Admin, socket: Option<std::net::TcpListener>, metrics: Arc<Metrics>) {
+    let forever = Drain::new();
+    let mut tasks = JoinSet::new();
+    if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
+        let series = metrics.listener(&"admin".into());
+        tasks.spawn_local(listener::serve(listener, Rc::new(window), admin::LIMITS, series, forever.watch()));
+    }
+    discovery.run().await;
+}
+
+/// What one worker is made from.
+struct Part {
+    index: usize,
+    sockets: Vec<std::net::TcpListener>,
+    reader: Reader,
+    draining: Draining,
+}
+
+/// A worker thread: its listeners' connections until the drain is over.
+async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
+    let Part { index, sockets, mut reader, mut draining } = part;
+    let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
+    let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
+    let keeper = Rc::clone(&worker);
+    let keeping = reader.clone();
+    let mut house = JoinSet::new();
+    house.spawn_local(async move { keeper.keep_house(keeping).await });
+    tokio::select! {
+        _ = timeout(FIRST_TRUTH, reader.wait_for(Table::is_complete)) => {}
+        () = draining.begun() => {}
+    }
+    let mut serving = JoinSet::new();
+    for (place, (socket, settings)) in sockets.into_iter().zip(&config.listeners).enumerate() {
+        let Ok(listener) = TcpListener::from_std(socket) else { continue };
+        let limits =
+            Limits { request_header: settings.request_header, idle: settings.idle, connections: MAX_CONNECTIONS };
+        let series = metrics.listener(&settings.name);
+        serving.spawn_local(listener::serve(
+            listener,
+            Rc::new(Edge::new(&worker, place)),
+            limits,
+            series,
+            draining.clone(),
+        ));
+    }
+    drop(draining);
+    while serving.join_next().await.is_some() {}
+    worker.finish().await;
+}

@@ -1,0 +1,18 @@
+//! `lictor check`: whether a configuration would be taken, without doing anything.
+
+use std::path::Path;
+
+use super::Error;
+use crate::config::{self, Environment};
+
+pub(super) fn check(file: &Path) -> Result<(), Error> {
+    let config = config::load(file, &Environment::process())?;
+    println!(
+        "{}: good: {} listeners, {} routes, {} clusters",
+        file.display(),
+        config.listeners.len(),
+        config.routes.len(),
+        config.clusters.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The command line: thin, one file a command. What a command has to say goes to standard output, what went wrong to standard
+//! error, and how it went into the exit code.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its standard streams")]
+
+mod check;
+mod demo;
+mod logging;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{app, config};
+
+/// `EX_CONFIG` of sysexits.h, so that a service manager can tell a bad file from bad luck.
+const BAD_CONFIGURATION: u8 = 78;
+
+/// A client-side load-balancing reverse proxy for people who run services with Consul.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy until SIGTERM; SIGHUP reads the configuration again
+    Serve(File),
+    /// Say what is wrong with a configuration, and do nothing else
+    Check(File),
+    /// Start a registry, three origins and a proxy in front of them, to play with
+    Demo(demo::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/lictor/lictor.toml")]
+    config: PathBuf,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Config(#[from] config::Error),
+    #[error("lictor: {0}")]
+    App(#[from] app::Error),
+    #[error("lictor: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("lictor: {0}")]
+    Other(String),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    // A second provider in the tree would make the choice ambiguous; it is made here, once.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match Arguments::parse().command {
+        Command::Serve(file) => serve::serve(&file.config),
+        Command::Check(file) => check::check(&file.config),
+        Command::Demo(arguments) => demo::demo(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            match error {
+                Error::Config(_) => ExitCode::from(BAD_CONFIGURATION),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}

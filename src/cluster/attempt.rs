@@ -1,0 +1,77 @@
+//! One try at one endpoint: in flight until it is dropped, judged at most once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Cluster;
+use crate::endpoint::{Endpoint, InFlight};
+use crate::health::{Outcome, Reason};
+
+/// One try at one endpoint. Dropped without a verdict, it means that the client left, and nobody is to blame.
+pub struct Attempt {
+    cluster: Arc<Cluster>,
+    in_flight: InFlight,
+    trial: bool,
+}
+
+/// What a failure led to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ejected {
+    /// Out for this long.
+    For(Duration),
+    /// The rules forbid it, for the reason named.
+    Not(&'static str),
+}
+
+impl Attempt {
+    pub(super) fn new(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, trial: bool) -> Self {
+        Attempt { cluster, in_flight: endpoint.begin(), trial }
+    }
+
+    /// Where it goes.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.in_flight.endpoint()
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
+    pub fn answered(&mut self, now: Instant) {
+        if std::mem::take(&mut self.trial) {
+            self.cluster.readmit(self.endpoint(), now);
+        }
+    }
+
+    /// Takes the verdict. Says what a failure led to, if the rules were asked at all.
+    pub fn judge(&mut self, outcome: Outcome, now: Instant) -> Option<(Reason, Ejected)> {
+        let Outcome::Failure(reason) = outcome else {
+            self.answered(now);
+            self.endpoint().succeeded();
+            return None;
+        };
+        let failures = self.endpoint().failed();
+        let trial = std::mem::take(&mut self.trial);
+        let limit = self.cluster.settings.ejection.consecutive_failures;
+        if limit == 0 || (failures < limit && !trial) {
+            return None;
+        }
+        let ejected = match self.cluster.eject(self.endpoint(), now) {
+            Ok(length) => Ejected::For(length),
+            // Attempts that were under way when it was ejected: nothing new.
+            Err("ejected") => return None,
+            Err(why) => Ejected::Not(why),
+        };
+        Some((reason, ejected))
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.trial {
+            self.endpoint().release_trial();
+        }
+    }
+}

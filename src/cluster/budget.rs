@@ -1,0 +1,95 @@
+//! How much may be retried: a share of the requests of the last ten seconds plus ten a second, after Finagle's retry budget.
+//! A fixed number of retries multiplies the load on a cluster that fails as a whole; a budget bounds what retries add to it.
+//!
+//! The ten seconds are ten slots, each a second's stamp and a count in one word. A request touches one slot; only a retry
+//! adds them up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+const SECONDS: u64 = 10;
+const FLOOR_PER_SECOND: f64 = 10.0;
+
+/// The requests and retries of the last ten seconds.
+#[derive(Debug)]
+pub struct Budget {
+    epoch: Instant,
+    requests: Window,
+    retries: Window,
+}
+
+#[derive(Debug, Default)]
+struct Window([AtomicU64; SECONDS as usize]);
+
+impl Budget {
+    /// An empty one.
+    pub fn new(now: Instant) -> Self {
+        Budget { epoch: now, requests: Window::default(), retries: Window::default() }
+    }
+
+    /// Counts a request.
+    pub fn request(&self, now: Instant) {
+        self.requests.add(self.second(now));
+    }
+
+    /// Counts a retry if `share` of the requests allows one more.
+    pub fn withdraw(&self, share: f64, now: Instant) -> bool {
+        let second = self.second(now);
+        let allowed = share * self.requests.sum(second) as f64 + FLOOR_PER_SECOND * SECONDS as f64;
+        let within = (self.retries.sum(second) + 1) as f64 <= allowed;
+        if within {
+            self.retries.add(second);
+        }
+        within
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        // From one window on, so that an untouched slot, stamped 0, is never a recent one.
+        now.saturating_duration_since(self.epoch).as_secs() + SECONDS
+    }
+}
+
+impl Window {
+    fn add(&self, second: u64) {
+        let slot = &self.0[(second % SECONDS) as usize];
+        let add = |word: u64| if word >> 32 == second { word + 1 } else { second << 32 | 1 };
+        // The common case, one addition; a new second is stamped by whoever comes first.
+        if slot.load(Ordering::Relaxed) >> 32 == second {
+            slot.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Some(add(word)));
+        }
+    }
+
+    fn sum(&self, second: u64) -> u64 {
+        let recent = |word: &u64| second < (word >> 32) + SECONDS;
+        self.0.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(recent).map(|word| word & 0xffff_ffff).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn withdrawals(budget: &Budget, share: f64, now: Instant) -> usize {
+        (0..10_000).take_while(|_| budget.withdraw(share, now)).count()
+    }
+
+    #[test]
+    fn without_traffic_ten_a_second_may_be_retried() {
+        let now = Instant::now();
+        assert_eq!(withdrawals(&Budget::new(now), 0.2, now), 100);
+    }
+
+    #[test]
+    fn traffic_adds_its_share_for_ten_seconds() {
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        (0..1000).for_each(|_| budget.request(now));
+        assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(9)), 300);
+        assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(10)), 0);
+        assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(19)), 100);
+    }
+}

@@ -1,0 +1,115 @@
+//! The `[consul]` table joined with the `CONSUL_*` environment. As with the consul command, the environment is what the
+//! person who starts the process says now, so it wins over the file; the meaning of each variable is that of Consul's own
+//! Go client (`api.DefaultConfig`).
+
+use std::time::Duration;
+
+use super::check::Problems;
+use super::{Agent, Consistency, Consul, ConsulTls, Environment, Secret, raw};
+
+const ADDRESS: &str = "127.0.0.1:8500";
+// Bounds both the slots that a dropped poll leaves occupied at the agent, and the time that a missed wake-up costs.
+const WAIT: Duration = Duration::from_secs(55);
+const WAITS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+// An agent takes 200 connections from one address; 40 of them are left to lictor's neighbours.
+const MAX_QUERIES: usize = 160;
+
+/// The agent to talk to.
+pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut Problems) -> Consul {
+    let pick = |variable: &str, file: Option<String>| environment.get(variable).map(str::to_owned).or(file);
+    let address = pick("CONSUL_HTTP_ADDR", file.address).unwrap_or_else(|| ADDRESS.to_owned());
+    let ssl = flag(environment, "CONSUL_HTTP_SSL", false, problems);
+    let certificate = pick("CONSUL_CLIENT_CERT", file.client_cert);
+    let key = pick("CONSUL_CLIENT_KEY", file.client_key);
+    let client = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            problems.add("consul.client_cert", "a client certificate needs client_cert and client_key, both");
+            None
+        }
+    };
+    Consul {
+        address: agent(&address, ssl, problems),
+        token: pick("CONSUL_HTTP_TOKEN", file.token).map(Secret::new),
+        token_file: pick("CONSUL_HTTP_TOKEN_FILE", file.token_file),
+        basic_auth: environment.get("CONSUL_HTTP_AUTH").map(Secret::new),
+        datacenter: file.datacenter,
+        namespace: pick("CONSUL_NAMESPACE", file.namespace),
+        tls: ConsulTls {
+            ca_file: pick("CONSUL_CACERT", file.ca_file),
+            client,
+            server_name: pick("CONSUL_TLS_SERVER_NAME", file.tls_server_name),
+            verify: flag(environment, "CONSUL_HTTP_SSL_VERIFY", true, problems),
+        },
+        consistency: consistency(file.consistency.as_deref(), problems),
+        wait: wait(file.wait, problems),
+        max_queries: max_queries(file.max_queries, problems),
+    }
+}
+
+/// Go's `strconv.ParseBool`, which is what Consul uses.
+fn flag(environment: &Environment, variable: &str, default: bool, problems: &mut Problems) -> bool {
+    match environment.get(variable) {
+        None => default,
+        Some("1" | "t" | "T" | "TRUE" | "true" | "True") => true,
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => false,
+        Some(other) => {
+            problems.add("", format!("{variable}=\"{other}\" is neither true nor false"));
+            default
+        }
+    }
+}
+
+fn agent(written: &str, ssl: bool, problems: &mut Problems) -> Agent {
+    if let Some(path) = written.strip_prefix("unix://") {
+        return Agent::Unix(path.to_owned());
+    }
+    let (scheme, rest) = match written.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => ("http".to_owned(), written),
+    };
+    let rest = rest.trim_end_matches('/');
+    let valid = matches!(scheme.as_str(), "http" | "https")
+        && !rest.is_empty()
+        && !rest.starts_with('/')
+        && rest.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '@' | '?' | '#'));
+    if !valid {
+        problems.add(
+            "consul.address",
+            format!(
+                "\"{written}\" is not a Consul agent; use \"http://127.0.0.1:8500\", \"https://…\" or \"unix:///…\""
+            ),
+        );
+    }
+    // CONSUL_HTTP_SSL wins over "http://", as in Consul's own client.
+    let scheme = if ssl { "https" } else { &scheme };
+    Agent::Url(format!("{scheme}://{rest}"))
+}
+
+fn consistency(written: Option<&str>, problems: &mut Problems) -> Consistency {
+    match written {
+        None | Some("stale") => Consistency::Stale,
+        Some("default") => Consistency::Default,
+        Some(other) => {
+            problems.add("consul.consistency", format!("no mode \"{other}\"; use \"stale\" or \"default\""));
+            Consistency::Stale
+        }
+    }
+}
+
+fn wait(written: Option<Duration>, problems: &mut Problems) -> Duration {
+    let wait = written.unwrap_or(WAIT);
+    if !WAITS.contains(&wait) {
+        problems.add("consul.wait", "Consul waits 1s to 10m; 55s is the default");
+    }
+    wait
+}
+
+fn max_queries(written: Option<usize>, problems: &mut Problems) -> usize {
+    let count = written.unwrap_or(MAX_QUERIES);
+    if !(1..=100_000).contains(&count) {
+        problems.add("consul.max_queries", format!("{count} is not a number of queries; use 1 to 100000"));
+    }
+    count
+}

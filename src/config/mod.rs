@@ -1,0 +1,318 @@
+//! What we were told, as it is meant: complete, with every default in place, and valid by construction. A [`Config`] can
+//! only be had from [`parse`] or [`load`], which report everything that is wrong at once, each with its line and key.
+//!
+//! Three stages, so that nothing downstream interprets text: `raw` (as written) → `check` (problems) → this (as meant).
+
+mod check;
+mod consul;
+mod environment;
+mod error;
+mod raw;
+mod text;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use environment::Environment;
+pub use error::{Error, Problem};
+pub use text::parse_address;
+
+/// Everything lictor was told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Worker threads.
+    pub workers: usize,
+    /// The operator's listener, if any.
+    pub admin: Option<SocketAddr>,
+    /// The Consul agent. Present even when no cluster uses it.
+    pub consul: Consul,
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+    /// In the order of their names; a route's `cluster` is an index into this.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// How to leave.
+    pub drain: Drain,
+    /// What is written to standard error.
+    pub log: Log,
+}
+
+/// Where the Consul agent is and how to talk to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consul {
+    /// The agent.
+    pub address: Agent,
+    /// ACL token, given directly.
+    pub token: Option<Secret>,
+    /// File with the ACL token; wins over `token` when it holds one.
+    pub token_file: Option<String>,
+    /// Credentials for a gateway in front of the agent, `user:password`.
+    pub basic_auth: Option<Secret>,
+    /// Datacenter of queries that name none; the agent's own if absent.
+    pub datacenter: Option<String>,
+    /// Enterprise namespace.
+    pub namespace: Option<String>,
+    /// TLS to the agent.
+    pub tls: ConsulTls,
+    /// Whether a follower may answer.
+    pub consistency: Consistency,
+    /// Longest wait of one blocking query.
+    pub wait: Duration,
+    /// Most blocking queries held open at once.
+    pub max_queries: usize,
+}
+
+/// Address of a Consul agent's HTTP API.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Agent {
+    /// A URL without a trailing slash, `http://…` or `https://…`, with the path prefix of a gateway if there is one.
+    Url(String),
+    /// A Unix socket's path.
+    Unix(String),
+}
+
+/// TLS towards the agent; files are PEM.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConsulTls {
+    /// Bundle of the CAs to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// Client certificate and its key.
+    pub client: Option<(String, String)>,
+    /// Name to expect in the certificate instead of the address's host.
+    pub server_name: Option<String>,
+    /// False only by `CONSUL_HTTP_SSL_VERIFY=false`.
+    pub verify: bool,
+}
+
+/// Consul's consistency modes, as far as lictor uses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Any server may answer; a regressing index is doubted.
+    Stale,
+    /// The leader answers.
+    Default,
+}
+
+/// A value that must not reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// An address on which clients are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Label in logs and metrics.
+    pub name: Arc<str>,
+    /// Where to listen; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// From the first byte of a request's head to its last.
+    pub request_header: Duration,
+    /// A connection without a request.
+    pub idle: Duration,
+}
+
+/// A rule from request to cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Label in metrics; `host` and `path` if none was written.
+    pub name: Arc<str>,
+    /// Which `Host`s.
+    pub host: Host,
+    /// Prefix, starting with a slash and without one at the end; empty for every path.
+    pub path: String,
+    /// Index into [`Config::clusters`].
+    pub cluster: usize,
+}
+
+/// Which hosts a route takes; lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// Every host.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Everything below this domain, which is written without `*.`.
+    Below(String),
+}
+
+/// A named group of interchangeable endpoints and its policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// As written in `[clusters.NAME]`.
+    pub name: Arc<str>,
+    /// Where its endpoints come from.
+    pub source: Source,
+    /// How one is chosen.
+    pub policy: Policy,
+    /// When one is taken out.
+    pub ejection: Ejection,
+    /// When another attempt is made.
+    pub retry: Retry,
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Written down.
+    Static(Vec<Endpoint>),
+    /// Followed in Consul.
+    Consul(Selection),
+}
+
+/// A static endpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Host and port.
+    pub address: (String, u16),
+    /// 1 to [`MAX_WEIGHT`].
+    pub weight: u32,
+}
+
+/// What of Consul's catalogue a cluster draws on. Clusters with equal selections share one query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Selection {
+    /// Service name, as written.
+    pub service: String,
+    /// Filter expression for the agent.
+    pub filter: Option<String>,
+    /// Datacenter, if not the agent's.
+    pub datacenter: Option<String>,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Smooth weighted turns.
+    RoundRobin,
+    /// Two random choices, the one with fewer in flight.
+    P2c,
+    /// The fewest in flight.
+    LeastConnections,
+}
+
+/// When an endpoint is taken out, and for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ejection {
+    /// Failures in a row; 0 never ejects.
+    pub consecutive_failures: u32,
+    /// Length of the first ejection; the n-th in a row is n times as long.
+    pub base: Duration,
+    /// Length that no ejection exceeds.
+    pub max: Duration,
+    /// Share of a cluster, 0 to 100, that may be out.
+    pub max_percent: u32,
+}
+
+/// When another attempt is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Attempts after the first.
+    pub attempts: u32,
+    /// Share of requests, 0 to 1, that may be retried, on top of ten a second.
+    pub budget: f64,
+}
+
+/// How long anything may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeouts {
+    /// Until a connection to an endpoint stands.
+    pub connect: Duration,
+    /// The whole request, to the last byte of the answer; none if absent.
+    pub request: Option<Duration>,
+    /// Silence in both directions.
+    pub idle: Duration,
+}
+
+/// How to leave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drain {
+    /// Not ready, still accepting.
+    pub delay: Duration,
+    /// Longest wait for what runs.
+    pub timeout: Duration,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// A tracing filter.
+    pub level: String,
+    /// JSON lines instead of text.
+    pub json: bool,
+}
+
+/// Consul's own bound, so that a weight means the same in a file and in the catalogue.
+pub const MAX_WEIGHT: u32 = 65_535;
+
+/// Reads and checks a file.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
+    parse(&text, environment).map_err(|error| error.in_file(path))
+}
+
+/// Checks the text of a configuration file.
+pub fn parse(text: &str, environment: &Environment) -> Result<Config, Error> {
+    let document = text::Document::new(text);
+    let raw: raw::File = toml::from_str(text).map_err(|error| document.syntax(&error))?;
+    check::check(raw, environment).map_err(|problems| document.locate(problems))
+}
+
+impl Config {
+    /// The selections that some cluster draws on, each once.
+    pub fn selections(&self) -> std::collections::BTreeSet<Selection> {
+        let selection = |cluster: &Arc<Cluster>| match &cluster.source {
+            Source::Consul(selection) => Some(selection.clone()),
+            Source::Static(_) => None,
+        };
+        self.clusters.iter().filter_map(selection).collect()
+    }
+}
+
+impl Policy {
+    /// Every policy with its name in the file.
+    pub const NAMES: [(&str, Policy); 3] =
+        [("round_robin", Policy::RoundRobin), ("p2c", Policy::P2c), ("least_connections", Policy::LeastConnections)];
+
+    /// The name in the file.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, policy)| *policy == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value, for the wire only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.service)?;
+        if let Some(datacenter) = &self.datacenter {
+            write!(f, "@{datacenter}")?;
+        }
+        if let Some(filter) = &self.filter {
+            write!(f, "[{filter}]")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! The configuration as it is written: one struct a TOML table, nothing but serde. What the values mean, and whether
+//! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Worker threads, each with its own listeners and pools.
+    pub workers: Option<usize>,
+    /// The operator's listener.
+    pub admin: Option<Admin>,
+    /// Where the Consul agent is.
+    pub consul: Option<Consul>,
+    /// Addresses on which clients are served.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+    /// Rules from request to cluster.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// Groups of endpoints by name.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, Cluster>,
+    /// What every cluster has unless it says otherwise.
+    pub defaults: Option<Policy>,
+    /// How to leave.
+    pub drain: Option<Drain>,
+    /// What is written to standard error.
+    pub log: Option<Log>,
+}
+
+/// `[admin]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// `address:port`
+    pub bind: String,
+}
+
+/// `[consul]`; what is left out comes from the `CONSUL_*` environment, then from Consul's own defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consul {
+    /// `http://host:port`, `https://host:port`, `host:port` or `unix:///path`.
+    pub address: Option<String>,
+    /// ACL token.
+    pub token: Option<String>,
+    /// File that holds the ACL token; read again when Consul refuses it.
+    pub token_file: Option<String>,
+    /// Datacenter of every query that names none.
+    pub datacenter: Option<String>,
+    /// Enterprise namespace.
+    pub namespace: Option<String>,
+    /// PEM bundle that signs the agent's certificate.
+    pub ca_file: Option<String>,
+    /// PEM client certificate.
+    pub client_cert: Option<String>,
+    /// PEM key of the client certificate.
+    pub client_key: Option<String>,
+    /// Name to expect in the agent's certificate.
+    pub tls_server_name: Option<String>,
+    /// `stale` or `default`.
+    pub consistency: Option<String>,
+    /// Longest wait of one blocking query.
+    #[serde(default, deserialize_with = "duration")]
+    pub wait: Option<Duration>,
+    /// Most blocking queries held open at once.
+    pub max_queries: Option<usize>,
+}
+
+/// `[[listeners]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Label in logs and metrics.
+    pub name: String,
+    /// `address:port`
+    pub bind: String,
+    /// Egress by service name.
+    #[serde(default)]
+    pub egress: bool,
+    /// Timeouts towards clients.
+    pub timeouts: Option<ListenerTimeouts>,
+}
+
+/// `listeners.timeouts`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTimeouts {
+    /// From the first byte of a request's head to its last.
+    #[serde(default, deserialize_with = "duration")]
+    pub request_header: Option<Duration>,
+    /// A connection without a request.
+    #[serde(default, deserialize_with = "duration")]
+    pub idle: Option<Duration>,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Label in metrics.
+    pub name: Option<String>,
+    /// Exact or `*.` wildcard.
+    pub host: Option<String>,
+    /// Prefix on a segment boundary.
+    pub path: Option<String>,
+    /// Name of a cluster.
+    pub cluster: String,
+}
+
+/// `[clusters.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Endpoints out of Consul.
+    pub consul: Option<Selection>,
+    /// Endpoints written down.
+    pub endpoints: Option<Vec<Endpoint>>,
+    /// See [`Policy::policy`].
+    pub policy: Option<String>,
+    /// See [`Policy::ejection`].
+    pub ejection: Option<Ejection>,
+    /// See [`Policy::retry`].
+    pub retry: Option<Retry>,
+    /// See [`Policy::timeouts`].
+    pub timeouts: Option<Timeouts>,
+}
+
+/// `[defaults]`, and the same keys of a cluster.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Name of a balancing policy.
+    pub policy: Option<String>,
+    /// When an endpoint is taken out.
+    pub ejection: Option<Ejection>,
+    /// When another attempt is made.
+    pub retry: Option<Retry>,
+    /// How long anything may take.
+    pub timeouts: Option<Timeouts>,
+}
+
+/// `clusters.NAME.consul`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Service name.
+    pub service: String,
+    /// Consul filter expression, evaluated by the agent.
+    pub filter: Option<String>,
+    /// Another datacenter than `consul.datacenter`.
+    pub datacenter: Option<String>,
+}
+
+/// One of `clusters.NAME.endpoints`: an address, or a table with a weight.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// `host:port`
+    pub address: String,
+    /// Share of the traffic relative to its neighbours.
+    pub weight: Option<u32>,
+}
+
+/// `ejection`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ejection {
+    /// Failures in a row; 0 turns ejection off.
+    pub consecutive_failures: Option<u32>,
+    /// Length of the first ejection.
+    #[serde(default, deserialize_with = "duration")]
+    pub base: Option<Duration>,
+    /// Length that no ejection exceeds.
+    #[serde(default, deserialize_with = "duration")]
+    pub max: Option<Duration>,
+    /// Share of a cluster that may be out.
+    pub max_percent: Option<u32>,
+}
+
+/// `retry`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts after the first.
+    pub attempts: Option<u32>,
+    /// Share of requests that may be retried.
+    pub budget: Option<f64>,
+}
+
+/// `timeouts`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// Until a connection to an endpoint stands.
+    #[serde(default, deserialize_with = "duration")]
+    pub connect: Option<Duration>,
+    /// The whole request, to the last byte of the answer.
+    #[serde(default, deserialize_with = "duration")]
+    pub request: Option<Duration>,
+    /// Silence in both directions.
+    #[serde(default, deserialize_with = "duration")]
+    pub idle: Option<Duration>,
+}
+
+/// `[drain]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Not ready, still accepting.
+    #[serde(default, deserialize_with = "duration")]
+    pub delay: Option<Duration>,
+    /// Longest wait for what runs.
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// A tracing filter such as `info` or `lictor=debug`.
+    pub level: Option<String>,
+    /// `text` or `json`.
+    pub format: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EndpointVisitor)
+    }
+}
+
+struct EndpointVisitor;
+
+impl<'de> de::Visitor<'de> for EndpointVisitor {
+    type Value = Endpoint;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(r#"an address such as "10.0.0.1:80", or { address = "10.0.0.1:80", weight = 3 }"#)
+    }
+
+    fn visit_str<E: de::Error>(self, address: &str) -> Result<Endpoint, E> {
+        Ok(Endpoint { address: address.to_owned(), weight: None })
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            address: String,
+            weight: Option<u32>,
+        }
+        let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(Endpoint { address: table.address, weight: table.weight })
+    }
+}
+
+/// A duration is a string with a unit, as in `"250ms"` or `"1m 30s"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    struct Text;
+    impl de::Visitor<'_> for Text {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(r#"a duration with a unit, such as "250ms", "10s" or "5m""#)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            humantime::parse_duration(text).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_str(Text).map(Some)
+}

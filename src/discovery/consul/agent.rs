@@ -1,0 +1,278 @@
+//! The Consul agent's HTTP API, as far as lictor reads it: a thin client over reqwest with the deadlines, bounds and error
+//! classes that following needs.
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::follow::{Ask, Meta};
+use crate::config::{self, Agent as Address, Consistency, Selection};
+use crate::tls;
+
+const CONNECT: Duration = Duration::from_secs(2);
+/// An agent without a leader holds a request for 7 s before it gives up; 5 s more for the way.
+const HOLD: Duration = Duration::from_secs(12);
+const BODY_IDLE: Duration = Duration::from_secs(10);
+/// About sixty thousand instances.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+const MAX_MESSAGE: usize = 300;
+/// A link that died without a word is noticed after this and one answer's time.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Queries on one HTTP/2 connection; agents allow 250 streams.
+const STREAMS: usize = 200;
+
+/// The agent.
+#[derive(Debug)]
+pub(super) struct Agent {
+    clients: Vec<Client>,
+    base: String,
+    settings: config::Consul,
+    token: Mutex<Option<HeaderValue>>,
+}
+
+/// A client that cannot be made from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A certificate, a key or a name.
+    #[error("consul: {0}")]
+    Tls(#[from] tls::Error),
+    /// Whatever else the HTTP client refuses.
+    #[error("consul: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The token's file.
+    #[error("consul.token_file: {0}")]
+    Token(String),
+}
+
+/// Why there is no usable answer, by what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Nobody answers, or not in time, or not to the end: try again soon.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The agent or the servers behind it cannot answer now.
+    #[error("{status}: {message}")]
+    Unavailable { status: StatusCode, message: String, retry_after: Option<Duration> },
+    /// The token is missing, unknown, or lacks rights.
+    #[error("{status}: {message}")]
+    Denied { status: StatusCode, message: String },
+    /// The query itself is wrong: asking again will not help.
+    #[error("{status}: {message}")]
+    Refused { status: StatusCode, message: String },
+    /// The answer is not one.
+    #[error("the answer cannot be read: {0}")]
+    Garbled(String),
+}
+
+/// An answer whose body has not been read yet.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) meta: Meta,
+    response: Response,
+}
+
+impl Agent {
+    /// A client for these settings.
+    pub(super) fn new(settings: &config::Consul) -> Result<Self, Error> {
+        let base = match &settings.address {
+            Address::Url(url) => url.clone(),
+            Address::Unix(_) => "http://localhost".to_owned(),
+        };
+        let lanes = if base.starts_with("https") { settings.max_queries.div_ceil(STREAMS) } else { 1 };
+        let clients = (0..lanes.max(1)).map(|_| client(settings)).collect::<Result<_, _>>()?;
+        let agent = Agent { clients, base, settings: settings.clone(), token: Mutex::default() };
+        agent.read_token()?;
+        Ok(agent)
+    }
+
+    /// Reads the token anew; true if it is another one.
+    pub(super) fn read_token(&self) -> Result<bool, Error> {
+        let from_file = match &self.settings.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| Error::Token(format!("{path}: {error}")))?;
+                Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+            }
+            None => None,
+        };
+        let token = from_file.or_else(|| self.settings.token.as_ref().map(|token| token.reveal().to_owned()));
+        let token = match token {
+            Some(token) => {
+                let what = |_| Error::Token("the token has characters that a header cannot carry".to_owned());
+                let mut value = HeaderValue::from_str(&token).map_err(what)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            None => None,
+        };
+        let mut current = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != token;
+        *current = token;
+        Ok(changed)
+    }
+
+    /// Asks for the instances of a service; `lane` spreads queries over connections.
+    pub(super) async fn health(
+        &self,
+        selection: &Selection,
+        ask: Ask,
+        wait: Duration,
+        lane: usize,
+    ) -> Result<Answer, Failure> {
+        let mut path = "/v1/health/service/".to_owned();
+        encode(&mut path, &selection.service);
+        let mut query = Vec::new();
+        if ask.index > 0 {
+            query.push(("index", ask.index.to_string()));
+            query.push(("wait", format!("{}ms", wait.as_millis().max(1))));
+        }
+        if ask.mode == Consistency::Stale {
+            query.push(("stale", String::new()));
+        }
+        let datacenter = selection.datacenter.as_ref().or(self.settings.datacenter.as_ref());
+        query.extend(datacenter.map(|datacenter| ("dc", datacenter.clone())));
+        query.extend(selection.filter.as_ref().map(|filter| ("filter", filter.clone())));
+        query.extend(self.settings.namespace.as_ref().map(|namespace| ("ns", namespace.clone())));
+        let waiting = if ask.index > 0 { wait + wait / 16 } else { Duration::ZERO };
+        let response = self.get(&path, &query, (waiting, lane)).await?;
+        Ok(Answer { meta: meta(response.headers()), response })
+    }
+
+    /// Whether the agent is a server itself: then a stale read may see a state that is still being replayed.
+    pub(super) async fn is_server(&self) -> Result<bool, Failure> {
+        let response = self.get("/v1/agent/self", &[], (Duration::ZERO, 0)).await?;
+        let body = read(response, MAX_BODY).await?;
+        let document: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|error| Failure::Garbled(error.to_string()))?;
+        Ok(document["Config"]["Server"].as_bool().unwrap_or(true))
+    }
+
+    async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        (waiting, lane): (Duration, usize),
+    ) -> Result<Response, Failure> {
+        let mut url = format!("{}{path}", self.base);
+        for (index, (name, value)) in query.iter().enumerate() {
+            let _ = write!(url, "{}{name}", if index == 0 { '?' } else { '&' });
+            if !value.is_empty() {
+                url.push('=');
+                encode(&mut url, value);
+            }
+        }
+        let request = self.authorised(self.clients[lane % self.clients.len()].request(Method::GET, url));
+        let response = match timeout(CONNECT + waiting + HOLD, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Failure::Unreachable(chain(&error.without_url()))),
+            Err(_) => return Err(Failure::Unreachable("no answer in time".to_owned())),
+        };
+        if response.status() == StatusCode::OK { Ok(response) } else { Err(failure(response).await) }
+    }
+
+    fn authorised(&self, mut request: RequestBuilder) -> RequestBuilder {
+        if let Some(token) = &*self.token.lock().unwrap_or_else(PoisonError::into_inner) {
+            request = request.header("X-Consul-Token", token.clone());
+        }
+        if let Some(auth) = &self.settings.basic_auth {
+            let (user, password) = auth.reveal().split_once(':').unwrap_or((auth.reveal(), ""));
+            request = request.basic_auth(user, Some(password));
+        }
+        request
+    }
+}
+
+impl Answer {
+    /// The body, and how long it took from the head on: what a fetch costs the agent, without the wait.
+    pub(super) async fn body(self) -> Result<(BytesMut, Duration), Failure> {
+        let began = Instant::now();
+        let body = read(self.response, MAX_BODY).await?;
+        Ok((body, began.elapsed()))
+    }
+}
+
+fn client(settings: &config::Consul) -> Result<Client, Error> {
+    let is_tls = matches!(&settings.address, Address::Url(url) if url.starts_with("https"));
+    // Given in any case: on its own the library fails to start where the system has no CA certificates.
+    let tls = if is_tls { tls::client(&settings.tls)? } else { tls::trust_nobody()? };
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        // The agent is next door; a proxy for the outside world has no business in between.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .tcp_keepalive(KEEPALIVE)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_timeout(BODY_IDLE)
+        .user_agent(concat!("lictor/", env!("CARGO_PKG_VERSION")));
+    if let Address::Unix(path) = &settings.address {
+        builder = builder.unix_socket(path.as_str());
+    }
+    Ok(builder.build()?)
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986 section 2.3).
+fn encode(url: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+}
+
+fn meta(headers: &HeaderMap) -> Meta {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    Meta {
+        index: text("x-consul-index").and_then(|index| index.parse().ok()).unwrap_or_default(),
+        known_leader: text("x-consul-knownleader").map(|known| known == "true"),
+        filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
+        backend: text("x-consul-query-backend").map(str::to_owned),
+    }
+}
+
+async fn read(mut response: Response, most: usize) -> Result<BytesMut, Failure> {
+    let mut body = BytesMut::new();
+    loop {
+        match timeout(BODY_IDLE, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
+            Ok(Ok(Some(_))) => return Err(Failure::Garbled(format!("more than {most} bytes"))),
+            Ok(Ok(None)) => return Ok(body),
+            Ok(Err(error)) => return Err(Failure::Unreachable(chain(&error.without_url()))),
+            Err(_) => return Err(Failure::Unreachable("the answer stopped in the middle".to_owned())),
+        }
+    }
+}
+
+/// Sorts an answer that is not 200 by what to do about it.
+async fn failure(response: Response) -> Failure {
+    let status = response.status();
+    let seconds = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = read(response, 64 * 1024).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&body);
+    let message: String = text.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    let is_refused = ["No path to datacenter", "Failed to create boolean expression", "Failed to create filter"];
+    match status.as_u16() {
+        401 | 403 => Failure::Denied { status, message },
+        400 | 404 | 405 => Failure::Refused { status, message },
+        // Consul reports these mistakes as its own.
+        500 if is_refused.iter().any(|known| message.contains(known)) => Failure::Refused { status, message },
+        _ => Failure::Unavailable { status, message, retry_after: seconds.map(Duration::from_secs) },
+    }
+}
+
+/// An error with its causes: the library's own text leaves out what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

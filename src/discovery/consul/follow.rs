@@ -1,0 +1,317 @@
+//! What an answer of Consul is worth: a pure state machine over indexes and lists, so that every rule can be tested without a
+//! network. The rules are those of Consul's documentation on blocking queries, and two that its behaviour asks for: an
+//! answer that comes early with the same index means that the server's state was replaced, and an index that goes backwards
+//! on a stale read is never believed.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::config::Consistency;
+use crate::endpoint::{Address, List, Listed};
+
+/// Between a list that is doubted and the look at it again.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+/// An index that really went backwards is believed when two looks, so far apart, agree.
+const AGREEMENT: Duration = Duration::from_secs(1);
+/// While a server says itself that it should not be believed.
+const HOLD: Duration = Duration::from_secs(2);
+
+/// How far a service has been followed.
+#[derive(Debug)]
+pub(super) struct Follow {
+    mode: Consistency,
+    /// What to wait beyond; 0 asks at once.
+    index: u64,
+    accepted: u64,
+    backend: Option<String>,
+    list: Option<List>,
+    doubt: Option<Doubt>,
+}
+
+#[derive(Debug)]
+struct Doubt {
+    list: Option<List>,
+    since: Instant,
+}
+
+/// The next query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// Wait for a change beyond this; 0 answers at once.
+    pub(super) index: u64,
+    /// Who may answer.
+    pub(super) mode: Consistency,
+}
+
+/// What an answer's headers say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meta {
+    /// `X-Consul-Index`; 0 if missing or not a number.
+    pub(super) index: u64,
+    /// `X-Consul-KnownLeader`; absent with streaming, which is not a "no".
+    pub(super) known_leader: Option<bool>,
+    /// `X-Consul-Results-Filtered-By-ACLs`.
+    pub(super) filtered: bool,
+    /// `X-Consul-Query-Backend`: indexes of different backends need not agree.
+    pub(super) backend: Option<String>,
+}
+
+/// What to do about an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A list to serve by.
+    Changed(List),
+    /// Nothing new.
+    Unchanged,
+    /// Nothing new, and the next query starts at index 0.
+    Reset,
+    /// Not believed: ask again after this long.
+    Doubted(Duration),
+}
+
+impl Follow {
+    pub(super) fn new(mode: Consistency) -> Self {
+        Follow { mode, index: 0, accepted: 0, backend: None, list: None, doubt: None }
+    }
+
+    /// What to ask next.
+    pub(super) fn ask(&self) -> Ask {
+        let mode = if self.doubt.is_some() { Consistency::Default } else { self.mode };
+        Ask { index: self.index, mode }
+    }
+
+    /// The index of the last answer that was believed.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// There was no usable answer: the agent may have another state when it is back.
+    pub(super) fn failed(&mut self) {
+        self.index = 0;
+    }
+
+    /// True if the answer, by its headers and the time it took, cannot hold anything new, so that its body need not be read.
+    pub(super) fn is_expiry(&mut self, meta: &Meta, (asked, took, wait): (Ask, Duration, Duration)) -> Option<Verdict> {
+        if asked.index == 0 || meta.index.max(1) != asked.index {
+            return None;
+        }
+        // The server's timer never fires before `wait` is over.
+        if took >= wait {
+            return Some(Verdict::Unchanged);
+        }
+        self.index = 0;
+        Some(Verdict::Reset)
+    }
+
+    /// Judges a list.
+    pub(super) fn judge(&mut self, meta: &Meta, asked: Ask, list: List, now: Instant) -> Verdict {
+        let index = meta.index.max(1);
+        let comparable = self.backend == meta.backend;
+        let regressed = comparable && index < self.accepted;
+        if regressed && asked.mode != Consistency::Default {
+            return self.doubt(None, now, Duration::ZERO);
+        }
+        let Some(current) = &self.list else {
+            return self.accept(meta, index, list);
+        };
+        if *current == list {
+            self.settle(meta, index);
+            return Verdict::Unchanged;
+        }
+        if !is_destructive(current, &list, regressed) {
+            return self.accept(meta, index, list);
+        }
+        if meta.known_leader == Some(false) || meta.filtered {
+            return self.doubt(None, now, HOLD);
+        }
+        match &self.doubt {
+            // Seen once: look again, by way of the leader.
+            None => self.doubt(Some(list), now, SECOND_LOOK),
+            Some(_) if !regressed => self.accept(meta, index, list),
+            Some(Doubt { list: Some(seen), since }) if *seen == list => match AGREEMENT.checked_sub(now - *since) {
+                None | Some(Duration::ZERO) => self.accept(meta, index, list),
+                Some(rest) => Verdict::Doubted(rest),
+            },
+            Some(_) => self.doubt(Some(list), now, AGREEMENT),
+        }
+    }
+
+    fn doubt(&mut self, list: Option<List>, now: Instant, pause: Duration) -> Verdict {
+        self.index = 0;
+        self.doubt = Some(Doubt { list, since: now });
+        Verdict::Doubted(pause)
+    }
+
+    fn accept(&mut self, meta: &Meta, index: u64, list: List) -> Verdict {
+        self.settle(meta, index);
+        self.list = Some(list.clone());
+        Verdict::Changed(list)
+    }
+
+    fn settle(&mut self, meta: &Meta, index: u64) {
+        self.index = index;
+        self.accepted = index;
+        self.backend.clone_from(&meta.backend);
+        self.doubt = None;
+    }
+}
+
+/// True if so much is missing that it is more likely a mistake than news: everything, or more than half and at least three.
+/// One instance that leaves is taken at its word, unless the index went backwards at the same time.
+fn is_destructive(current: &[Listed], new: &[Listed], regressed: bool) -> bool {
+    let staying: BTreeSet<&Address> = new.iter().map(|listed| &listed.address).collect();
+    let removed = current.iter().filter(|listed| !staying.contains(&listed.address)).count();
+    let single = removed <= 1 && !regressed;
+    removed > 0 && !single && (new.is_empty() || (removed >= 3 && removed * 2 > current.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Status;
+
+    fn list(ports: std::ops::Range<u16>) -> List {
+        let listed = |port| Listed {
+            address: Address::from(([127, 0, 0, 1], port)),
+            id: "".into(),
+            status: Status::Passing,
+            weight: 1,
+        };
+        ports.map(listed).collect()
+    }
+
+    fn meta(index: u64) -> Meta {
+        Meta { index, known_leader: Some(true), ..Meta::default() }
+    }
+
+    struct Lab {
+        follow: Follow,
+        now: Instant,
+    }
+
+    impl Lab {
+        /// One that has accepted 300 endpoints at index 100.
+        fn new(mode: Consistency) -> Self {
+            let mut lab = Lab { follow: Follow::new(mode), now: Instant::now() };
+            assert!(matches!(lab.see(meta(100), list(0..300)), Verdict::Changed(_)));
+            lab
+        }
+
+        fn see(&mut self, meta: Meta, list: List) -> Verdict {
+            let asked = self.follow.ask();
+            self.follow.judge(&meta, asked, list, self.now)
+        }
+    }
+
+    #[test]
+    fn growth_and_single_departures_are_taken_at_once() {
+        let mut lab = Lab::new(Consistency::Default);
+        assert_eq!(lab.see(meta(101), list(0..301)), Verdict::Changed(list(0..301)));
+        assert_eq!(lab.see(meta(102), list(1..301)), Verdict::Changed(list(1..301)));
+        assert_eq!(lab.follow.ask(), Ask { index: 102, mode: Consistency::Default });
+    }
+
+    #[test]
+    fn the_last_instance_leaving_is_taken_at_its_word() {
+        let mut follow = Follow::new(Consistency::Default);
+        let now = Instant::now();
+        follow.judge(&meta(5), follow.ask(), list(0..1), now);
+        assert_eq!(follow.judge(&meta(6), follow.ask(), list(0..0), now), Verdict::Changed(list(0..0)));
+    }
+
+    #[test]
+    fn the_same_list_under_another_index_is_nothing_new() {
+        let mut lab = Lab::new(Consistency::Default);
+        assert_eq!(lab.see(meta(150), list(0..300)), Verdict::Unchanged);
+        assert_eq!(lab.follow.ask().index, 150);
+    }
+
+    #[test]
+    fn a_follower_that_replays_its_log_is_never_believed() {
+        let mut lab = Lab::new(Consistency::Stale);
+        for (index, count) in [(1, 0), (7, 33), (44, 153), (64, 207)] {
+            lab.follow.doubt = None;
+            assert_eq!(lab.see(meta(index), list(0..count)), Verdict::Doubted(Duration::ZERO));
+            assert_eq!(lab.follow.ask(), Ask { index: 0, mode: Consistency::Default });
+        }
+        assert_eq!(lab.see(meta(100), list(0..300)), Verdict::Unchanged);
+        assert_eq!(lab.follow.ask(), Ask { index: 100, mode: Consistency::Stale });
+    }
+
+    #[test]
+    fn an_early_answer_with_the_same_index_starts_anew() {
+        let mut lab = Lab::new(Consistency::Default);
+        let (asked, wait) = (lab.follow.ask(), Duration::from_secs(55));
+        assert_eq!(lab.follow.is_expiry(&meta(101), (asked, wait, wait)), None);
+        assert_eq!(lab.follow.is_expiry(&meta(100), (asked, wait, wait)), Some(Verdict::Unchanged));
+        assert_eq!(lab.follow.ask().index, 100);
+        assert_eq!(lab.follow.is_expiry(&meta(100), (asked, wait / 2, wait)), Some(Verdict::Reset));
+        assert_eq!(lab.follow.ask().index, 0);
+    }
+
+    #[test]
+    fn a_mass_removal_is_looked_at_twice() {
+        let mut lab = Lab::new(Consistency::Stale);
+        assert_eq!(lab.see(meta(101), list(0..0)), Verdict::Doubted(SECOND_LOOK));
+        assert_eq!(lab.follow.ask(), Ask { index: 0, mode: Consistency::Default });
+        assert_eq!(lab.see(meta(101), list(0..0)), Verdict::Changed(list(0..0)));
+    }
+
+    #[test]
+    fn a_passing_blip_changes_nothing() {
+        let mut lab = Lab::new(Consistency::Stale);
+        lab.see(meta(101), list(0..100));
+        assert_eq!(lab.see(meta(101), list(0..300)), Verdict::Unchanged);
+        assert_eq!(lab.follow.ask(), Ask { index: 101, mode: Consistency::Stale });
+    }
+
+    #[test]
+    fn an_index_that_really_went_back_is_believed_when_two_looks_a_second_apart_agree() {
+        let mut lab = Lab::new(Consistency::Default);
+        assert_eq!(lab.see(meta(12), list(0..0)), Verdict::Doubted(SECOND_LOOK));
+        lab.now += SECOND_LOOK;
+        assert_eq!(lab.see(meta(12), list(0..0)), Verdict::Doubted(AGREEMENT - SECOND_LOOK));
+        lab.now += AGREEMENT - SECOND_LOOK;
+        assert_eq!(lab.see(meta(12), list(0..0)), Verdict::Changed(list(0..0)));
+        assert_eq!(lab.follow.ask().index, 12);
+    }
+
+    #[test]
+    fn a_server_without_a_leader_removes_nothing_but_may_add() {
+        let mut lab = Lab::new(Consistency::Default);
+        let lost = Meta { known_leader: Some(false), ..meta(101) };
+        for _ in 0..5 {
+            assert_eq!(lab.see(lost.clone(), list(0..10)), Verdict::Doubted(HOLD));
+        }
+        assert!(matches!(lab.see(lost, list(0..301)), Verdict::Changed(_)));
+    }
+
+    #[test]
+    fn what_acls_hid_is_not_gone() {
+        let mut lab = Lab::new(Consistency::Default);
+        let hidden = Meta { filtered: true, ..meta(101) };
+        assert_eq!(lab.see(hidden, list(0..0)), Verdict::Doubted(HOLD));
+    }
+
+    #[test]
+    fn a_lower_index_of_another_backend_is_no_regress() {
+        let mut lab = Lab::new(Consistency::Stale);
+        let streaming = Meta { backend: Some("streaming".into()), known_leader: None, ..meta(40) };
+        assert!(matches!(lab.see(streaming, list(0..299)), Verdict::Changed(_)));
+        assert_eq!(lab.follow.ask(), Ask { index: 40, mode: Consistency::Stale });
+    }
+
+    #[test]
+    fn a_missing_index_is_taken_for_one() {
+        let mut follow = Follow::new(Consistency::Default);
+        follow.judge(&Meta::default(), follow.ask(), list(0..1), Instant::now());
+        assert_eq!(follow.ask().index, 1);
+    }
+
+    #[test]
+    fn after_a_failure_the_next_query_asks_at_once() {
+        let mut lab = Lab::new(Consistency::Default);
+        lab.follow.failed();
+        assert_eq!(lab.follow.ask().index, 0);
+    }
+}

@@ -1,0 +1,117 @@
+//! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
+//! worth, `agent` asks, `pace` holds back, `model` reads; here they make a watch.
+
+mod agent;
+mod follow;
+mod model;
+mod pace;
+mod watch;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::config::{Consistency, Consul, Selection};
+use crate::endpoint::List;
+use crate::metrics::Metrics;
+
+use agent::Agent;
+pub use agent::Error;
+
+/// Services that are asked by turns, for want of a query of their own, share this many connections.
+const SWEEPERS: usize = 4;
+
+/// A service's list, as of now.
+#[derive(Debug)]
+pub struct Update {
+    /// Which service.
+    pub selection: Selection,
+    /// All of its instances that can be dialled.
+    pub list: List,
+}
+
+/// Services that are followed.
+#[derive(Debug)]
+pub struct Watches {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    running: HashMap<Selection, Arc<AtomicBool>>,
+    tasks: JoinSet<()>,
+    started: usize,
+}
+
+/// What all watches lean on.
+#[derive(Debug)]
+struct Shared {
+    agent: Agent,
+    settings: Consul,
+    queries: Semaphore,
+    sweepers: Semaphore,
+    is_server: OnceCell<bool>,
+    updates: mpsc::Sender<Update>,
+}
+
+impl Shared {
+    /// Stale reads only by way of a client agent: a server that was just restarted replays its log to them.
+    async fn mode(&self) -> Consistency {
+        if self.settings.consistency == Consistency::Default {
+            return Consistency::Default;
+        }
+        match self.is_server.get_or_try_init(|| self.agent.is_server()).await {
+            Ok(false) => Consistency::Stale,
+            Ok(true) | Err(_) => Consistency::Default,
+        }
+    }
+}
+
+impl Watches {
+    /// Follows nothing yet; lists will go to `updates`.
+    pub fn new(settings: &Consul, metrics: &Arc<Metrics>, updates: mpsc::Sender<Update>) -> Result<Self, Error> {
+        let shared = Shared {
+            agent: Agent::new(settings)?,
+            settings: settings.clone(),
+            queries: Semaphore::new(settings.max_queries),
+            sweepers: Semaphore::new(SWEEPERS),
+            is_server: OnceCell::new(),
+            updates,
+        };
+        let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
+        Ok(Watches { shared, metrics, running: HashMap::new(), tasks: JoinSet::new(), started: 0 })
+    }
+
+    /// Follows these from now on, and no others. A query that waits is not broken off: the agent would keep its slot all
+    /// the same; its watch ends when it returns.
+    pub fn follow(&mut self, selections: &BTreeSet<Selection>) {
+        while self.tasks.try_join_next().is_some() {}
+        self.running.retain(|selection, wanted| {
+            wanted.store(selections.contains(selection), Ordering::Release);
+            selections.contains(selection)
+        });
+        for selection in selections {
+            if !self.running.contains_key(selection) {
+                let wanted = Arc::new(AtomicBool::new(true));
+                let series = self.metrics.watch(&selection.to_string());
+                let watch =
+                    watch::Watch::new(&self.shared, (selection.clone(), self.started), series, Arc::clone(&wanted));
+                self.started += 1;
+                self.tasks.spawn(watch.run());
+                self.running.insert(selection.clone(), wanted);
+            }
+        }
+        let most = self.shared.settings.max_queries;
+        if selections.len() > most {
+            warn!(
+                services = selections.len(),
+                max_queries = most,
+                "more services than queries may be held open: the rest are asked by turns every {:?}; raise \
+                 consul.max_queries together with the agent's limits.http_max_conns_per_client, or use an https address, \
+                 where one connection carries many",
+                watch::SWEEP
+            );
+        }
+    }
+}

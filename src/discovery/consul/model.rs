@@ -1,0 +1,238 @@
+//! Consul's answer to `/v1/health/service/:name`, and what of it makes a list: addresses that can be dialled, the aggregated
+//! status, and the weight that goes with it. Fields that are not used are not read; whatever may be null may be missing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::config::MAX_WEIGHT;
+use crate::endpoint::{Address, List, Listed, Status};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    node: Option<Node>,
+    service: Option<Service>,
+    checks: Option<Vec<Check>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    node: Option<String>,
+    address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service {
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    address: Option<String>,
+    // A float takes every number that JSON can write; the range is checked afterwards.
+    port: Option<f64>,
+    weights: Option<Weights>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Weights {
+    passing: Option<f64>,
+    warning: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Check {
+    #[serde(rename = "CheckID")]
+    id: Option<String>,
+    status: Option<String>,
+}
+
+/// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error.
+pub(super) fn parse(body: &[u8]) -> Result<(List, usize), serde_json::Error> {
+    let entries: Vec<Entry> = serde_json::from_slice(body)?;
+    let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
+    let mut skipped = 0;
+    for entry in entries {
+        let Some(listed) = listed(&entry) else {
+            skipped += 1;
+            continue;
+        };
+        by_address
+            .entry(listed.address.clone())
+            // Two instances at one address are one endpoint; it is as good as the better of them.
+            .and_modify(|known| {
+                if worth(&listed) > worth(known) {
+                    *known = listed.clone();
+                }
+            })
+            .or_insert(listed);
+    }
+    Ok((by_address.into_values().collect(), skipped))
+}
+
+fn worth(listed: &Listed) -> (bool, u32) {
+    (matches!(listed.status, Status::Passing | Status::Warning), listed.weight)
+}
+
+fn listed(entry: &Entry) -> Option<Listed> {
+    let service = entry.service.as_ref()?;
+    let status = aggregate(entry.checks.as_deref().unwrap_or_default());
+    Some(Listed {
+        address: address(entry.node.as_ref(), service)?,
+        id: identify(entry.node.as_ref(), service),
+        status,
+        weight: weight(service.weights.as_ref(), status),
+    })
+}
+
+/// `node/service-id`: a service's id is unique on its node only.
+fn identify(node: Option<&Node>, service: &Service) -> Arc<str> {
+    let node = node.and_then(|node| node.node.as_deref()).unwrap_or_default();
+    format!("{node}/{}", service.id.as_deref().unwrap_or_default()).into()
+}
+
+fn address(node: Option<&Node>, service: &Service) -> Option<Address> {
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let host = filled(&service.address).or_else(|| node.and_then(|node| filled(&node.address)))?;
+    let port = service.port.filter(|port| (1.0..=65_535.0).contains(port) && port.fract() == 0.0)? as u16;
+    let address = match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => return None,
+        Ok(_) => Address::new(&host, port),
+        Err(_) => {
+            // Names are looked up with each connection; anything else, such as a Unix socket, cannot be dialled.
+            let (name, port) = crate::config::parse_address(&format!("{host}:{port}"))?;
+            Address::new(&name, port)
+        }
+    };
+    Some(address)
+}
+
+/// Consul's `AggregatedStatus`: maintenance over critical over warning over passing; no checks is passing.
+fn aggregate(checks: &[Check]) -> Status {
+    let one = |check: &Check| {
+        let id = check.id.as_deref().unwrap_or_default();
+        if id == "_node_maintenance" || id.starts_with("_service_maintenance:") {
+            return Status::Maintenance;
+        }
+        match check.status.as_deref() {
+            Some("passing") => Status::Passing,
+            Some("warning") => Status::Warning,
+            _ => Status::Critical,
+        }
+    };
+    let severity = |status: &Status| match status {
+        Status::Passing => 0,
+        Status::Warning => 1,
+        Status::Critical => 2,
+        Status::Maintenance => 3,
+    };
+    checks.iter().map(one).max_by_key(severity).unwrap_or(Status::Passing)
+}
+
+/// The weight that goes with the status, within Consul's own bounds; old or hand-made entries may hold anything.
+fn weight(weights: Option<&Weights>, status: Status) -> u32 {
+    let clamp = |weight: Option<f64>, least: u32| match weight {
+        None => 1,
+        Some(weight) => weight.clamp(f64::from(least), f64::from(MAX_WEIGHT)) as u32,
+    };
+    match status {
+        Status::Warning => clamp(weights.and_then(|weights| weights.warning), 0),
+        _ => clamp(weights.and_then(|weights| weights.passing), 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entry(service: Value, checks: Value) -> Value {
+        json!({"Node": {"ID": "", "Node": "n1", "Address": "10.0.0.9", "Meta": null}, "Service": service, "Checks": checks})
+    }
+
+    fn parse_all(entries: Vec<Value>) -> (List, usize) {
+        parse(Value::Array(entries).to_string().as_bytes()).unwrap()
+    }
+
+    fn addresses(list: &[Listed]) -> Vec<String> {
+        list.iter().map(|listed| listed.address.to_string()).collect()
+    }
+
+    #[test]
+    fn the_address_falls_back_to_the_nodes() {
+        let (list, _) = parse_all(vec![
+            entry(json!({"ID": "a", "Address": "", "Port": 80}), json!([])),
+            entry(json!({"ID": "b", "Address": "::1", "Port": 81}), Value::Null),
+            entry(json!({"ID": "c", "Address": "db.Example.com", "Port": 82.0}), json!([])),
+        ]);
+        assert_eq!(addresses(&list), ["10.0.0.9:80", "[::1]:81", "db.example.com:82"]);
+        assert_eq!(&*list[0].id, "n1/a");
+    }
+
+    #[test]
+    fn entries_that_cannot_be_dialled_are_skipped_and_counted() {
+        let bad = [
+            json!({"Address": "10.0.0.1", "Port": 0}),
+            json!({"Address": "10.0.0.1", "Port": -1}),
+            json!({"Address": "10.0.0.1", "Port": 70000}),
+            json!({"Address": "0.0.0.0", "Port": 80}),
+            json!({"Address": "unix:///run/x.sock", "Port": 0}),
+            json!({"Address": "two words", "Port": 80}),
+            Value::Null,
+        ];
+        let mut entries: Vec<Value> = bad.into_iter().map(|service| entry(service, json!([]))).collect();
+        entries.push(entry(json!({"Address": "10.0.0.1", "Port": 80}), json!([])));
+        let (list, skipped) = parse_all(entries);
+        assert_eq!((addresses(&list), skipped), (vec!["10.0.0.1:80".to_owned()], 7));
+    }
+
+    #[test]
+    fn the_worst_check_decides_and_maintenance_is_worse_than_critical() {
+        let status =
+            |checks: Value| parse_all(vec![entry(json!({"Address": "10.0.0.1", "Port": 80}), checks)]).0[0].status;
+        assert_eq!(status(json!([])), Status::Passing);
+        assert_eq!(status(json!([{"Status": "passing"}, {"Status": "warning"}])), Status::Warning);
+        assert_eq!(status(json!([{"Status": "warning"}, {"Status": "critical"}])), Status::Critical);
+        assert_eq!(status(json!([{"Status": "surprise"}])), Status::Critical);
+        assert_eq!(status(json!([{"CheckID": "_node_maintenance", "Status": "critical"}])), Status::Maintenance);
+        assert_eq!(status(json!([{"CheckID": "_service_maintenance:a", "Status": "critical"}])), Status::Maintenance);
+    }
+
+    #[test]
+    fn the_weight_is_the_one_of_the_status() {
+        let weight = |weights: Value, status: &str| {
+            let service = json!({"Address": "10.0.0.1", "Port": 80, "Weights": weights});
+            parse_all(vec![entry(service, json!([{"Status": status}]))]).0[0].weight
+        };
+        assert_eq!(weight(Value::Null, "passing"), 1);
+        assert_eq!(weight(json!({"Passing": 10, "Warning": 2}), "passing"), 10);
+        assert_eq!(weight(json!({"Passing": 10, "Warning": 2}), "warning"), 2);
+        assert_eq!(weight(json!({"Passing": 5, "Warning": 0}), "warning"), 0);
+        assert_eq!(weight(json!({"Passing": 0, "Warning": 1}), "passing"), 1);
+        assert_eq!(weight(json!({"Passing": 1e12}), "passing"), MAX_WEIGHT);
+    }
+
+    #[test]
+    fn two_instances_at_one_address_are_one_endpoint_as_good_as_the_better() {
+        let twin = |id: &str, weight: u32, status: &str| {
+            let service = json!({"ID": id, "Address": "10.0.0.1", "Port": 80, "Weights": {"Passing": weight}});
+            entry(service, json!([{"Status": status}]))
+        };
+        let (list, skipped) =
+            parse_all(vec![twin("a", 2, "passing"), twin("b", 3, "passing"), twin("c", 9, "critical")]);
+        assert_eq!((list.len(), list[0].weight, skipped), (1, 3, 0));
+    }
+
+    #[test]
+    fn what_is_not_a_list_is_an_error_and_not_an_empty_list() {
+        for body in ["null", "{}", "\"\"", "[", "[{\"Node\":", "<html>", ""] {
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(parse(b"[]").unwrap().0.is_empty());
+    }
+}

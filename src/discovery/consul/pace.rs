@@ -1,0 +1,105 @@
+//! How often Consul may be asked: a token bucket that delivers a single change at once and turns a storm into polling, and a
+//! backoff for when it does not answer.
+
+use std::time::{Duration, Instant};
+
+const BURST: f64 = 3.0;
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(15);
+/// A fetch may take up a sixth of the time: at least five times its own length passes between two of them.
+const COST: u32 = 5;
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// Paces the queries of one watch.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    tokens: f64,
+    filled: Instant,
+    interval: Duration,
+}
+
+impl Bucket {
+    pub(super) fn new(now: Instant) -> Self {
+        Bucket { tokens: BURST, filled: now, interval: SHORTEST }
+    }
+
+    /// Takes a token and returns how long to wait before using it.
+    pub(super) fn take(&mut self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.filled);
+        self.tokens = (self.tokens + passed.div_duration_f64(self.interval)).min(BURST) - 1.0;
+        self.filled = now;
+        if self.tokens >= 0.0 { Duration::ZERO } else { self.interval.mul_f64(-self.tokens) }
+    }
+
+    /// Learns what the last fetch took.
+    pub(super) fn cost(&mut self, fetch: Duration) {
+        self.interval = (fetch * COST).clamp(SHORTEST, LONGEST);
+    }
+}
+
+/// Grows with each failure in a row.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// How long to wait after one more failure: anything up to 100 ms × 2ⁿ ("full jitter").
+    pub(super) fn next(&mut self) -> Duration {
+        let longest = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LAST_RETRY);
+        self.failures += 1;
+        longest.mul_f64(fastrand::f64())
+    }
+
+    /// Ends a row of failures, and says whether there was one.
+    pub(super) fn reset(&mut self) -> bool {
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    /// True after the first failure of a row.
+    pub(super) fn is_first(&self) -> bool {
+        self.failures == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_changes_come_at_once_and_a_storm_four_times_a_second() {
+        let mut now = Instant::now();
+        let start = now;
+        let mut bucket = Bucket::new(now);
+        let mut waits = Vec::new();
+        for _ in 0..103 {
+            let wait = bucket.take(now);
+            waits.push(wait);
+            now += wait;
+        }
+        assert!(waits[..3].iter().all(Duration::is_zero) && !waits[3].is_zero());
+        assert_eq!((now - start).as_secs(), 25);
+    }
+
+    #[test]
+    fn a_dear_list_is_fetched_less_often_but_at_least_every_fifteen_seconds() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(now);
+        bucket.cost(Duration::from_secs(1));
+        (0..3).for_each(|_| drop(bucket.take(now)));
+        assert_eq!(bucket.take(now), Duration::from_secs(5));
+        bucket.cost(Duration::from_secs(60));
+        assert_eq!(bucket.interval, LONGEST);
+    }
+
+    #[test]
+    fn backoff_grows_to_ten_seconds() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<Duration> = (0..1000).map(|_| backoff.next()).collect();
+        assert!(waits[0] <= FIRST_RETRY);
+        assert!(waits.iter().all(|wait| *wait <= LAST_RETRY) && waits.iter().any(|wait| *wait > LAST_RETRY / 2));
+        assert!(backoff.reset() && !backoff.reset());
+    }
+}

@@ -1,0 +1,172 @@
+//! Following one service for as long as it is wanted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::SemaphorePermit;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::agent::Failure;
+use super::follow::{Ask, Follow, Verdict};
+use super::pace::{Backoff, Bucket};
+use super::{Shared, Update, model};
+use crate::config::Selection;
+use crate::metrics::{self, WatchSeries};
+
+/// Between two looks at a service that has no query of its own.
+pub(super) const SWEEP: Duration = Duration::from_secs(10);
+/// Waits and rounds are varied by so much, so that watches that began together do not stay together.
+const SPREAD: f64 = 0.1;
+/// Rights are given by people.
+const DENIED: Duration = Duration::from_secs(10);
+/// So are queries.
+const REFUSED: Duration = Duration::from_secs(60);
+/// An agent under pressure has said so.
+const UNAVAILABLE: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    selection: Selection,
+    lane: usize,
+    series: Arc<WatchSeries>,
+    wanted: Arc<AtomicBool>,
+    bucket: Bucket,
+    backoff: Backoff,
+}
+
+impl Watch {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        (selection, lane): (Selection, usize),
+        series: Arc<WatchSeries>,
+        wanted: Arc<AtomicBool>,
+    ) -> Self {
+        let bucket = Bucket::new(Instant::now());
+        Watch { shared: Arc::clone(shared), selection, lane, series, wanted, bucket, backoff: Backoff::default() }
+    }
+
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut follow = Follow::new(shared.mode().await);
+        // Held for as long as the service is followed, so that each has its query or has not.
+        let query = shared.queries.try_acquire().ok();
+        while self.wanted.load(Ordering::Acquire) {
+            let wait = self.bucket.take(Instant::now());
+            if !wait.is_zero() {
+                self.series.throttled();
+                sleep(wait).await;
+            }
+            let step = self.step(&mut follow, query.as_ref()).await;
+            match step {
+                Ok(pause) => {
+                    if self.backoff.reset() {
+                        info!(service = %self.selection, "followed again");
+                    }
+                    sleep_some(pause).await;
+                }
+                Err(failure) => {
+                    follow.failed();
+                    self.series.index_reset();
+                    sleep(self.pause_after(&failure)).await;
+                }
+            }
+        }
+        debug!(service = %self.selection, "not followed any more");
+    }
+
+    /// One query and what follows from it; returns how long to pause.
+    async fn step(&mut self, follow: &mut Follow, query: Option<&SemaphorePermit<'_>>) -> Result<Duration, Failure> {
+        let ask = follow.ask();
+        let Some(_) = query else {
+            let ask = Ask { index: 0, ..ask };
+            // Never closed, so there is always a permit to wait for.
+            let shared = Arc::clone(&self.shared);
+            let _turn = shared.sweepers.acquire().await;
+            let pause = self.ask(follow, ask, Duration::ZERO).await?;
+            return Ok(if pause.is_zero() { vary(SWEEP) } else { pause });
+        };
+        self.ask(follow, ask, vary(self.shared.settings.wait)).await
+    }
+
+    async fn ask(&mut self, follow: &mut Follow, ask: Ask, wait: Duration) -> Result<Duration, Failure> {
+        let asked = Instant::now();
+        let answer = self.shared.agent.health(&self.selection, ask, wait, self.lane).await?;
+        let meta = answer.meta.clone();
+        let verdict = match follow.is_expiry(&meta, (ask, asked.elapsed(), wait)) {
+            Some(verdict) => {
+                // Read to its end, so that the connection can be used again.
+                answer.body().await?;
+                verdict
+            }
+            None => {
+                let (body, cost) = answer.body().await?;
+                self.bucket.cost(cost);
+                let (list, skipped) = model::parse(&body).map_err(|error| Failure::Garbled(error.to_string()))?;
+                self.series.skipped(skipped);
+                follow.judge(&meta, ask, list, Instant::now())
+            }
+        };
+        self.series.index(follow.accepted());
+        Ok(self.conclude(verdict).await)
+    }
+
+    async fn conclude(&self, verdict: Verdict) -> Duration {
+        match verdict {
+            Verdict::Changed(list) => {
+                self.series.update(metrics::Update::Changed);
+                debug!(service = %self.selection, endpoints = list.len(), "changed");
+                // Fails only when discovery has ended, and this watch with it.
+                let _ = self.shared.updates.send(Update { selection: self.selection.clone(), list }).await;
+                Duration::ZERO
+            }
+            Verdict::Unchanged => {
+                self.series.update(metrics::Update::Unchanged);
+                Duration::ZERO
+            }
+            Verdict::Reset => {
+                self.series.update(metrics::Update::Unchanged);
+                self.series.index_reset();
+                Duration::ZERO
+            }
+            Verdict::Doubted(pause) => {
+                self.series.update(metrics::Update::Doubted);
+                info!(service = %self.selection, ?pause, "a list that is missing much is looked at again");
+                pause
+            }
+        }
+    }
+
+    /// Counts and reports a failure, and says how long to leave Consul alone.
+    fn pause_after(&mut self, failure: &Failure) -> Duration {
+        let backoff = self.backoff.next();
+        if self.backoff.is_first() {
+            warn!(service = %self.selection, error = %failure, "cannot be followed; the last list stays");
+        }
+        let denied = matches!(failure, Failure::Denied { .. });
+        self.series.update(if denied { metrics::Update::Denied } else { metrics::Update::Error });
+        match failure {
+            // A token that was rotated is worth a try at once.
+            Failure::Denied { .. } if self.shared.agent.read_token().is_ok_and(|changed| changed) => Duration::ZERO,
+            Failure::Denied { .. } => vary(DENIED),
+            Failure::Refused { .. } => vary(REFUSED),
+            Failure::Unavailable { retry_after, .. } => {
+                let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                vary(UNAVAILABLE).max(backoff).max(asked_for)
+            }
+            Failure::Unreachable(_) | Failure::Garbled(_) => backoff,
+        }
+    }
+}
+
+fn vary(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64())
+}
+
+async fn sleep_some(pause: Duration) {
+    if !pause.is_zero() {
+        sleep(pause).await;
+    }
+}

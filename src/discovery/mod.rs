@@ -1,0 +1,127 @@
+//! Who is out there: joins the sources' lists with the configuration into tables. The only place that publishes.
+//!
+//! Sources send whole lists, never differences. Lists that come while a table is built are taken together into the next one,
+//! so a storm of updates costs no more than the building does.
+
+pub mod consul;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use crate::config::{Config, Selection};
+use crate::lifecycle::Readiness;
+use crate::metrics::Metrics;
+use crate::table::{Builder, Lists, Publisher, Table};
+use consul::{Update, Watches};
+
+/// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
+const WAITING: usize = 1024;
+
+/// Joins sources and configuration.
+pub struct Discovery {
+    config: Arc<Config>,
+    selections: BTreeSet<Selection>,
+    builder: Builder,
+    publisher: Publisher,
+    readiness: Readiness,
+    lists: Lists,
+    watches: Watches,
+    updates: mpsc::Receiver<Update>,
+    reloads: mpsc::Receiver<Reload>,
+}
+
+/// A configuration to go on with, and whom to tell when its table is published.
+#[derive(Debug)]
+pub struct Reload {
+    /// Already checked.
+    pub config: Arc<Config>,
+    /// Told once it is in force.
+    pub done: oneshot::Sender<()>,
+}
+
+impl Discovery {
+    /// Discovery for this configuration, until another comes through `reloads`.
+    pub fn new(
+        config: Arc<Config>,
+        publisher: Publisher,
+        readiness: Readiness,
+        metrics: &Arc<Metrics>,
+        reloads: mpsc::Receiver<Reload>,
+    ) -> Result<Self, consul::Error> {
+        let (sender, updates) = mpsc::channel(WAITING);
+        Ok(Discovery {
+            watches: Watches::new(&config.consul, metrics, sender)?,
+            builder: Builder::new(config.workers),
+            selections: config.selections(),
+            config,
+            publisher,
+            readiness,
+            lists: Lists::new(),
+            updates,
+            reloads,
+        })
+    }
+
+    /// Runs until nobody can reload any more, which is when the process ends.
+    pub async fn run(mut self) {
+        self.watches.follow(&self.selections);
+        self.publish();
+        loop {
+            tokio::select! {
+                Some(update) = self.updates.recv() => {
+                    self.note(update);
+                    self.publish();
+                }
+                reload = self.reloads.recv() => match reload {
+                    Some(reload) => self.reload(reload),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Remembers an update, and those that wait behind it.
+    fn note(&mut self, update: Update) {
+        let mut next = Some(update);
+        while let Some(update) = next {
+            // A watch that has just been given up may have been on its way.
+            if self.selections.contains(&update.selection) {
+                self.lists.insert(update.selection, update.list);
+            }
+            next = self.updates.try_recv().ok();
+        }
+    }
+
+    fn reload(&mut self, reload: Reload) {
+        self.config = reload.config;
+        self.selections = self.config.selections();
+        self.lists.retain(|selection, _| self.selections.contains(selection));
+        self.watches.follow(&self.selections);
+        self.publish();
+        // Whoever asked may be gone.
+        let _ = reload.done.send(());
+    }
+
+    fn publish(&self) {
+        let table = self.builder.build(&self.config, &self.lists, &self.publisher.current(), Instant::now());
+        report(&self.publisher.current(), &table);
+        if table.is_complete() {
+            self.readiness.has_truth();
+        }
+        self.publisher.publish(table);
+    }
+}
+
+fn report(old: &Table, new: &Table) {
+    for cluster in new.clusters() {
+        let before = old.find_cluster(cluster.name());
+        if before.is_none_or(|before| !Arc::ptr_eq(before, cluster)) {
+            let usable = cluster.members().iter().filter(|member| member.is_usable()).count();
+            info!(cluster = %cluster.name(), endpoints = cluster.members().len(), usable, table = new.version, "updated");
+        }
+    }
+}

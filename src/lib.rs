@@ -1,0 +1,29 @@
+//! lictor: a client-side load-balancing reverse proxy for people who run services with Consul.
+//!
+//! **What we were told** (config) and **who is out there** (discovery) make **today's truth** (table). A request comes in
+//! (listener), belongs somewhere (route), to a group (cluster) from which one is chosen (balance) among those that may serve
+//! (health), goes out (upstream), and comes back (proxy). Someone may watch (admin). All of it starts and stops in one place
+//! (app).
+
+pub mod config;
+pub mod discovery;
+pub mod table;
+
+pub mod balance;
+pub mod cluster;
+pub mod health;
+pub mod listener;
+pub mod proxy;
+pub mod route;
+pub mod upstream;
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+
+pub mod endpoint;
+pub mod lifecycle;
+pub mod message;
+pub mod metrics;
+pub mod registry;
+pub mod tls;

@@ -1,0 +1,59 @@
+//! Sockets that listen. Each worker has one of its own on the same address (`SO_REUSEPORT`); the kernel spreads connections
+//! over them.
+
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel keeps until a worker takes them; it caps this by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct Error {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// As many sockets as there are `workers`, all on the same address; port 0 takes a free port for all of them.
+pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, Error> {
+    // One socket without the option first: it fails if anybody else listens there, who would else share the port with us.
+    let fail = |source| Error { address, source };
+    drop(open(address, false).map_err(fail)?);
+    let first = open(address, true).map_err(fail)?;
+    let bound = first.local_addr().map_err(fail)?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(open(bound, true).map_err(fail)?);
+    }
+    Ok(sockets)
+}
+
+fn open(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    if address.is_ipv6() {
+        // "[::]" takes IPv4 as well, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_that_nobody_else_can_take() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = bind(any, 3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        assert!(bind(address, 1).unwrap_err().to_string().contains(&address.to_string()));
+    }
+}

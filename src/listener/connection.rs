@@ -1,0 +1,113 @@
+//! One downstream connection: HTTP/1.1 on it, its timeouts, and its part in a drain.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+use tokio::time::sleep_until;
+use tracing::debug;
+
+use super::io::{Informer, Io};
+use super::pulse::Pulse;
+use super::{Client, Limits, MAX_HEAD, MAX_HEADERS, Service};
+use crate::lifecycle::Draining;
+
+/// Serves a connection to its end.
+pub(super) async fn serve<S: Service>(
+    stream: TcpStream,
+    address: SocketAddr,
+    service: Rc<S>,
+    limits: Limits,
+    mut draining: Draining,
+) {
+    // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
+    let _ = stream.set_nodelay(true);
+    let pulse = Arc::new(Pulse::new());
+    let client = Client { address, informer: Informer::default() };
+    let io = Io::new(stream, Arc::clone(&pulse), client.informer.clone());
+    let answer = service_fn(|request: Request<Incoming>| {
+        let busy = Busy::new(&pulse);
+        let answering = Rc::clone(&service).call(request, client.clone());
+        async { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, _busy: busy })) }
+    });
+    let mut http = http1::Builder::new();
+    http.max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
+    let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
+    let mut begun = pin!(draining.begun());
+    let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
+    let mut drained = false;
+    let ended = poll_fn(|cx| {
+        if !drained && begun.as_mut().poll(cx).is_ready() {
+            drained = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            // While a request is at work its own timeouts hold; look again when the next one could be due.
+            let due = pulse.due(&limits).unwrap_or(now + limits.idle.min(limits.request_header));
+            if due <= now {
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset(due.into());
+        }
+        Poll::Pending
+    })
+    .await;
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => debug!(client = %address, %error, "connection failed"),
+        None => debug!(client = %address, reading_head = pulse.is_reading_head(), "connection timed out"),
+    }
+}
+
+/// Held by whoever is at work on a request.
+struct Busy(Arc<Pulse>);
+
+impl Busy {
+    fn new(pulse: &Arc<Pulse>) -> Self {
+        pulse.busy();
+        Busy(Arc::clone(pulse))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.idle();
+    }
+}
+
+/// A body whose end is the end of the request.
+struct Tracked<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

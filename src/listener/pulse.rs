@@ -1,0 +1,63 @@
+//! What a connection is doing, and since when: the ground for its timeouts. The stream notes the first byte of a request, the
+//! service its start, the answer's body its end; one timer for the connection looks here only when it fires.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Limits;
+
+/// One thread writes and reads; atomics only because hyper asks for `Send`.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    epoch: Instant,
+    phase: AtomicU8,
+    since: AtomicU64,
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Pulse { epoch: Instant::now(), phase: AtomicU8::new(IDLE), since: AtomicU64::new(0) }
+    }
+
+    /// Bytes came: if there is no request, one begins.
+    pub(super) fn received(&self) {
+        if self.phase.load(Ordering::Relaxed) == IDLE {
+            self.enter(HEAD);
+        }
+    }
+
+    /// A request's head is whole.
+    pub(super) fn busy(&self) {
+        self.phase.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// Its answer is over.
+    pub(super) fn idle(&self) {
+        self.enter(IDLE);
+    }
+
+    /// True while the head of a request is awaited or read.
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == HEAD
+    }
+
+    /// When the connection will have waited too long; none while a request is at work, which has timeouts of its own.
+    pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
+        let since = self.epoch + Duration::from_nanos(self.since.load(Ordering::Relaxed));
+        match self.phase.load(Ordering::Relaxed) {
+            IDLE => Some(since + limits.idle),
+            HEAD => Some(since + limits.request_header),
+            _ => None,
+        }
+    }
+
+    fn enter(&self, phase: u8) {
+        let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.since.store(since, Ordering::Relaxed);
+        self.phase.store(phase, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,10 @@
+//! HTTP messages apart from any connection: which headers end here, which are added, and a request body that says how far
+//! it got.
+
+mod forwarded;
+mod headers;
+mod upload;
+
+pub use forwarded::{Downstream, accept_request_id, forward};
+pub use headers::{accepts_trailers, end_to_end, host, upgrade};
+pub use upload::{Activity, Upload};

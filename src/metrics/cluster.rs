@@ -1,0 +1,130 @@
+//! Attempts, retries and ejections by cluster and reason.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::proto::MetricFamily;
+
+use super::family::counter;
+
+/// How an attempt ended, for the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum End {
+    /// Answered whole.
+    Success,
+    /// No connection.
+    Connect,
+    /// Not in time.
+    Timeout,
+    /// The connection broke.
+    Reset,
+    /// 502, 503 or 504.
+    Gateway,
+    /// The client left, or another side was at fault.
+    Abandoned,
+}
+
+const ENDS: [&str; 6] = ["success", "connect", "timeout", "reset", "gateway", "abandoned"];
+
+/// What a cluster counts.
+#[derive(Debug)]
+pub struct ClusterSeries {
+    attempts: Box<[Attempts]>,
+    // Rare events, so a lock and names instead of a grid of mostly zeros.
+    events: Mutex<BTreeMap<Event, u64>>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Attempts([AtomicU64; ENDS.len()]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Retry { reason: &'static str },
+    NoRetry { reason: &'static str },
+    NoEndpoint,
+    Ejection { reason: &'static str, unenforced: &'static str },
+}
+
+impl ClusterSeries {
+    pub(super) fn new(workers: usize) -> Self {
+        ClusterSeries { attempts: (0..workers).map(|_| Attempts::default()).collect(), events: Mutex::default() }
+    }
+
+    /// Counts an attempt's end.
+    pub fn attempt(&self, worker: usize, end: End) {
+        let figure = &self.attempts[worker % self.attempts.len()].0[end as usize];
+        figure.store(figure.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts another attempt and what it was made for.
+    pub fn retry(&self, reason: &'static str) {
+        self.count(Event::Retry { reason });
+    }
+
+    /// Counts a failed attempt that was not followed by another, and why.
+    pub fn no_retry(&self, reason: &'static str) {
+        self.count(Event::NoRetry { reason });
+    }
+
+    /// Counts a request for which nobody was eligible.
+    pub fn no_endpoint(&self) {
+        self.count(Event::NoEndpoint);
+    }
+
+    /// Counts an ejection, or one that the rules forbade for the reason in `unenforced`.
+    pub fn ejection(&self, reason: &'static str, unenforced: Option<&'static str>) {
+        self.count(Event::Ejection { reason, unenforced: unenforced.unwrap_or_default() });
+    }
+
+    fn count(&self, event: Event) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
+    }
+}
+
+pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFamily> {
+    let cluster = |name: &Arc<str>| ("cluster", name.to_string());
+    let mut attempts = Vec::new();
+    let (mut retries, mut refusals, mut nobody, mut ejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (name, series) in all {
+        for (end, word) in ENDS.iter().enumerate() {
+            let count: u64 = series.attempts.iter().map(|shard| shard.0[end].load(Ordering::Relaxed)).sum();
+            attempts.push((vec![cluster(name), ("outcome", (*word).to_owned())], count as f64));
+        }
+        for (event, count) in series.events.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let count = *count as f64;
+            match *event {
+                Event::Retry { reason } => retries.push((vec![cluster(name), ("reason", reason.into())], count)),
+                Event::NoRetry { reason } => refusals.push((vec![cluster(name), ("reason", reason.into())], count)),
+                Event::NoEndpoint => nobody.push((vec![cluster(name)], count)),
+                Event::Ejection { reason, unenforced } => {
+                    let enforced = unenforced.is_empty().to_string();
+                    let labels = vec![
+                        cluster(name),
+                        ("reason", reason.into()),
+                        ("enforced", enforced),
+                        ("unenforced_reason", unenforced.into()),
+                    ];
+                    ejections.push((labels, count));
+                }
+            }
+        }
+    }
+    vec![
+        counter("lictor_attempts_total", "Tries at endpoints, by how they ended.", attempts),
+        counter("lictor_retries_total", "Attempts after the first, by what the one before ended in.", retries),
+        counter(
+            "lictor_retries_refused_total",
+            "Failed attempts that were not tried again, by the reason why.",
+            refusals,
+        ),
+        counter("lictor_no_endpoint_total", "Requests for which no endpoint was eligible.", nobody),
+        counter(
+            "lictor_ejections_total",
+            "Endpoints taken out, or not although they failed, by the last failure's reason.",
+            ejections,
+        ),
+    ]
+}

@@ -1,0 +1,176 @@
+//! Every figure that lictor keeps, in one struct that is built once and passed by reference.
+//!
+//! Whoever counts holds an `Arc` of its own series, resolved once; the scrape reads them all. A series lives as long as
+//! somebody holds it, so those of departed routes, clusters and services disappear by themselves. What workers count per
+//! request is sharded by worker: each shard has one writer, and no cache line is contended.
+
+mod cluster;
+mod family;
+mod request;
+mod watch;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use prometheus::proto::MetricFamily;
+
+pub use cluster::{ClusterSeries, End};
+pub use family::{counter, gauge, text};
+pub use request::{RequestLabels, RequestSeries};
+pub use watch::{Update, WatchSeries};
+
+/// Content type of [`text`]; Prometheus 3 refuses a scrape without the right one.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every figure.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: usize,
+    requests: Held<RequestLabels, RequestSeries>,
+    clusters: Held<Arc<str>, ClusterSeries>,
+    watches: Held<String, WatchSeries>,
+    listeners: Held<Arc<str>, ListenerSeries>,
+    reloads: [AtomicU64; 2],
+    last_reload_failed: AtomicU64,
+}
+
+/// What a listener counts.
+#[derive(Debug, Default)]
+pub struct ListenerSeries {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections open.
+    pub open: AtomicI64,
+    /// Times that no connection could be accepted.
+    pub failed: AtomicU64,
+}
+
+/// Series by their labels, each for as long as somebody else holds it.
+#[derive(Debug)]
+struct Held<L, S>(Mutex<HashMap<L, Weak<S>>>);
+
+impl Metrics {
+    /// No figures yet, with a shard for each of `workers`.
+    pub fn new(workers: usize) -> Self {
+        Metrics {
+            workers,
+            requests: Held::default(),
+            clusters: Held::default(),
+            watches: Held::default(),
+            listeners: Held::default(),
+            reloads: Default::default(),
+            last_reload_failed: AtomicU64::default(),
+        }
+    }
+
+    /// The series of requests of a listener, route and cluster.
+    pub fn request(&self, labels: RequestLabels) -> Arc<RequestSeries> {
+        self.requests.get(labels, || RequestSeries::new(self.workers))
+    }
+
+    /// The series of a cluster.
+    pub fn cluster(&self, name: &Arc<str>) -> Arc<ClusterSeries> {
+        self.clusters.get(Arc::clone(name), || ClusterSeries::new(self.workers))
+    }
+
+    /// The series of a followed service.
+    pub fn watch(&self, service: &str) -> Arc<WatchSeries> {
+        self.watches.get(service.to_owned(), WatchSeries::default)
+    }
+
+    /// The series of a listener.
+    pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerSeries> {
+        self.listeners.get(Arc::clone(name), ListenerSeries::default)
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, succeeded: bool) {
+        self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
+        self.last_reload_failed.store(u64::from(!succeeded), Ordering::Relaxed);
+    }
+
+    /// All families, in no particular order; see [`text`].
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        let mut families = request::families(&self.requests.all());
+        families.extend(cluster::families(&self.clusters.all()));
+        families.extend(watch::families(&self.watches.all()));
+        families.extend(self.listener_families());
+        families.extend(self.process_families());
+        families
+    }
+
+    fn listener_families(&self) -> Vec<MetricFamily> {
+        let all = self.listeners.all();
+        let of = |read: fn(&ListenerSeries) -> f64| {
+            all.iter().map(move |(name, series)| (vec![("listener", name.to_string())], read(series)))
+        };
+        vec![
+            counter(
+                "lictor_connections_accepted_total",
+                "Connections accepted.",
+                of(|series| series.accepted.load(Ordering::Relaxed) as f64),
+            ),
+            counter(
+                "lictor_accept_failures_total",
+                "Times that accept failed, for example for want of file descriptors.",
+                of(|series| series.failed.load(Ordering::Relaxed) as f64),
+            ),
+            gauge(
+                "lictor_connections_open",
+                "Downstream connections open.",
+                of(|series| series.open.load(Ordering::Relaxed) as f64),
+            ),
+        ]
+    }
+
+    fn process_families(&self) -> Vec<MetricFamily> {
+        let reloads = ["failure", "success"].into_iter().zip(&self.reloads);
+        let reloads =
+            reloads.map(|(result, count)| (vec![("result", result.into())], count.load(Ordering::Relaxed) as f64));
+        let good = 1 - self.last_reload_failed.load(Ordering::Relaxed);
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        vec![
+            counter("lictor_config_reloads_total", "Reloads of the configuration.", reloads),
+            gauge(
+                "lictor_config_last_reload_successful",
+                "1 unless the last reload was refused.",
+                [(vec![], good as f64)],
+            ),
+            gauge("lictor_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
+        ]
+    }
+}
+
+impl<L, S> Default for Held<L, S> {
+    fn default() -> Self {
+        Held(Mutex::default())
+    }
+}
+
+impl<L: Hash + Eq + Ord + Clone, S> Held<L, S> {
+    fn get(&self, labels: L, make: impl FnOnce() -> S) -> Arc<S> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = all.get(&labels).and_then(Weak::upgrade) {
+            return series;
+        }
+        // Whoever adds also sweeps, so the map is bounded by what is held.
+        all.retain(|_, series| series.strong_count() > 0);
+        let series = Arc::new(make());
+        all.insert(labels, Arc::downgrade(&series));
+        series
+    }
+
+    /// Everything that is held, in the order of labels.
+    fn all(&self) -> Vec<(L, Arc<S>)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = all.iter().filter_map(|(labels, series)| Some((labels.clone(), series.upgrade()?)));
+        let mut held: Vec<(L, Arc<S>)> = held.collect();
+        held.sort_by(|a, b| a.0.cmp(&b.0));
+        held
+    }
+}
+
+#[cfg(test)]
+mod tests;

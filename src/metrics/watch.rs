@@ -1,0 +1,118 @@
+//! How following a service goes: updates, the index, and the age of the last good answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::proto::MetricFamily;
+
+use super::family::{counter, gauge};
+
+/// What one answer, or the lack of one, came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Update {
+    /// A new list.
+    Changed,
+    /// The same list.
+    Unchanged,
+    /// Not believed at once: asked again.
+    Doubted,
+    /// Refused by Consul for want of rights.
+    Denied,
+    /// No usable answer.
+    Error,
+}
+
+const UPDATES: [&str; 5] = ["changed", "unchanged", "doubted", "denied", "error"];
+
+/// What following one service counts.
+#[derive(Debug, Default)]
+pub struct WatchSeries {
+    updates: [AtomicU64; UPDATES.len()],
+    index: AtomicU64,
+    index_resets: AtomicU64,
+    throttled: AtomicU64,
+    skipped: AtomicU64,
+    // Milliseconds since the epoch; 0 before the first good answer.
+    succeeded: AtomicU64,
+}
+
+impl WatchSeries {
+    /// Counts an answer or a failure.
+    pub fn update(&self, update: Update) {
+        self.updates[update as usize].fetch_add(1, Ordering::Relaxed);
+        if matches!(update, Update::Changed | Update::Unchanged) {
+            self.succeeded.store(now_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the index that was accepted.
+    pub fn index(&self, index: u64) {
+        self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// Counts a return to index 0.
+    pub fn index_reset(&self) {
+        self.index_resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a query that was held back.
+    pub fn throttled(&self) {
+        self.throttled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how many entries of the last list could not be used.
+    pub fn skipped(&self, count: usize) {
+        self.skipped.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// Seconds since the last good answer; none before the first.
+    pub fn age(&self) -> Option<f64> {
+        let succeeded = self.succeeded.load(Ordering::Relaxed);
+        (succeeded > 0).then(|| now_millis().saturating_sub(succeeded) as f64 / 1e3)
+    }
+}
+
+fn now_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> {
+    let of = |read: fn(&WatchSeries) -> u64| {
+        all.iter().map(move |(service, series)| (vec![("service", service.clone())], read(series) as f64))
+    };
+    let mut updates = Vec::new();
+    for (service, series) in all {
+        for (word, count) in UPDATES.iter().zip(&series.updates) {
+            let labels = vec![("service", service.clone()), ("result", (*word).to_owned())];
+            updates.push((labels, count.load(Ordering::Relaxed) as f64));
+        }
+    }
+    let ages = all.iter().filter_map(|(service, series)| Some((vec![("service", service.clone())], series.age()?)));
+    vec![
+        counter("lictor_discovery_updates_total", "Answers of discovery, by what they came to.", updates),
+        gauge(
+            "lictor_discovery_index",
+            "Consul index of the last accepted answer.",
+            of(|s| s.index.load(Ordering::Relaxed)),
+        ),
+        counter(
+            "lictor_discovery_index_resets_total",
+            "Times that following started anew at index 0.",
+            of(|s| s.index_resets.load(Ordering::Relaxed)),
+        ),
+        counter(
+            "lictor_discovery_throttled_total",
+            "Queries held back because the service changes too often.",
+            of(|s| s.throttled.load(Ordering::Relaxed)),
+        ),
+        gauge(
+            "lictor_discovery_skipped_entries",
+            "Entries of the last list without a usable address.",
+            of(|s| s.skipped.load(Ordering::Relaxed)),
+        ),
+        gauge("lictor_discovery_last_success_age_seconds", "Time since the last good answer.", ages),
+    ]
+}

@@ -1,0 +1,104 @@
+//! Answers that the proxy gives itself, and the body type of all answers. One function turns an error into a status.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+
+use super::forward::Forward;
+use crate::upstream::{Error, Kind};
+
+/// The body of an answer.
+pub enum Body {
+    /// A text of our own.
+    Text(Option<Bytes>),
+    /// What an endpoint answers.
+    Forward(Box<Forward>),
+}
+
+/// Why a request is not forwarded, or its answer not passed on.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// No host, several, or one that is none.
+    Host,
+    /// A method that a reverse proxy does not serve.
+    Connect,
+    /// No route.
+    Route,
+    /// No endpoint may serve.
+    NoEndpoint,
+    /// Discovery has not answered yet.
+    NoList,
+    /// The last attempt failed.
+    Upstream(Error),
+}
+
+impl Refusal {
+    /// The status that stands for it, and a short text.
+    pub(super) fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
+            Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here\n"),
+            Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
+            Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
+            Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),
+            Refusal::Upstream(error) => match error.kind {
+                Kind::Connect => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection\n"),
+                Kind::Reset => (StatusCode::BAD_GATEWAY, "the endpoint closed the connection before it answered\n"),
+                Kind::Protocol => (StatusCode::BAD_GATEWAY, "the endpoint's answer cannot be passed on\n"),
+                Kind::ConnectTimeout => {
+                    (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not accept a connection in time\n")
+                }
+                Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time\n"),
+                Kind::Downstream => (StatusCode::BAD_REQUEST, "the request's body broke off\n"),
+            },
+        }
+    }
+
+    /// The answer.
+    pub(super) fn answer(&self) -> Response<Body> {
+        let (status, text) = self.status();
+        let mut response = Response::new(Body::Text(Some(Bytes::from_static(text.as_bytes()))));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        match status {
+            // Discovery and ejections move within seconds.
+            StatusCode::SERVICE_UNAVAILABLE => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"))
+            }
+            _ => None,
+        };
+        response
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut *self {
+            Body::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Body::Forward(forward) => Pin::new(forward).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Text(text) => text.is_none(),
+            Body::Forward(forward) => forward.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Body::Forward(forward) => forward.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One request from head to answer.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tracing::debug;
+
+use super::answer::{Body, Refusal};
+use super::forward::{Forward, Guard, Record};
+use super::{Edge, Worker, outgoing, retry, tunnel};
+use crate::balance::Ask;
+use crate::cluster::{self, Cluster};
+use crate::endpoint::Id;
+use crate::health::{self, Outcome};
+use crate::listener::Client;
+use crate::message::{self, Activity, Downstream, Upload};
+use crate::metrics::{ClusterSeries, RequestSeries};
+use crate::upstream::{Error, Exchange, Limits};
+
+/// Answers a request, and sees to it that it is counted.
+pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Client) -> Response<Body> {
+    let started = Instant::now();
+    let worker = &edge.worker;
+    let (head, body) = request.into_parts();
+    let (host, cluster, entry) = match find(edge, &head) {
+        Ok(found) => found,
+        Err(refusal) => {
+            let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
+            return refuse(&refusal, worker, series, started);
+        }
+    };
+    let journey = Journey { worker, cluster, series: entry.1, started, client };
+    match journey.go(head, body, host).await {
+        Ok((response, guard)) => journey.pass_on(response, guard, entry.0),
+        Err(refusal) => refuse(&refusal, worker, entry.0, started),
+    }
+}
+
+type Found = (HeaderValue, Arc<Cluster>, (Arc<RequestSeries>, Arc<ClusterSeries>));
+
+/// The host, the cluster that the request belongs to, and the series that count it.
+fn find(edge: &Edge, head: &request::Parts) -> Result<Found, Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let host = message::host(&head.uri, &head.headers).ok_or(Refusal::Host)?;
+    let name = host.to_str().map_err(|_| Refusal::Host)?;
+    let worker = &edge.worker;
+    let mut reader = worker.reader.borrow_mut();
+    let table = reader.load();
+    let route = table.routes().find(name, head.uri.path()).ok_or(Refusal::Route)?;
+    let cluster = Arc::clone(table.cluster(route));
+    let mut series = worker.series.borrow_mut();
+    let entry = series.of(&worker.metrics, edge.listener, (table, route, &cluster));
+    let series = (Arc::clone(&entry.request), Arc::clone(&entry.attempts));
+    Ok((host, cluster, series))
+}
+
+fn refuse(refusal: &Refusal, worker: &Worker, series: Arc<RequestSeries>, started: Instant) -> Response<Body> {
+    let response = refusal.answer();
+    debug!(?refusal, "refused");
+    series.record(worker.index, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// What stays the same over a request's attempts.
+struct Journey<'a> {
+    worker: &'a Rc<Worker>,
+    // Of the table at the start, for all attempts: a request sees one truth.
+    cluster: Arc<Cluster>,
+    series: Arc<ClusterSeries>,
+    started: Instant,
+    client: Client,
+}
+
+/// An answer's head, or the tunnel that it opened.
+enum Answer {
+    Body(Response<Exchange>),
+    Switched(Response<Exchange>, OnUpgrade),
+}
+
+impl Journey<'_> {
+    /// Attempts until one is answered or there is no point in another.
+    async fn go(
+        &self,
+        mut head: request::Parts,
+        body: Incoming,
+        host: HeaderValue,
+    ) -> Result<(Answer, Guard), Refusal> {
+        let speaks_interim = head.version == Version::HTTP_11;
+        let activity = Rc::new(Activity::new(self.started));
+        let body = Upload::new(body, &activity);
+        let downstream = Downstream::plain(self.client.address.ip());
+        let upgrading = outgoing::prepare(&mut head, &body, host, &downstream, &mut self.worker.rng.borrow_mut());
+        let limits = self.limits(activity);
+        limits.probe.set(!retry::can_repeat(&head.method, &body));
+        self.cluster.request(self.started);
+        let mut tried = Vec::new();
+        let mut now = self.started;
+        loop {
+            let mut guard = self.begin(&tried, now, !limits.probe.get())?;
+            let mut request = Request::from_parts(head.clone(), body.clone());
+            if speaks_interim {
+                self.relay_interim(&mut request);
+            }
+            let sent = self.worker.upstream.send(guard.attempt().endpoint(), request, &limits).await;
+            let error = match sent {
+                Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
+                    judge_head(&mut guard, response.status());
+                    return Ok((Answer::Body(response), guard));
+                }
+                Ok(response) => match upgrading {
+                    Some(client) => return Ok((Answer::Switched(response, client), guard)),
+                    // Nobody asked for another protocol.
+                    None => Error::unexpected_answer(),
+                },
+                Err(error) => error,
+            };
+            guard.fail(&error);
+            debug!(cluster = %self.cluster.name(), endpoint = %guard.attempt().endpoint().address(), %error, "attempt failed");
+            now = Instant::now();
+            self.may_retry(&error, &head.method, &body, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
+            tried.push(guard.attempt().endpoint().id());
+        }
+    }
+
+    fn limits(&self, activity: Rc<Activity>) -> Limits {
+        let timeouts = &self.cluster.settings().timeouts;
+        Limits {
+            connect: timeouts.connect,
+            idle: timeouts.idle,
+            deadline: timeouts.request.map(|request| self.started + request),
+            activity,
+            probe: Cell::new(false),
+        }
+    }
+
+    fn begin(&self, tried: &[Id], now: Instant, can_retry: bool) -> Result<Guard, Refusal> {
+        let mut rng = self.worker.rng.borrow_mut();
+        let mut ask = Ask { worker: self.worker.index, rng: &mut rng };
+        let request = cluster::Request { now, tried, can_retry };
+        match self.cluster.begin(&request, &mut ask) {
+            Some(attempt) => Ok(Guard::new(attempt, &self.series, self.worker.index)),
+            None => {
+                self.series.no_endpoint();
+                Err(if self.cluster.list().is_some() { Refusal::NoEndpoint } else { Refusal::NoList })
+            }
+        }
+    }
+
+    /// Passes interim answers on: all but 100, which hyper gives itself, and 101, which is final for us.
+    fn relay_interim(&self, request: &mut Request<Upload>) {
+        let informer = self.client.informer.clone();
+        hyper::ext::on_informational(request, move |response| {
+            if response.status() != StatusCode::CONTINUE {
+                let mut headers = response.headers().clone();
+                message::end_to_end(&mut headers);
+                informer.inform(response.status(), &headers);
+            }
+        });
+    }
+
+    /// Whether to make another attempt after this error; counts the decision.
+    fn may_retry(
+        &self,
+        error: &Error,
+        method: &Method,
+        body: &Upload,
+        (retries, now): (usize, Instant),
+    ) -> Result<(), ()> {
+        let settings = self.cluster.settings();
+        let is_late = settings.timeouts.request.is_some_and(|request| now >= self.started + request);
+        let refusal = match retry::refusal(error, method, body) {
+            Some(why) => Some(why),
+            None if retries >= settings.retry.attempts as usize => Some("attempts"),
+            None if is_late => Some("deadline"),
+            None if !self.cluster.may_retry(now) => Some("budget"),
+            None => None,
+        };
+        match refusal {
+            Some(why) => {
+                self.series.no_retry(why);
+                Err(())
+            }
+            None => {
+                self.series.retry(retry::blame(error).map_or("stale_connection", health::Reason::name));
+                Ok(())
+            }
+        }
+    }
+
+    /// The endpoint's answer as the client is to see it.
+    fn pass_on(&self, answer: Answer, guard: Guard, series: Arc<RequestSeries>) -> Response<Body> {
+        let (response, client) = match answer {
+            Answer::Body(response) => (response, None),
+            Answer::Switched(response, client) => (response, Some(client)),
+        };
+        let (mut head, exchange) = response.into_parts();
+        let record = Record { series, worker: self.worker.index, code: head.status.as_u16(), started: self.started };
+        let Some(client) = client else {
+            message::end_to_end(&mut head.headers);
+            // hyper speaks the client's version.
+            head.version = Version::HTTP_11;
+            return Response::from_parts(head, Body::Forward(Box::new(Forward::new(exchange, guard, record))));
+        };
+        let idle = self.cluster.settings().timeouts.idle;
+        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), idle)
+    }
+}
+
+/// What the status says of the endpoint; a good one is confirmed when the body has come whole.
+fn judge_head(guard: &mut Guard, status: StatusCode) {
+    match health::judge(status) {
+        Outcome::Success => guard.answered(),
+        failure => guard.judge(failure),
+    }
+}

@@ -1,0 +1,113 @@
+//! The journey of one request: route, attempts, answer. One [`Worker`] a thread; a request lives and dies on it, and nothing on
+//! its way is shared with other workers but the table and the endpoints' atomics.
+
+mod answer;
+mod forward;
+mod journey;
+mod outgoing;
+mod retry;
+mod series;
+mod tunnel;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::task::JoinSet;
+
+use crate::lifecycle::Draining;
+use crate::listener::{Client, Service};
+use crate::metrics::Metrics;
+use crate::table::{LocalReader, Reader, Table};
+use crate::upstream::Upstream;
+
+pub use answer::Body;
+use series::Resolved;
+
+/// How often a worker looks after its idle connections.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// One thread's part of the proxy.
+pub struct Worker {
+    index: usize,
+    reader: RefCell<LocalReader>,
+    upstream: Upstream,
+    rng: RefCell<fastrand::Rng>,
+    series: RefCell<Resolved>,
+    metrics: Arc<Metrics>,
+    tunnels: RefCell<JoinSet<()>>,
+    draining: Draining,
+}
+
+/// A listener's service on one worker.
+pub struct Edge {
+    worker: Rc<Worker>,
+    /// Place of the listener among the configured ones.
+    listener: usize,
+}
+
+impl Worker {
+    /// The worker of place `index`, which serves these listeners from `reader`'s table.
+    pub fn new(
+        index: usize,
+        listeners: &[Arc<str>],
+        reader: &Reader,
+        metrics: &Arc<Metrics>,
+        draining: Draining,
+    ) -> Self {
+        Worker {
+            index,
+            reader: RefCell::new(reader.local()),
+            upstream: Upstream::default(),
+            rng: RefCell::default(),
+            series: RefCell::new(Resolved::new(listeners)),
+            metrics: Arc::clone(metrics),
+            tunnels: RefCell::default(),
+            draining,
+        }
+    }
+
+    /// Keeps house for as long as it is polled: closes idle connections that are old or lead nowhere any more, and lets go of
+    /// a table that is no longer the one.
+    pub async fn keep_house(&self, mut reader: Reader) {
+        let mut round = tokio::time::interval(ROUND);
+        loop {
+            tokio::select! {
+                _ = round.tick() => {}
+                changed = reader.changed() => if !changed { std::future::pending::<()>().await },
+            }
+            let table = self.table();
+            self.series.borrow_mut().keep(&table);
+            self.upstream.sweep(Instant::now());
+            while self.tunnels.borrow_mut().try_join_next().is_some() {}
+        }
+    }
+
+    /// Returns when no tunnel is open any more.
+    pub async fn finish(&self) {
+        let mut tunnels = std::mem::take(&mut *self.tunnels.borrow_mut());
+        while tunnels.join_next().await.is_some() {}
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(self.reader.borrow_mut().load())
+    }
+}
+
+impl Edge {
+    /// The service of the listener of that place.
+    pub fn new(worker: &Rc<Worker>, listener: usize) -> Self {
+        Edge { worker: Rc::clone(worker), listener }
+    }
+}
+
+impl Service for Edge {
+    type Body = Body;
+
+    async fn call(self: Rc<Self>, request: Request<Incoming>, client: Client) -> Response<Body> {
+        journey::answer(&self, request, client).await
+    }
+}

@@ -1,0 +1,172 @@
+//! Where a request belongs: from host and path to a route, and by that to a cluster.
+//!
+//! The most specific host that has a fitting path wins: the exact name, then wildcards from the longest to the shortest,
+//! then routes without a host. Within a host the longest path prefix wins. Both are hash look-ups, one for each label of the
+//! host and each segment of the path, so a thousand routes cost what ten cost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config;
+
+/// All routes, as an index.
+#[derive(Debug, Default)]
+pub struct Routes {
+    exact: HashMap<Box<str>, Paths>,
+    below: HashMap<Box<str>, Paths>,
+    any: Paths,
+    all: Vec<Arc<Route>>,
+}
+
+/// A route and its place in the file.
+#[derive(Debug)]
+pub struct Route {
+    /// Place in the file, from 0.
+    pub index: usize,
+    /// As it is meant.
+    pub settings: config::Route,
+}
+
+/// The paths of one host. Keys start with a slash and do not end with one.
+#[derive(Debug, Default)]
+struct Paths {
+    prefixes: HashMap<Box<str>, Arc<Route>>,
+    longest: usize,
+}
+
+impl Routes {
+    /// The index of checked routes.
+    pub fn new(routes: &[config::Route]) -> Self {
+        let mut index = Routes::default();
+        for (place, settings) in routes.iter().enumerate() {
+            let route = Arc::new(Route { index: place, settings: settings.clone() });
+            index.all.push(Arc::clone(&route));
+            let paths = match &settings.host {
+                config::Host::Any => &mut index.any,
+                config::Host::Exact(host) => index.exact.entry(host.as_str().into()).or_default(),
+                config::Host::Below(domain) => index.below.entry(domain.as_str().into()).or_default(),
+            };
+            paths.insert(route);
+        }
+        index
+    }
+
+    /// In the order of the file.
+    pub fn all(&self) -> &[Arc<Route>] {
+        &self.all
+    }
+
+    /// The route of a request. `host` may carry a port, a final dot and capitals; `path` is without its query.
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.any.find(path);
+        }
+        let host = bare(host);
+        let lower;
+        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = host.to_ascii_lowercase();
+            lower.as_str()
+        } else {
+            host
+        };
+        let exact = self.exact.get(host).and_then(|paths| paths.find(path));
+        exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))
+    }
+
+    fn find_below(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        if self.below.is_empty() {
+            return None;
+        }
+        let domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        domains.filter_map(|domain| self.below.get(domain)).find_map(|paths| paths.find(path))
+    }
+}
+
+/// A host without its port, its brackets, and the final dot of a fully qualified name.
+fn bare(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    let name = host.split(':').next().unwrap_or_default();
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+impl Paths {
+    fn insert(&mut self, route: Arc<Route>) {
+        self.longest = self.longest.max(route.settings.path.len());
+        self.prefixes.insert(route.settings.path.as_str().into(), route);
+    }
+
+    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        // No prefix is longer than the longest, so a path of ten thousand slashes costs no more than that.
+        let mut end = path.len();
+        loop {
+            if end <= self.longest
+                && let Some(route) = self.prefixes.get(&path[..end])
+            {
+                return Some(route);
+            }
+            if end == 0 {
+                return None;
+            }
+            let window = end.min(self.longest + 1);
+            end = path.as_bytes()[..window].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(routes: &[(&str, &str)], host: &str, path: &str) -> Option<usize> {
+        let mut text =
+            "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.c]\nendpoints=['127.0.0.1:1']\n".to_owned();
+        for (host, path) in routes {
+            let host = if host.is_empty() { String::new() } else { format!("host='{host}'\n") };
+            text += &format!("[[routes]]\n{host}path='{path}'\ncluster='c'\n");
+        }
+        let config = config::parse(&text, &config::Environment::default()).unwrap();
+        Routes::new(&config.routes).find(host, path).map(|route| route.index)
+    }
+
+    #[test]
+    fn a_prefix_ends_on_a_segment_boundary_and_the_longest_wins() {
+        let routes = [("", "/api/"), ("", "/api/v2"), ("", "/")];
+        assert_eq!(find(&routes, "x", "/api"), Some(0));
+        assert_eq!(find(&routes, "x", "/api/"), Some(0));
+        assert_eq!(find(&routes, "x", "/api/v2/users"), Some(1));
+        assert_eq!(find(&routes, "x", "/api/v21"), Some(0));
+        assert_eq!(find(&routes, "x", "/apis"), Some(2));
+        assert_eq!(find(&routes[..2], "x", "/apis"), None);
+        assert_eq!(find(&routes, "x", "*"), Some(2), "OPTIONS * belongs to the whole host");
+    }
+
+    #[test]
+    fn the_most_specific_host_with_a_fitting_path_wins() {
+        let routes = [("shop.example.com", "/api"), ("*.example.com", "/"), ("*.eu.example.com", "/"), ("", "/")];
+        assert_eq!(find(&routes, "shop.example.com", "/api/1"), Some(0));
+        assert_eq!(find(&routes, "shop.example.com", "/other"), Some(1));
+        assert_eq!(find(&routes, "a.eu.example.com", "/"), Some(2));
+        assert_eq!(find(&routes, "a.b.example.com", "/"), Some(1));
+        assert_eq!(find(&routes, "example.com", "/"), Some(3), "a wildcard does not take the domain itself");
+    }
+
+    #[test]
+    fn ports_capitals_and_a_final_dot_do_not_matter() {
+        let routes = [("shop.example.com", "/"), ("[::1]", "/")];
+        for host in ["shop.example.com:8080", "SHOP.Example.com", "shop.example.com.", "shop.example.com.:80"] {
+            assert_eq!(find(&routes, host, "/"), Some(0), "{host}");
+        }
+        assert_eq!(find(&routes, "[::1]:8080", "/"), Some(1));
+    }
+
+    #[test]
+    fn a_path_of_many_slashes_is_found_like_any_other() {
+        let path = "/".repeat(100_000);
+        assert_eq!(find(&[("", "/a"), ("", "/")], "x", &path), Some(1));
+    }
+}

@@ -1,0 +1,250 @@
+//! Today's truth: which routes there are and who is in which cluster. Made by a pure function out of the configuration, the
+//! lists and the table before it, and swapped whole: one [`Publisher`], many [`Reader`]s.
+//!
+//! A table is never changed. Clusters whose settings and list are the same are taken over as they are, so an update costs in
+//! proportion to what it changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, cache::Cache};
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, New};
+use crate::config::{self, Config, Selection, Source};
+use crate::endpoint::{Address, Ids, List, Listed, Status};
+use crate::route::{Route, Routes};
+
+/// Routes and clusters as of one moment.
+pub struct Table {
+    /// Counts publications, from 0 for the empty table before the first.
+    pub version: u64,
+    /// When it was built.
+    pub built: Instant,
+    routes: Arc<Routes>,
+    clusters: Vec<Arc<Cluster>>,
+}
+
+/// The lists that sources have given so far.
+pub type Lists = HashMap<Selection, List>;
+
+/// What building needs besides the facts.
+#[derive(Debug)]
+pub struct Builder {
+    ids: Ids,
+    workers: usize,
+}
+
+/// The only way to write. Not `Clone`: discovery owns the one there is.
+pub struct Publisher {
+    current: Arc<ArcSwap<Table>>,
+    version: watch::Sender<u64>,
+}
+
+/// A way to read.
+#[derive(Clone)]
+pub struct Reader {
+    current: Arc<ArcSwap<Table>>,
+    version: watch::Receiver<u64>,
+}
+
+/// A reader for one thread, which keeps the table at hand and asks only whether it is still the one.
+pub struct LocalReader(Cache<Arc<ArcSwap<Table>>, Arc<Table>>);
+
+impl Table {
+    /// Everybody on the way to its route.
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    /// In the order of their names.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// The cluster of that name.
+    pub fn find_cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+        let place = self.clusters.binary_search_by(|cluster| (**cluster.name()).cmp(name)).ok()?;
+        Some(&self.clusters[place])
+    }
+
+    /// The cluster of one of this table's routes.
+    pub fn cluster(&self, route: &Route) -> &Arc<Cluster> {
+        &self.clusters[route.settings.cluster]
+    }
+
+    /// True once every cluster has its first list.
+    pub fn is_complete(&self) -> bool {
+        self.version > 0 && self.clusters.iter().all(|cluster| cluster.list().is_some())
+    }
+
+    fn empty() -> Self {
+        Table { version: 0, built: Instant::now(), routes: Arc::default(), clusters: Vec::new() }
+    }
+}
+
+impl Builder {
+    /// A builder of tables that `workers` will read.
+    pub fn new(workers: usize) -> Self {
+        Builder { ids: Ids::default(), workers }
+    }
+
+    /// The table of a configuration and the lists known, which inherits from `previous` what stays the same.
+    pub fn build(&self, config: &Config, lists: &Lists, previous: &Table, now: Instant) -> Table {
+        let cluster =
+            |settings: &Arc<config::Cluster>| self.cluster(settings, lists, previous.find_cluster(&settings.name), now);
+        let clusters = config.clusters.iter().map(cluster).collect();
+        let same = previous.routes.all().iter().map(|route| &route.settings).eq(&config.routes);
+        let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(&config.routes)) };
+        Table { version: previous.version + 1, built: now, routes, clusters }
+    }
+
+    fn cluster(
+        &self,
+        settings: &Arc<config::Cluster>,
+        lists: &Lists,
+        previous: Option<&Arc<Cluster>>,
+        now: Instant,
+    ) -> Arc<Cluster> {
+        let list = match &settings.source {
+            Source::Consul(selection) => lists.get(selection).cloned(),
+            Source::Static(endpoints) => Some(static_list(endpoints)),
+        };
+        if let Some(previous) = previous
+            && previous.settings() == settings
+            && same_list(previous.list(), list.as_ref())
+        {
+            return Arc::clone(previous);
+        }
+        let new = New { workers: self.workers, now, ids: &self.ids };
+        Arc::new(Cluster::build(settings, list, previous.map(|previous| &**previous), &new))
+    }
+}
+
+fn same_list(a: Option<&List>, b: Option<&List>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn static_list(endpoints: &[config::Endpoint]) -> List {
+    let listed = |endpoint: &config::Endpoint| Listed {
+        address: Address::new(&endpoint.address.0, endpoint.address.1),
+        id: "".into(),
+        status: Status::Passing,
+        weight: endpoint.weight,
+    };
+    endpoints.iter().map(listed).collect()
+}
+
+/// A publisher and a reader of the same, for now empty, table.
+pub fn channel() -> (Publisher, Reader) {
+    let current = Arc::new(ArcSwap::from_pointee(Table::empty()));
+    let (sender, receiver) = watch::channel(0);
+    (Publisher { current: Arc::clone(&current), version: sender }, Reader { current, version: receiver })
+}
+
+impl Publisher {
+    /// The table that is read now.
+    pub fn current(&self) -> Arc<Table> {
+        self.current.load_full()
+    }
+
+    /// Makes `table` the one that is read from now on.
+    pub fn publish(&self, table: Table) {
+        let version = table.version;
+        self.current.store(Arc::new(table));
+        self.version.send_replace(version);
+    }
+}
+
+impl Reader {
+    /// The table as of now.
+    pub fn load(&self) -> Arc<Table> {
+        self.current.load_full()
+    }
+
+    /// A reader for this thread.
+    pub fn local(&self) -> LocalReader {
+        LocalReader(Cache::new(Arc::clone(&self.current)))
+    }
+
+    /// Returns when a table was published that this reader has not waited for; false if there will be none.
+    pub async fn changed(&mut self) -> bool {
+        self.version.changed().await.is_ok()
+    }
+
+    /// Waits for a table that fits; false if there will be none.
+    pub async fn wait_for(&mut self, fits: impl Fn(&Table) -> bool) -> bool {
+        loop {
+            if fits(&self.load()) {
+                return true;
+            }
+            if !self.changed().await {
+                return false;
+            }
+        }
+    }
+}
+
+impl LocalReader {
+    /// The table as of now.
+    pub fn load(&mut self) -> &Arc<Table> {
+        self.0.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let text = format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n{text}");
+        config::parse(&text, &config::Environment::default()).unwrap()
+    }
+
+    fn list(ports: &[u16]) -> List {
+        let listed = |port: &u16| Listed {
+            address: Address::from(([127, 0, 0, 1], *port)),
+            id: "".into(),
+            status: Status::Passing,
+            weight: 1,
+        };
+        ports.iter().map(listed).collect()
+    }
+
+    #[test]
+    fn an_update_rebuilds_only_what_it_changes_and_keeps_known_endpoints() {
+        let config = config("[clusters.a]\nconsul={service='a'}\n[clusters.b]\nconsul={service='b'}");
+        let selection = |service: &str| Selection { service: service.into(), filter: None, datacenter: None };
+        let builder = Builder::new(1);
+        let mut lists = Lists::from([(selection("a"), list(&[1, 2]))]);
+        let first = builder.build(&config, &lists, &Table::empty(), Instant::now());
+        assert!(!first.is_complete());
+        lists.insert(selection("b"), list(&[3]));
+        let second = builder.build(&config, &lists, &first, Instant::now());
+        assert!(second.is_complete());
+        assert!(Arc::ptr_eq(&first.clusters()[0], &second.clusters()[0]));
+        lists.insert(selection("a"), list(&[2, 4]));
+        let third = builder.build(&config, &lists, &second, Instant::now());
+        let endpoint = |table: &Table, index: usize| Arc::clone(&table.clusters()[0].members()[index].endpoint);
+        assert!(Arc::ptr_eq(&endpoint(&second, 1), &endpoint(&third, 0)), "what was learned of a known endpoint stays");
+        assert!(Arc::ptr_eq(second.routes(), third.routes()));
+    }
+
+    #[tokio::test]
+    async fn readers_see_what_is_published() {
+        let (publisher, mut reader) = channel();
+        let mut local = reader.local();
+        assert_eq!(local.load().version, 0);
+        let config = config("[clusters.a]\nendpoints=['127.0.0.1:1']");
+        publisher.publish(Builder::new(1).build(&config, &Lists::new(), &publisher.current(), Instant::now()));
+        assert!(reader.wait_for(Table::is_complete).await);
+        assert_eq!(local.load().version, 1);
+        drop(publisher);
+        assert!(!reader.wait_for(|table| table.version == 2).await);
+    }
+}

@@ -1,0 +1,99 @@
+//! TLS as we speak it ourselves: whom to trust, who we are, and which name to expect. One crypto provider, passed explicitly,
+//! so that a second one in the tree can never be picked by accident.
+
+mod verify;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tracing::warn;
+
+use crate::config::ConsulTls;
+
+/// A TLS setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that cannot be read or holds nothing usable.
+    #[error("{path}: {what}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A name that no certificate can carry.
+    #[error("\"{0}\" is not a server name")]
+    Name(String),
+    /// A combination that rustls refuses.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// The crypto provider of everything here.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A client's configuration that trusts nobody: for connections without TLS, through libraries that want one.
+pub fn trust_nobody() -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// A client's configuration towards the Consul agent.
+pub fn client(settings: &ConsulTls) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let roots = match &settings.ca_file {
+        Some(path) => roots_of(path)?,
+        None => system_roots(),
+    };
+    let name = settings
+        .server_name
+        .as_ref()
+        .map(|name| ServerName::try_from(name.clone()).map_err(|_| Error::Name(name.clone())));
+    let verifier = verify::verifier(roots, name.transpose()?, settings.verify, provider())?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(match &settings.client {
+        Some((certificate, key)) => builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?,
+        None => builder.with_no_client_auth(),
+    })
+}
+
+fn roots_of(path: &str) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    // Every certificate of a bundle, in whatever order.
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| file_error(path, error))?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        warn!("the system has no CA certificates; set consul.ca_file or CONSUL_CACERT");
+    }
+    roots
+}
+
+fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| file_error(path, error))?;
+    if certificates.is_empty() {
+        return Err(file_error(path, "holds no PEM certificate"));
+    }
+    Ok(certificates)
+}
+
+fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, error))
+}
+
+fn file_error(path: &str, what: impl ToString) -> Error {
+    Error::File { path: path.to_owned(), what: what.to_string() }
+}

@@ -1,0 +1,32 @@
+//! A TCP connection to an endpoint, within its time.
+
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::{Error, Kind};
+use crate::endpoint::Address;
+
+/// A peer that vanished without a word is noticed after about this long, on connections that wait for it.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+pub(super) async fn dial(address: &Address, within: Duration) -> Result<TcpStream, Error> {
+    let connecting = async {
+        match address {
+            Address::Ip(address) => TcpStream::connect(address).await,
+            // The system's resolver, and each of its answers in turn.
+            Address::Name(host, port) => TcpStream::connect((&**host, *port)).await,
+        }
+    };
+    let stream = match tokio::time::timeout(within, connecting).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(Error::connect(Kind::Connect, error)),
+        Err(elapsed) => return Err(Error::connect(Kind::ConnectTimeout, elapsed)),
+    };
+    // Neither is worth a failed request.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
+    Ok(stream)
+}

@@ -1,0 +1,91 @@
+//! What went wrong between us and an endpoint. Every error states whose side failed and how far the attempt got; retry and
+//! ejection decide from those alone.
+
+use std::fmt;
+
+/// Why an attempt has no answer.
+#[derive(Debug)]
+pub struct Error {
+    /// What happened.
+    pub kind: Kind,
+    /// How far the attempt got.
+    pub progress: Progress,
+    /// Whether the connection had carried a request before.
+    pub reused: bool,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No connection: refused, unreachable, or no name.
+    Connect,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The connection broke before the head of an answer.
+    Reset,
+    /// What came was not an HTTP answer, or one that cannot be passed on.
+    Protocol,
+    /// No answer in time.
+    Timeout,
+    /// The client broke off its own body: not the endpoint's fault.
+    Downstream,
+}
+
+/// How far an attempt got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Not one byte of the request left us.
+    NothingSent,
+    /// Some or all of the request left us; the endpoint may have acted on it.
+    Sent,
+    /// The head of an answer came.
+    Answered,
+}
+
+impl Error {
+    pub(super) fn connect(kind: Kind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error { kind, progress: Progress::NothingSent, reused: false, source: Some(source.into()) }
+    }
+
+    pub(super) fn new(kind: Kind, progress: Progress, reused: bool) -> Self {
+        Error { kind, progress, reused, source: None }
+    }
+
+    pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An answer whose head came and cannot be passed on.
+    pub fn unexpected_answer() -> Self {
+        Error::new(Kind::Protocol, Progress::Answered, false)
+    }
+}
+
+impl Kind {
+    fn what(self) -> &'static str {
+        match self {
+            Kind::Connect => "no connection",
+            Kind::ConnectTimeout => "no connection in time",
+            Kind::Reset => "connection closed before the answer",
+            Kind::Protocol => "the answer is not one that can be passed on",
+            Kind::Timeout => "no answer in time",
+            Kind::Downstream => "the client broke off its request",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.what())?;
+        let mut source = self.source.as_ref().map(|source| &**source as &dyn std::error::Error);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,10 @@
+//! Everything that is tested from outside, in one binary: the true app, scripted origins, a real Consul.
+//!
+//! A file here is a behaviour; `support` holds what they share; `house` is about the source itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
+#![allow(missing_docs, reason = "a test's name is its sentence")]
+
+mod support;
+
+mod forwarding;

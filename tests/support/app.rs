@@ -1,0 +1,72 @@
+//! The true app, in this process, on ports of the system's choice.
+
+use std::net::SocketAddr;
+
+use lictor::app::App;
+use lictor::config::{self, Environment};
+
+/// A running lictor with one listener, `edge`, and the operator's window.
+pub struct Proxy {
+    app: Option<App>,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The text of a configuration with one worker, the listener `edge`, no wait at the end, and `rest`.
+pub fn configuration(rest: &str) -> String {
+    let workers = if rest.contains("workers =") { "" } else { "workers = 1\n" };
+    let drain = if rest.contains("[drain]") { "" } else { "[drain]\ndelay = \"0s\"\ntimeout = \"10s\"\n" };
+    let listener =
+        if rest.contains("[[listeners]]") { "" } else { "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n" };
+    format!("{workers}{rest}\n{drain}[admin]\nbind = \"127.0.0.1:0\"\n{listener}")
+}
+
+/// A catch-all route to a cluster `web` of these endpoints, and `more` keys for the cluster.
+pub fn to_endpoints(endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+    format!("[[routes]]\ncluster = \"web\"\n[clusters.web]\nendpoints = [{}]\n{more}\n", endpoints.join(", "))
+}
+
+/// A catch-all route to a cluster `web` that follows the service `web`, and `more` keys for the cluster.
+pub fn to_service(consul: &str, more: &str) -> String {
+    format!(
+        "[consul]\naddress = \"{consul}\"\n[[routes]]\ncluster = \"web\"\n[clusters.web]\nconsul = {{ service = \"web\" }}\n{more}\n"
+    )
+}
+
+/// The checked form of [`configuration`].
+pub fn parse(rest: &str) -> config::Config {
+    match config::parse(&configuration(rest), &Environment::default()) {
+        Ok(config) => config,
+        Err(error) => panic!("{error}\nin\n{}", configuration(rest)),
+    }
+}
+
+impl Proxy {
+    /// Starts with [`configuration`]`(rest)`; what it serves may still be awaited.
+    pub fn start(rest: &str) -> Self {
+        let app = App::start(parse(rest)).unwrap();
+        let (address, admin) = (app.address("edge").unwrap(), app.admin().unwrap());
+        Proxy { app: Some(app), address, admin }
+    }
+
+    /// Where clients go.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators go.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The app itself.
+    pub fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
+    }
+
+    /// Leaves in peace.
+    pub async fn drain(mut self) {
+        self.app.take().unwrap().drain().await;
+    }
+}

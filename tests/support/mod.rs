@@ -1,0 +1,15 @@
+//! What the tests stand on: a real Consul, scripted origins, a client for exact bytes, and patience.
+//!
+//! Each file tests itself: a tool that lies would make every test above it lie.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "here a failure is a failed test, and says which"
+)]
+
+pub mod app;
+pub mod client;
+pub mod consul;
+pub mod origin;
