@@ -19,8 +19,9 @@ use tracing::debug;
 
 use super::io::{Informer, Io};
 use super::pulse::Pulse;
-use super::{Client, Limits, MAX_HEAD, MAX_HEADERS, Service};
+use super::{Client, Limits, MAX_HEAD, Service};
 use crate::lifecycle::Draining;
+use crate::message::Downstream;
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: Service>(
@@ -33,7 +34,7 @@ pub(super) async fn serve<S: Service>(
     // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
     let pulse = Arc::new(Pulse::new());
-    let client = Client { address, informer: Informer::default() };
+    let client = Client { downstream: Downstream::plain(address.ip()), informer: Informer::default() };
     let io = Io::new(stream, Arc::clone(&pulse), client.informer.clone());
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&pulse);
@@ -41,7 +42,8 @@ pub(super) async fn serve<S: Service>(
         async { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, _busy: busy })) }
     });
     let mut http = http1::Builder::new();
-    http.max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
+    // hyper's own bound of 100 headers stays: a bound of ours would cost an allocation with each request.
+    http.max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
     let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
     let mut begun = pin!(draining.begun());
     let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));

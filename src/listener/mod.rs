@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::lifecycle::Draining;
+use crate::message::Downstream;
 use crate::metrics::ListenerSeries;
 
 pub use bind::{Error, bind};
@@ -32,7 +33,6 @@ pub use io::Informer;
 const BREATH: Duration = Duration::from_millis(100);
 /// Requests' heads larger than this are answered with 431.
 const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEADERS: usize = 128;
 
 /// What answers requests, on one thread.
 pub trait Service: 'static {
@@ -46,8 +46,8 @@ pub trait Service: 'static {
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Its address.
-    pub address: SocketAddr,
+    /// What its connection says of it.
+    pub downstream: Downstream,
     /// A way to send it interim answers.
     pub informer: Informer,
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{Entry, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -43,18 +43,20 @@ pub fn forward(headers: &mut HeaderMap, downstream: &Downstream, host: HeaderVal
 
 /// Adds to a comma-separated list, which several lines of one name are as well (RFC 9110 section 5.3).
 fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    if !headers.contains_key(&name) {
-        headers.insert(name, value.clone());
-        return;
-    }
-    let mut list = Vec::new();
-    for have in headers.get_all(&name) {
-        list.extend_from_slice(have.as_bytes());
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(value.as_bytes());
-    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
-        headers.insert(name, joined);
+    match headers.entry(name) {
+        Entry::Vacant(vacant) => drop(vacant.insert(value.clone())),
+        Entry::Occupied(mut occupied) => {
+            let mut list = Vec::new();
+            for have in occupied.iter() {
+                list.extend_from_slice(have.as_bytes());
+                list.extend_from_slice(b", ");
+            }
+            list.extend_from_slice(value.as_bytes());
+            // Made of values and a separator that a value may have.
+            if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
+                occupied.insert(joined);
+            }
+        }
     }
 }
 

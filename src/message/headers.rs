@@ -12,28 +12,31 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
 /// fields that travel on. Fields that frame or address the message stay even if they are named.
 pub fn end_to_end(headers: &mut HeaderMap) {
-    // Most messages have at most one of them, so look once before removing.
-    let mut named = Vec::new();
+    // Most messages have at most one of them, so look before removing.
+    let mut ends_here: Vec<HeaderName> = Vec::new();
     for (name, value) in headers.iter() {
         if name == CONNECTION {
-            named.push(name.clone());
-            named.extend(tokens(value).filter_map(|token| HeaderName::from_bytes(token).ok()).filter(may_be_named));
-        } else if is_hop_by_hop(name) {
-            named.push(name.clone());
+            ends_here.push(CONNECTION);
+            ends_here.extend(tokens(value).filter(|token| names_a_field(token)).filter_map(field));
+        } else if HOP_BY_HOP.contains(name) {
+            ends_here.push(name.clone());
         }
     }
-    for name in named {
+    for name in ends_here {
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name)
-        || [KEEP_ALIVE, PROXY_CONNECTION].contains(name)
+const HOP_BY_HOP: [HeaderName; 7] =
+    [TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION];
+
+/// The usual options are none, and need not be parsed.
+fn names_a_field(option: &&[u8]) -> bool {
+    !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
 }
 
-fn may_be_named(name: &HeaderName) -> bool {
-    ![HOST, CONTENT_LENGTH].contains(name)
+fn field(option: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(option).ok().filter(|name| ![HOST, CONTENT_LENGTH].contains(name))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -73,9 +76,27 @@ pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn is_host(host: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]!$&'()*+,;=%".contains(byte);
-    !host.is_empty() && host.iter().all(plain)
+    !host.is_empty() && host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
 }
+
+/// What a host and port may be made of (RFC 3986 section 3.2.2), as a table: it is looked at with every request.
+const HOST_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"-._~:[]!$&'()*+,;=%";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = true;
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use crate::cluster::{self, Cluster};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome};
 use crate::listener::Client;
-use crate::message::{self, Activity, Downstream, Upload};
+use crate::message::{self, Activity, Upload};
 use crate::metrics::{ClusterSeries, RequestSeries};
 use crate::upstream::{Error, Exchange, Limits};
 
@@ -95,15 +95,16 @@ impl Journey<'_> {
         let speaks_interim = head.version == Version::HTTP_11;
         let activity = Rc::new(Activity::new(self.started));
         let body = Upload::new(body, &activity);
-        let downstream = Downstream::plain(self.client.address.ip());
-        let upgrading = outgoing::prepare(&mut head, &body, host, &downstream, &mut self.worker.rng.borrow_mut());
+        let upgrading =
+            outgoing::prepare(&mut head, &body, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
         let limits = self.limits(activity);
-        limits.probe.set(!retry::can_repeat(&head.method, &body));
+        let can_repeat = retry::can_repeat(&head.method, &body);
+        limits.probe.set(!can_repeat);
         self.cluster.request(self.started);
         let mut tried = Vec::new();
         let mut now = self.started;
         loop {
-            let mut guard = self.begin(&tried, now, !limits.probe.get())?;
+            let mut guard = self.begin(&tried, now, can_repeat)?;
             let mut request = Request::from_parts(head.clone(), body.clone());
             if speaks_interim {
                 self.relay_interim(&mut request);
@@ -126,6 +127,8 @@ impl Journey<'_> {
             now = Instant::now();
             self.may_retry(&error, &head.method, &body, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
             tried.push(guard.attempt().endpoint().id());
+            // Where one idle connection was stale, others may be.
+            limits.probe.set(true);
         }
     }
 

@@ -16,7 +16,6 @@ pub(super) fn prepare(
     rng: &mut fastrand::Rng,
 ) -> Option<OnUpgrade> {
     let upgrading = head.extensions.remove::<OnUpgrade>();
-    head.extensions.clear();
     let protocol = upgrading.as_ref().and_then(|_| message::upgrade(&head.headers));
     let trailers = message::accepts_trailers(&head.headers);
     let headers = &mut head.headers;

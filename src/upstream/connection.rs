@@ -18,7 +18,6 @@ use crate::message::Upload;
 
 /// What an endpoint may send as a head; more is an error, not a reason to grow.
 const MAX_HEAD: usize = 64 * 1024;
-const MAX_HEADERS: usize = 128;
 
 pub(super) struct Connection {
     sender: http1::SendRequest<Upload>,
@@ -36,7 +35,7 @@ impl Connection {
     pub(super) async fn open(stream: TcpStream) -> Result<Box<Self>, Error> {
         let (io, facts) = Io::new(stream);
         let mut http = http1::Builder::new();
-        http.max_headers(MAX_HEADERS).max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
+        http.max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
         let (sender, driver) = http.handshake(io).await.map_err(|error| Error::connect(Kind::Connect, error))?;
         Ok(Box::new(Connection {
             sender,
