@@ -7,4 +7,12 @@
 
 mod support;
 
+mod admin;
+mod cli;
+mod ejection;
+mod failure;
 mod forwarding;
+mod lifecycle;
+mod streaming;
+mod timeouts;
+mod websocket;

@@ -13,3 +13,4 @@ pub mod app;
 pub mod client;
 pub mod consul;
 pub mod origin;
+pub mod window;

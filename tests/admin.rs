@@ -1,0 +1,204 @@
+//! The operator's window: is it alive, is it ready, what does it count, and whom does it see.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::support::app::{Proxy, to_endpoints, to_service};
+use crate::support::client::{Client, eventually, get};
+use crate::support::consul::Catalog;
+use crate::support::origin::{Origin, Script, slow_body};
+use crate::support::window::{endpoint, in_flight, json, metric};
+
+const SOON: Duration = Duration::from_secs(10);
+const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
+
+async fn registry() -> Catalog {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let catalog = Catalog::new(&format!("http://{}", listener.local_addr().unwrap()));
+    tokio::spawn(lictor::registry::serve(listener, std::future::pending()));
+    catalog
+}
+
+async fn ready(proxy: &Proxy) {
+    eventually("ready", SOON, async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn live_is_told_from_ready() {
+    // Nobody answers there.
+    let proxy = Proxy::start(&to_service("http://127.0.0.1:1", ""));
+    let live = get(proxy.admin(), "x", "/livez").await;
+    assert_eq!((live.status, live.text().as_str()), (200, "live\n"));
+    let waiting = get(proxy.admin(), "x", "/readyz").await;
+    assert_eq!((waiting.status, waiting.text().as_str()), (503, "waiting for the first answer of discovery\n"));
+    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await;
+    assert_eq!(verbose.status, 503);
+    assert!(verbose.text().lines().any(|line| line == "web: no answer yet"), "{}", verbose.text());
+    assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
+
+    let listed = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
+    ready(&listed).await;
+    let verbose = get(listed.admin(), "x", "/readyz?verbose").await.text();
+    assert_eq!(verbose, "ready\nweb: ok\n");
+    assert_eq!(metric(listed.admin(), "lictor_ready").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_service_without_instances_is_an_answer_to_be_ready_with() {
+    let catalog = registry().await;
+    let proxy = Proxy::start(&to_service(&catalog.url(), ""));
+    ready(&proxy).await;
+    let web = &json(proxy.admin(), "/v1/clusters").await[0];
+    assert_eq!((web["listed"].as_bool(), web["endpoints"].as_array().map(Vec::len)), (Some(true), Some(0)));
+}
+
+#[tokio::test]
+async fn metrics_are_text_that_prometheus_takes() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    let scrape = get(proxy.admin(), "x", "/metrics").await;
+    assert_eq!(scrape.status, 200);
+    assert_eq!(scrape.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = scrape.text();
+    let mut described = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# ") {
+            let mut words = rest.split(' ').skip(1);
+            described.insert(words.next().unwrap().to_owned());
+            continue;
+        }
+        let name = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+        assert!(described.contains(family) || described.contains(name), "{line} has no HELP and TYPE");
+        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn requests_and_attempts_are_counted_as_they_went() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&format!(
+        "[[routes]]\nname = \"shop\"\nhost = \"shop\"\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"{}\"]\n",
+        origin.address()
+    ));
+    let mut client = Client::connect(proxy.address()).await;
+    origin.once(Script::answer(404, ""));
+    origin.once(Script::ResetBeforeHead);
+    for _ in 0..4 {
+        client.exchange(GET).await;
+    }
+    assert_eq!(get(proxy.address(), "elsewhere", "/").await.status, 404);
+    let value = async |series: &str| metric(proxy.admin(), series).await;
+    let shop = "listener=\"edge\",route=\"shop\",cluster=\"web\"";
+    let nowhere = "listener=\"edge\",route=\"\",cluster=\"\"";
+    assert_eq!(value(&format!("lictor_requests_total{{{shop},code=\"200\"}}")).await, 3.0);
+    assert_eq!(value(&format!("lictor_requests_total{{{shop},code=\"404\"}}")).await, 1.0);
+    assert_eq!(value(&format!("lictor_requests_total{{{nowhere},code=\"404\"}}")).await, 1.0);
+    assert_eq!(value(&format!("lictor_request_duration_seconds_count{{{shop},code_class=\"2xx\"}}")).await, 3.0);
+    let infinite = format!("lictor_request_duration_seconds_bucket{{{shop},code_class=\"2xx\",le=\"+Inf\"}}");
+    assert_eq!(value(&infinite).await, 3.0);
+    assert!(value(&format!("lictor_request_duration_seconds_sum{{{shop},code_class=\"2xx\"}}")).await > 0.0);
+    assert_eq!(value("lictor_attempts_total{cluster=\"web\",outcome=\"success\"}").await, 4.0);
+    assert_eq!(value("lictor_attempts_total{cluster=\"web\",outcome=\"reset\"}").await, 1.0);
+    assert_eq!(value("lictor_retries_total{cluster=\"web\",reason=\"reset\"}").await, 1.0);
+    assert_eq!(value("lictor_connections_accepted_total{listener=\"edge\"}").await, 2.0);
+    assert_eq!(value("lictor_connections_open{listener=\"edge\"}").await, 1.0, "the one of ours that is open");
+    assert_eq!(value("lictor_cluster_endpoints{cluster=\"web\",state=\"eligible\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_seen_until_its_last_byte() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    let (tap, script) = slow_body();
+    origin.once(script);
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(GET).await;
+    let (_, mut body) = client.head().await;
+    assert_eq!(in_flight(proxy.admin()).await, 1.0);
+    assert_eq!(endpoint(proxy.admin(), origin.address()).await["in_flight"], 1);
+    tap.end();
+    assert!(client.piece(&mut body).await.unwrap().is_none());
+    eventually("it has ended", SOON, async || in_flight(proxy.admin()).await == 0.0).await;
+}
+
+#[tokio::test]
+async fn discovery_is_measured_for_each_service() {
+    let catalog = registry().await;
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_service(&catalog.url(), ""));
+    ready(&proxy).await;
+    catalog.register_service("web", "web1", origin.address()).await;
+    eventually("it serves", SOON, async || get(proxy.address(), "shop", "/").await.status == 200).await;
+    let value = async |series: &str| metric(proxy.admin(), series).await;
+    assert_eq!(value("lictor_discovery_updates_total{service=\"web\",result=\"changed\"}").await, 2.0);
+    assert!(value("lictor_discovery_index{service=\"web\"}").await > 0.0);
+    let scrape = get(proxy.admin(), "x", "/metrics").await.text();
+    let age = "lictor_discovery_last_success_age_seconds{service=\"web\"} ";
+    let age: f64 = scrape.lines().find_map(|line| line.strip_prefix(age)).expect("an age").parse().unwrap();
+    assert!((0.0..60.0).contains(&age), "{age}");
+    assert!(value("lictor_table_version").await >= 2.0);
+}
+
+#[tokio::test]
+async fn clusters_are_shown_with_their_endpoints() {
+    let catalog = registry().await;
+    let origin = Origin::start("one").await;
+    catalog.register_service("web", "web1", origin.address()).await;
+    let more = "policy = \"round_robin\"\n[clusters.files]\nendpoints = [{ address = \"127.0.0.1:9\", weight = 3 }]";
+    let proxy = Proxy::start(&to_service(&catalog.url(), more));
+    ready(&proxy).await;
+    let clusters = json(proxy.admin(), "/v1/clusters").await;
+    let (files, web) = (&clusters[0], &clusters[1]);
+    assert_eq!((files["name"].as_str(), files["policy"].as_str()), (Some("files"), Some("p2c")));
+    assert_eq!((web["name"].as_str(), web["policy"].as_str()), (Some("web"), Some("round_robin")));
+    assert_eq!((&files["source"], &web["source"]["consul"]["service"]), (&"static".into(), &"web".into()));
+    assert_eq!((&files["endpoints"][0]["weight"], &files["endpoints"][0]["id"]), (&3.into(), &serde_json::Value::Null));
+    let one = &web["endpoints"][0];
+    assert_eq!(one["address"], origin.address().to_string());
+    assert_eq!(one["id"].as_str().and_then(|id| id.rsplit('/').next()), Some("web1"), "behind its node's name");
+    assert_eq!((&one["status"], &one["standing"]), (&"passing".into(), &"eligible".into()));
+    assert_eq!((&one["weight"], &one["in_flight"]), (&1.into(), &0.into()));
+
+    catalog.set_check("service:web1", "critical").await;
+    eventually("it is critical", SOON, async || {
+        endpoint(proxy.admin(), origin.address()).await["status"] == "critical"
+    })
+    .await;
+    assert_eq!(metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"critical\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn routes_are_shown_in_the_order_of_the_file() {
+    let proxy = Proxy::start(
+        "[[routes]]\nname = \"api\"\nhost = \"*.shop.test\"\npath = \"/api/\"\ncluster = \"web\"\n\
+         [[routes]]\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"127.0.0.1:1\"]\n",
+    );
+    ready(&proxy).await;
+    let expected = serde_json::json!([
+        { "name": "api", "host": "*.shop.test", "path": "/api", "cluster": "web" },
+        { "name": "*", "host": "*", "path": "/", "cluster": "web" },
+    ]);
+    assert_eq!(json(proxy.admin(), "/v1/routes").await, expected);
+    assert_eq!(get(proxy.admin(), "x", "/v1/routes").await.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn the_window_only_shows() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
+    let lost = get(proxy.admin(), "x", "/v1/nothing").await;
+    assert_eq!(lost.status, 404);
+    assert!(lost.text().contains("/v1/clusters"), "it says what there is: {}", lost.text());
+    assert_eq!(get(proxy.admin(), "x", "/").await.status, 200);
+    let mut client = Client::connect(proxy.admin()).await;
+    for method in ["POST", "PUT", "DELETE"] {
+        let response = client.exchange(format!("{method} /v1/routes HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+    client.send("HEAD /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (head, _) = client.head().await;
+    assert_eq!((head.status, head.header("content-length")), (200, Some("5")));
+    let live = client.exchange("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!((live.text().as_str(), live.header("cache-control")), ("live\n", Some("no-store")));
+}
