@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::sleep_until;
 use tracing::debug;
 
@@ -45,16 +46,23 @@ pub(super) async fn serve<S: Service>(
     // hyper's own bound of 100 headers stays: a bound of ours would cost an allocation with each request.
     http.max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
     let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
-    let mut begun = pin!(draining.begun());
+    let mut begun = pin!(async {
+        draining.begun().await;
+        // A turn of the event loop, in which a request that the kernel holds for us is read: then it is answered as well.
+        yield_now().await;
+    });
     let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
     let mut drained = false;
     let ended = poll_fn(|cx| {
-        if !drained && begun.as_mut().poll(cx).is_ready() {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            if drained || begun.as_mut().poll(cx).is_pending() {
+                break;
+            }
             drained = true;
             connection.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(ended));
         }
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();

@@ -18,7 +18,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tracing::warn;
 
 use crate::lifecycle::Draining;
@@ -89,7 +89,9 @@ pub async fn serve<S: Service>(
             },
         }
     }
-    // Connections that the kernel has accepted already would be reset: take them along.
+    // Connections that the kernel has accepted already would be reset: take them along, after a turn of the event loop, which
+    // has to have seen them.
+    yield_now().await;
     let mut waiting = Vec::new();
     while let Some(Ok(accepted)) = now_or_never(listener.accept()).await {
         waiting.push(accepted);
