@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 pub struct Activity {
     moved: Cell<Instant>,
     sender_failed: Cell<bool>,
+    sender_awaited: Cell<bool>,
 }
 
 /// A body that can be taken back as long as nothing of it was taken. Clones are the same body.
@@ -32,7 +33,7 @@ struct Source {
 impl Activity {
     /// Nothing moved since `now`.
     pub fn new(now: Instant) -> Self {
-        Activity { moved: Cell::new(now), sender_failed: Cell::new(false) }
+        Activity { moved: Cell::new(now), sender_failed: Cell::new(false), sender_awaited: Cell::new(false) }
     }
 
     /// When something last moved.
@@ -43,6 +44,11 @@ impl Activity {
     /// Something moves.
     pub fn touch(&self) {
         self.moved.set(Instant::now());
+    }
+
+    /// True if the body was asked for and the client has not gone on with it: it is the one that is waited for.
+    pub fn awaits_sender(&self) -> bool {
+        self.sender_awaited.get()
     }
 
     /// True if the client broke off its own body.
@@ -79,6 +85,7 @@ impl Body for Upload {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(source) = &self.0 else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *source.body.borrow_mut()).poll_frame(cx);
+        source.activity.sender_awaited.set(polled.is_pending());
         match &polled {
             Poll::Pending => {}
             Poll::Ready(frame) => {

@@ -54,6 +54,7 @@ impl Refusal {
                 }
                 Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time\n"),
                 Kind::Downstream => (StatusCode::BAD_REQUEST, "the request's body broke off\n"),
+                Kind::DownstreamTimeout => (StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time\n"),
             },
         }
     }

@@ -111,7 +111,7 @@ impl Connection {
                 Ok((response.map(|body| Answering { body, activity }), self))
             }
             Some(Err(error)) => Err(self.failure(error, progress, limits)),
-            None => Err(Error::new(Kind::Timeout, progress, self.reused)),
+            None => Err(Error::late(&limits.activity, progress, self.reused)),
         }
     }
 

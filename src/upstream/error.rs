@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::message::Activity;
+
 /// Why an attempt has no answer.
 #[derive(Debug)]
 pub struct Error {
@@ -30,6 +32,8 @@ pub enum Kind {
     Timeout,
     /// The client broke off its own body: not the endpoint's fault.
     Downstream,
+    /// The client did not go on with its own body in time: not the endpoint's fault either.
+    DownstreamTimeout,
 }
 
 /// How far an attempt got.
@@ -52,6 +56,12 @@ impl Error {
         Error { kind, progress, reused, source: None }
     }
 
+    /// The error of an exchange that has taken too long: the side that was waited for is to blame.
+    pub(super) fn late(activity: &Activity, progress: Progress, reused: bool) -> Self {
+        let kind = if activity.awaits_sender() { Kind::DownstreamTimeout } else { Kind::Timeout };
+        Error::new(kind, progress, reused)
+    }
+
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -72,6 +82,7 @@ impl Kind {
             Kind::Protocol => "the answer is not one that can be passed on",
             Kind::Timeout => "no answer in time",
             Kind::Downstream => "the client broke off its request",
+            Kind::DownstreamTimeout => "the client did not go on with its request",
         }
     }
 }

@@ -110,7 +110,7 @@ impl Body for Exchange {
                     return Poll::Pending;
                 }
                 self.connection = None;
-                Poll::Ready(Some(Err(Error::new(Kind::Timeout, Progress::Answered, false))))
+                Poll::Ready(Some(Err(Error::late(&self.activity, Progress::Answered, false))))
             }
         }
     }
