@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::Request;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -39,8 +39,9 @@ pub(super) async fn serve<S: Service>(
     let io = Io::new(stream, Arc::clone(&pulse), client.informer.clone());
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&pulse);
+        let until_close = request.version() < Version::HTTP_11;
         let answering = Rc::clone(&service).call(request, client.clone());
-        async { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, _busy: busy })) }
+        async move { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, until_close, busy })) }
     });
     let mut http = http1::Builder::new();
     // hyper's own bound of 100 headers stays: a bound of ours would cost an allocation with each request.
@@ -102,7 +103,9 @@ impl Drop for Busy {
 /// A body whose end is the end of the request.
 struct Tracked<B> {
     body: B,
-    _busy: Busy,
+    // The client knows no chunks, so that only the close may tell it the end.
+    until_close: bool,
+    busy: Busy,
 }
 
 impl<B: Body + Unpin> Body for Tracked<B> {
@@ -110,7 +113,11 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if self.until_close && matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.busy.0.cut();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::pulse::Pulse;
@@ -98,6 +100,15 @@ impl Io {
         }
         self.clean = false;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if self.pulse.is_cut() {
+            // Has the close be a reset; a socket that refuses is closed all the same.
+            let _ = SockRef::from(self.stream.inner()).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a connection is doing, and since when: the ground for its timeouts. The stream notes the first byte of a request, the
 //! service its start, the answer's body its end; one timer for the connection looks here only when it fires.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Limits;
@@ -12,6 +12,7 @@ pub(super) struct Pulse {
     epoch: Instant,
     phase: AtomicU8,
     since: AtomicU64,
+    cut: AtomicBool,
 }
 
 const IDLE: u8 = 0;
@@ -20,7 +21,12 @@ const BUSY: u8 = 2;
 
 impl Pulse {
     pub(super) fn new() -> Self {
-        Pulse { epoch: Instant::now(), phase: AtomicU8::new(IDLE), since: AtomicU64::new(0) }
+        Pulse {
+            epoch: Instant::now(),
+            phase: AtomicU8::new(IDLE),
+            since: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
+        }
     }
 
     /// Bytes came: if there is no request, one begins.
@@ -38,6 +44,15 @@ impl Pulse {
     /// Its answer is over.
     pub(super) fn idle(&self) {
         self.enter(IDLE);
+    }
+
+    /// An answer whose end only a close can tell ends too early: the connection must not end like one that is whole.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// True while the head of a request is awaited or read.
