@@ -109,7 +109,7 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// From the first byte of a request's head to its last.
     pub request_header: Duration,
-    /// A connection without a request.
+    /// A connection without a request, or a client that takes nothing of its answer.
     pub idle: Duration,
 }
 

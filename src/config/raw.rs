@@ -94,7 +94,7 @@ pub struct ListenerTimeouts {
     /// From the first byte of a request's head to its last.
     #[serde(default, deserialize_with = "duration")]
     pub request_header: Option<Duration>,
-    /// A connection without a request.
+    /// A connection without a request, or a client that takes nothing of its answer.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
 }

@@ -57,7 +57,7 @@ pub struct Client {
 pub struct Limits {
     /// From the first byte of a request's head to its last.
     pub request_header: Duration,
-    /// A connection without a request.
+    /// A connection without a request, or a client that takes nothing of its answer.
     pub idle: Duration,
     /// Connections at once; more wait in the kernel.
     pub connections: usize,

@@ -12,6 +12,8 @@ pub(super) struct Pulse {
     epoch: Instant,
     phase: AtomicU8,
     since: AtomicU64,
+    // When a write found no room, as `since`; 0 while there is room.
+    blocked: AtomicU64,
     cut: AtomicBool,
 }
 
@@ -25,6 +27,7 @@ impl Pulse {
             epoch: Instant::now(),
             phase: AtomicU8::new(IDLE),
             since: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
             cut: AtomicBool::new(false),
         }
     }
@@ -46,6 +49,16 @@ impl Pulse {
         self.enter(IDLE);
     }
 
+    /// A write found room for an answer, or none because the client does not take it.
+    pub(super) fn wrote(&self, room: bool) {
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if room && blocked != 0 {
+            self.blocked.store(0, Ordering::Relaxed);
+        } else if !room && blocked == 0 {
+            self.blocked.store(self.now().max(1), Ordering::Relaxed);
+        }
+    }
+
     /// An answer whose end only a close can tell ends too early: the connection must not end like one that is whole.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
@@ -60,19 +73,24 @@ impl Pulse {
         self.phase.load(Ordering::Relaxed) == HEAD
     }
 
-    /// When the connection will have waited too long; none while a request is at work, which has timeouts of its own.
+    /// When the connection will have waited too long; none while a request is at work, which has timeouts of its own, unless
+    /// its client takes nothing of the answer: then nobody asks the endpoint either.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
-        let since = self.epoch + Duration::from_nanos(self.since.load(Ordering::Relaxed));
+        let at = |figure: &AtomicU64| self.epoch + Duration::from_nanos(figure.load(Ordering::Relaxed));
         match self.phase.load(Ordering::Relaxed) {
-            IDLE => Some(since + limits.idle),
-            HEAD => Some(since + limits.request_header),
+            _ if self.blocked.load(Ordering::Relaxed) != 0 => Some(at(&self.blocked) + limits.idle),
+            IDLE => Some(at(&self.since) + limits.idle),
+            HEAD => Some(at(&self.since) + limits.request_header),
             _ => None,
         }
     }
 
     fn enter(&self, phase: u8) {
-        let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Relaxed);
+        self.since.store(self.now(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
