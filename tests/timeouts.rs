@@ -198,13 +198,17 @@ async fn an_origin_that_does_not_take_an_upload_is_to_blame_for_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_let_go() {
-    let (origin, proxy) = pair("timeouts = { idle = \"300ms\" }\nejection = { consecutive_failures = 1 }").await;
+async fn a_client_that_does_not_take_its_answer_is_let_go_and_blames_nobody() {
+    let origin = Origin::start("one").await;
+    let cluster = to_endpoints(&[origin.address()], "ejection = { consecutive_failures = 1 }");
+    let proxy = Proxy::start(&format!("{cluster}{}", listener("idle = \"300ms\"")));
     origin.once(Script::answer(200, vec![0; 64 << 20]));
     let mut client = Client::connect(proxy.address()).await;
     client.send(GET).await;
     assert_eq!(client.head().await.0.status, 200);
-    eventually("it is let go", Duration::from_secs(5), async || in_flight(proxy.admin()).await == 0.0).await;
+    eventually("the origin is let go", SOON, async || origin.connections() == 0).await;
+    eventually("the attempt ends", SOON, async || in_flight(proxy.admin()).await == 0.0).await;
+    assert_eq!(attempts(&proxy, "abandoned").await, 1.0);
     assert_eq!(standing(proxy.admin(), origin.address()).await, "eligible");
 }
 
