@@ -7,4 +7,4 @@ mod upload;
 
 pub use forwarded::{Downstream, accept_request_id, forward};
 pub use headers::{accepts_trailers, end_to_end, host, upgrade};
-pub use upload::{Activity, Upload};
+pub use upload::Upload;

@@ -1,11 +1,10 @@
 //! One request from head to answer.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tracing::debug;
@@ -18,9 +17,9 @@ use crate::cluster::{self, Cluster};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome};
 use crate::listener::Client;
-use crate::message::{self, Activity, Upload};
+use crate::message::{self, Upload};
 use crate::metrics::{ClusterSeries, RequestSeries};
-use crate::upstream::{Error, Exchange, Limits};
+use crate::upstream::{Call, Error, Exchange, Limits};
 
 /// Answers a request, and sees to it that it is counted.
 pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Client) -> Response<Body> {
@@ -93,24 +92,24 @@ impl Journey<'_> {
         host: HeaderValue,
     ) -> Result<(Answer, Guard), Refusal> {
         let speaks_interim = head.version == Version::HTTP_11;
-        let activity = Rc::new(Activity::new(self.started));
-        let body = Upload::new(body, &activity);
+        let mut upload = Upload::new(body);
         let upgrading =
-            outgoing::prepare(&mut head, &body, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
-        let limits = self.limits(activity);
-        let can_repeat = retry::can_repeat(&head.method, &body);
-        limits.probe.set(!can_repeat);
+            outgoing::prepare(&mut head, &upload, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
+        let can_repeat = retry::can_repeat(&head.method, &upload);
         self.cluster.request(self.started);
         let mut tried = Vec::new();
         let mut now = self.started;
         loop {
             let mut guard = self.begin(&tried, now, can_repeat)?;
-            let mut request = Request::from_parts(head.clone(), body.clone());
-            if speaks_interim {
-                self.relay_interim(&mut request);
-            }
-            let sent = self.worker.upstream.send(guard.attempt().endpoint(), request, &limits).await;
-            let error = match sent {
+            let mut call = Call {
+                head: &mut head,
+                upload: &mut upload,
+                limits: self.limits(),
+                // Where one idle connection was stale, others may be.
+                probe: !can_repeat || !tried.is_empty(),
+                interim: &mut |status, headers| self.relay_interim(speaks_interim, status, headers),
+            };
+            let error = match self.worker.upstream.send(guard.attempt().endpoint(), &mut call).await {
                 Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                     judge_head(&mut guard, response.status());
                     return Ok((Answer::Body(response), guard));
@@ -125,21 +124,17 @@ impl Journey<'_> {
             guard.fail(&error);
             debug!(cluster = %self.cluster.name(), endpoint = %guard.attempt().endpoint().address(), %error, "attempt failed");
             now = Instant::now();
-            self.may_retry(&error, &head.method, &body, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
+            self.may_retry(&error, &head.method, &upload, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
             tried.push(guard.attempt().endpoint().id());
-            // Where one idle connection was stale, others may be.
-            limits.probe.set(true);
         }
     }
 
-    fn limits(&self, activity: Rc<Activity>) -> Limits {
+    fn limits(&self) -> Limits {
         let timeouts = &self.cluster.settings().timeouts;
         Limits {
             connect: timeouts.connect,
             idle: timeouts.idle,
             deadline: timeouts.request.map(|request| self.started + request),
-            activity,
-            probe: Cell::new(false),
         }
     }
 
@@ -156,16 +151,13 @@ impl Journey<'_> {
         }
     }
 
-    /// Passes interim answers on: all but 100, which hyper gives itself, and 101, which is final for us.
-    fn relay_interim(&self, request: &mut Request<Upload>) {
-        let informer = self.client.informer.clone();
-        hyper::ext::on_informational(request, move |response| {
-            if response.status() != StatusCode::CONTINUE {
-                let mut headers = response.headers().clone();
-                message::end_to_end(&mut headers);
-                informer.inform(response.status(), &headers);
-            }
-        });
+    /// Passes an interim answer on, but for 100, which hyper gives itself, and to clients that do not know any.
+    fn relay_interim(&self, speaks_interim: bool, status: StatusCode, headers: &HeaderMap) {
+        if speaks_interim && status != StatusCode::CONTINUE {
+            let mut headers = headers.clone();
+            message::end_to_end(&mut headers);
+            self.client.informer.inform(status, &headers);
+        }
     }
 
     /// Whether to make another attempt after this error; counts the decision.

@@ -26,7 +26,8 @@ pub(super) fn prepare(
         headers.remove(EXPECT);
     }
     message::forward(headers, downstream, host, id);
-    if !body.is_empty() && !headers.contains_key(CONTENT_LENGTH) {
+    if body.is_chunked() {
+        headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if trailers {
@@ -48,8 +49,10 @@ fn headers_for_upgrade(head: &mut request::Parts, protocol: HeaderValue, trailer
     head.headers.insert(UPGRADE, protocol);
 }
 
-/// An absolute target without its scheme and authority, as a server expects it.
+/// An absolute target without its scheme and authority, as a server expects it: with a path, if only the empty one.
 fn origin_form(uri: &Uri) -> Uri {
-    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::from(target)
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    // It came out of a valid target, to which a slash was added at most.
+    Uri::try_from(target).unwrap_or_default()
 }

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use crate::message::Activity;
-
 /// Why an attempt has no answer.
 #[derive(Debug)]
 pub struct Error {
@@ -56,14 +54,14 @@ impl Error {
         Error { kind, progress, reused, source: None }
     }
 
-    /// The error of an exchange that has taken too long: the side that was waited for is to blame.
-    pub(super) fn late(activity: &Activity, progress: Progress, reused: bool) -> Self {
-        let kind = if activity.awaits_sender() { Kind::DownstreamTimeout } else { Kind::Timeout };
-        Error::new(kind, progress, reused)
-    }
-
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same, once the head of an answer had come.
+    pub(super) fn after_the_head(mut self) -> Self {
+        self.progress = Progress::Answered;
         self
     }
 

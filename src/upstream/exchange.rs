@@ -1,84 +1,217 @@
-//! The body of an answer together with the connection that it comes from. Reading it drives the connection; its end gives the
-//! connection back to the pool, and dropping it before closes the connection, which is how an endpoint learns that nobody
-//! listens any more.
+//! One request and its answer on one connection. While its head is awaited and while its body is read, both directions move:
+//! an endpoint may answer before it has taken the whole request. The end of the body gives the connection back to the pool;
+//! dropping the exchange before closes it, which is how an endpoint learns that nobody listens any more.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
-use super::connection::{Answering, Connection};
+use super::connection::Connection;
+use super::decode::{Framing, Step};
+use super::head::{self, Head};
 use super::pool::Pool;
-use super::{Error, Kind, Progress};
+use super::sending::Sending;
+use super::{Call, Error, Kind, Progress};
 use crate::endpoint::Endpoint;
-use crate::message::Activity;
 
-/// An answer's body.
+/// Interim answers to one request; an endpoint that gives more does not mean to answer.
+const MAX_INTERIM: usize = 32;
+
+/// An answer's body, and all that it hangs on.
 #[derive(Debug)]
 pub struct Exchange {
-    body: Incoming,
+    // None once it was given back or has failed.
     connection: Option<Box<Connection>>,
-    activity: Rc<Activity>,
+    sending: Sending,
+    // Read, and not yet passed on.
+    bytes: Bytes,
+    framing: Framing,
+    keep_alive: bool,
+    moved: Instant,
     pool: Rc<Pool>,
     endpoint: Arc<Endpoint>,
 }
 
-impl Exchange {
-    /// Joins body and connection; one without a body gives the connection back at once.
-    pub(super) async fn start(
-        response: Response<Answering>,
-        connection: Box<Connection>,
-        pool: Rc<Pool>,
-        endpoint: &Arc<Endpoint>,
-    ) -> Response<Exchange> {
-        let ended = response.body().body.is_end_stream() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS;
-        let (head, answering) = response.into_parts();
-        let Answering { body, activity } = answering;
-        let mut exchange =
-            Exchange { body, connection: Some(connection), activity, pool, endpoint: Arc::clone(endpoint) };
-        if ended {
-            poll_fn(|cx| {
-                exchange.finish(cx);
-                Poll::Ready(())
-            })
-            .await;
+/// Sends a request and waits for the head of its answer.
+pub(super) async fn open(
+    mut connection: Box<Connection>,
+    call: &mut Call<'_>,
+    (pool, endpoint): (&Rc<Pool>, &Arc<Endpoint>),
+) -> Result<Response<Exchange>, Error> {
+    let moved = Instant::now();
+    connection.arm(&call.limits, moved);
+    let mut exchange = Exchange {
+        connection: Some(connection),
+        sending: Sending::new(call.head, std::mem::take(call.upload)),
+        bytes: Bytes::new(),
+        framing: Framing::NONE,
+        keep_alive: false,
+        moved,
+        pool: Rc::clone(pool),
+        endpoint: Arc::clone(endpoint),
+    };
+    let mut interim = 0;
+    let head = loop {
+        let read = poll_fn(|cx| exchange.poll_head(cx, call)).await;
+        match read {
+            Ok(head) if is_interim(head.status) && interim < MAX_INTERIM => {
+                interim += 1;
+                (call.interim)(head.status, &head.headers);
+            }
+            Ok(head) if is_interim(head.status) => {
+                *call.upload = std::mem::take(&mut exchange.sending.upload);
+                return Err(exchange.error(Kind::Protocol));
+            }
+            Ok(head) => break head,
+            Err(error) => {
+                *call.upload = std::mem::take(&mut exchange.sending.upload);
+                return Err(error);
+            }
         }
-        Response::from_parts(head, exchange)
+    };
+    exchange.framing = head.framing;
+    exchange.keep_alive = head.keep_alive;
+    if exchange.framing.has_ended() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        exchange.finish();
     }
+    let mut response = Response::new(exchange);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
 
-    /// Gives the connection back if it can take another request, else closes it.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Some(mut connection) = self.connection.take() {
-            connection.drive(cx);
-            if connection.is_ready() {
-                connection.rest();
-                self.pool.give(&self.endpoint, connection);
+/// All of 1xx but 101, which is final.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+impl Exchange {
+    /// Moves both directions until a head is there.
+    fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<Head, Error>> {
+        loop {
+            if !self.bytes.is_empty() {
+                match parse(&mut self.bytes, call) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(Err(self.error(Kind::Protocol).caused_by(malformed))),
+                }
+            }
+            match self.poll_more(cx) {
+                Poll::Ready(Ok(bytes)) if bytes.is_empty() => return Poll::Ready(Err(self.error(Kind::Reset))),
+                Poll::Ready(Ok(bytes)) => self.append(bytes),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // What has been read already comes first; only then is there reason to read on.
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+    /// Sends what can be sent and reads what is there; nothing at the end of the stream.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Bytes::new())) };
+        if !self.sending.is_done() {
+            match self.sending.poll(&mut connection.stream, cx) {
+                Ok(true) => self.moved = Instant::now(),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Err(self.error(Kind::Downstream).caused_by(error))),
+            }
         }
-        if let Some(connection) = &mut self.connection {
-            connection.drive(cx);
+        match connection.poll_read(cx, self.framing.is_long()) {
+            Poll::Ready(Ok(bytes)) => {
+                self.moved = Instant::now();
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.error(Kind::Reset).caused_by(error))),
+            Poll::Pending => match connection.poll_expired(cx, self.moved) {
+                Poll::Ready(()) if self.sending.upload.awaits_sender() => {
+                    Poll::Ready(Err(self.error(Kind::DownstreamTimeout)))
+                }
+                Poll::Ready(()) => Poll::Ready(Err(self.error(Kind::Timeout))),
+                Poll::Pending => Poll::Pending,
+            },
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    /// Puts bytes behind those that are there: only a head that came in pieces has any.
+    fn append(&mut self, bytes: Bytes) {
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes = [&self.bytes[..], &bytes[..]].concat().into();
+        }
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        let progress = if self.sending.written() == 0 { Progress::NothingSent } else { Progress::Sent };
+        let reused = self.connection.as_ref().is_some_and(|connection| connection.is_reused());
+        Error::new(kind, progress, reused)
+    }
+
+    /// Gives the connection back if the next answer on it can only be the next request's, else closes it.
+    fn finish(&mut self) {
+        if let Some(mut connection) = self.connection.take()
+            && self.keep_alive
+            && self.sending.is_done()
+            && self.bytes.is_empty()
+        {
+            connection.rest();
+            self.pool.give(&self.endpoint, connection);
+        }
     }
 
     /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
     pub fn into_stream(self) -> Option<(TcpStream, Bytes)> {
-        self.connection.map(|connection| connection.into_stream())
+        let bytes = self.bytes;
+        self.connection.map(|connection| (connection.stream, bytes))
     }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            let step = match self.framing.decode(&mut self.bytes) {
+                Ok(step) => step,
+                Err(malformed) => return Poll::Ready(Some(Err(self.error(Kind::Protocol).caused_by(malformed)))),
+            };
+            match step {
+                Step::Frame(frame) => {
+                    if self.framing.has_ended() {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Step::End => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Step::More => {}
+            }
+            match self.poll_more(cx) {
+                Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
+                    // Only a body that ends with the stream is whole then.
+                    let whole = matches!(self.framing, Framing::UntilClose);
+                    return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
+                }
+                Poll::Ready(Ok(bytes)) => self.bytes = bytes,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// The request's header map becomes the final answer's: it is not needed any more, and has the size.
+fn parse(bytes: &mut Bytes, call: &mut Call<'_>) -> Result<Option<Head>, head::Malformed> {
+    let request::Parts { method, headers, .. } = &mut *call.head;
+    head::parse(bytes, method, || {
+        headers.clear();
+        std::mem::take(headers)
+    })
 }
 
 impl Body for Exchange {
@@ -86,40 +219,22 @@ impl Body for Exchange {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.poll_body(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.activity.touch();
-                if self.body.is_end_stream() {
-                    self.finish(cx);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.connection = None;
-                let kind = if self.activity.sender_failed() { Kind::Downstream } else { Kind::Reset };
-                Poll::Ready(Some(Err(Error::new(kind, Progress::Answered, false).caused_by(error))))
-            }
-            Poll::Ready(None) => {
-                self.finish(cx);
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                let last = self.activity.last();
-                let expired = self.connection.as_mut().map(|connection| connection.poll_expired(cx, last));
-                if expired.is_none_or(|polled| polled.is_pending()) {
-                    return Poll::Pending;
-                }
-                self.connection = None;
-                Poll::Ready(Some(Err(Error::late(&self.activity, Progress::Answered, false))))
-            }
+        let polled = self.poll_body(cx);
+        if let Poll::Ready(Some(Err(error))) = polled {
+            self.connection = None;
+            return Poll::Ready(Some(Err(error.after_the_head())));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.framing.has_ended()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.framing {
+            Framing::Length(left) => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
     }
 }

@@ -1,30 +1,34 @@
 //! How requests go out. Each worker has its own [`Upstream`]: a stack of idle connections for each endpoint, and the code
 //! that dials, sends, and takes a connection back once its answer has been read.
 //!
-//! There is no task for a connection. Whoever waits for its answer also drives it, so that a request costs no switch between
-//! tasks, and a client that leaves takes the connection with it.
+//! HTTP/1.1 towards endpoints is written here and not taken from a library, for what a balancer needs to know and a library
+//! does not tell: how many bytes of a request left, whether an idle connection still stands, and that a request can be
+//! encoded once more for another endpoint without having been copied before. There is no task for a connection: whoever waits
+//! for its answer also drives it, so a request costs no switch between tasks, and a client that leaves takes the connection
+//! with it.
 
 mod connection;
+mod decode;
 mod dial;
+mod encode;
 mod error;
 mod exchange;
-mod io;
+mod head;
 mod pool;
+mod sending;
 mod stall;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderMap, Response, StatusCode, request};
 
 use crate::endpoint::Endpoint;
-use crate::message::{Activity, Upload};
+use crate::message::Upload;
 
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
-pub use io::Io;
 
 use connection::Connection;
 use pool::Pool;
@@ -35,8 +39,23 @@ pub struct Upstream {
     pool: Rc<Pool>,
 }
 
-/// How long an attempt may take, and what it shares with the request it belongs to.
-#[derive(Debug, Clone)]
+/// A request, and how it is to be sent.
+pub struct Call<'a> {
+    /// Its head, with the headers that the endpoint is to see. Once an answer came, its header map has become the answer's.
+    pub head: &'a mut request::Parts,
+    /// Its body, taken out when an answer came, and left in place otherwise.
+    pub upload: &'a mut Upload,
+    /// What it is held to.
+    pub limits: Limits,
+    /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
+    /// could not be repaired.
+    pub probe: bool,
+    /// Told of each interim answer (1xx).
+    pub interim: &'a mut dyn FnMut(StatusCode, &HeaderMap),
+}
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Until a connection stands.
     pub connect: Duration,
@@ -44,36 +63,26 @@ pub struct Limits {
     pub idle: Duration,
     /// The request's end, if it has one.
     pub deadline: Option<Instant>,
-    /// What moves.
-    pub activity: Rc<Activity>,
-    /// Set when a connection that was used before is taken for an attempt whose failure could not be repaired: it is then
-    /// looked at once more, at the price of a system call.
-    pub probe: Cell<bool>,
 }
 
 impl Upstream {
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
-    pub async fn send(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        request: Request<Upload>,
-        limits: &Limits,
-    ) -> Result<Response<Exchange>, Error> {
-        let connection = self.connection(endpoint, limits).await?;
-        let (response, connection) = connection.send(request, limits).await?;
-        Ok(Exchange::start(response, connection, Rc::clone(&self.pool), endpoint).await)
+    pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Exchange>, Error> {
+        let connection = self.connection(endpoint, call).await?;
+        exchange::open(connection, call, (&self.pool, endpoint)).await
     }
 
-    async fn connection(&self, endpoint: &Endpoint, limits: &Limits) -> Result<Box<Connection>, Error> {
-        while let Some(mut idle) = self.pool.take(endpoint.id()) {
-            if idle.is_usable(limits.probe.get()).await {
+    async fn connection(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Box<Connection>, Error> {
+        while let Some(idle) = self.pool.take(endpoint.id()) {
+            if idle.is_alive(call.probe) {
                 return Ok(idle);
             }
         }
+        let limits = &call.limits;
         let within = limits
             .deadline
             .map_or(limits.connect, |deadline| limits.connect.min(deadline.saturating_duration_since(Instant::now())));
-        Connection::open(dial::dial(endpoint.address(), within).await?).await
+        Ok(Box::new(Connection::new(dial::dial(endpoint.address(), within).await?)))
     }
 
     /// Closes connections that nobody has used for a while, and those to endpoints that have departed.

@@ -24,10 +24,10 @@ impl Stall {
     }
 
     /// Takes on the limits of a new attempt.
-    pub(super) fn arm(&mut self, limits: &Limits) {
+    pub(super) fn arm(&mut self, limits: &Limits, last: Instant) {
         self.idle = limits.idle;
         self.deadline = limits.deadline;
-        let due = self.due(limits.activity.last());
+        let due = self.due(last);
         if self.sleep.deadline() > due.into() {
             self.sleep.as_mut().reset(due.into());
         }
