@@ -63,6 +63,18 @@ async fn an_endpoint_that_closes_after_its_answer_is_connected_to_anew() {
 }
 
 #[tokio::test]
+async fn a_client_that_wants_to_close_is_let_go_and_the_origins_connection_stays() {
+    let (origin, proxy) = pair().await;
+    for _ in 0..3 {
+        let mut client = Client::connect(proxy.address()).await;
+        let response = client.exchange("GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").await;
+        assert_eq!((response.text().as_str(), response.header("connection")), ("one", Some("close")));
+        assert_eq!(client.closed().await.unwrap(), b"");
+    }
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
 async fn headers_of_one_connection_do_not_reach_the_origin() {
     let request = received(
         "GET / HTTP/1.1\r\nhost: shop\r\nconnection: x-private, Keep-Alive\r\nx-private: 1\r\nkeep-alive: timeout=5\r\n\

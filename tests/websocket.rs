@@ -150,6 +150,14 @@ async fn an_upgrade_to_h2c_is_answered_in_http_1_1() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_cannot_switch_protocols() {
+    let (origin, proxy) = pair().await;
+    let mut client = Client::connect(proxy.address()).await;
+    assert_eq!(client.exchange(UPGRADE.replace("HTTP/1.1", "HTTP/1.0")).await.text(), "one");
+    assert_eq!(origin.requests()[0].header("upgrade"), None, "RFC 9110 section 7.8");
+}
+
+#[tokio::test]
 async fn a_tunnel_goes_to_another_endpoint_if_the_first_is_gone() {
     let (gone, origin) = (Origin::start("gone").await, Origin::start("one").await);
     gone.stop().await;
