@@ -6,9 +6,6 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
 /// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
 /// fields that travel on. Fields that frame or address the message stay even if they are named.
 pub fn end_to_end(headers: &mut HeaderMap) {
@@ -18,8 +15,12 @@ pub fn end_to_end(headers: &mut HeaderMap) {
         if name == CONNECTION {
             ends_here.push(CONNECTION);
             ends_here.extend(tokens(value).filter(|token| names_a_field(token)).filter_map(field));
-        } else if HOP_BY_HOP.contains(name) {
+        } else if is_hop_by_hop(name) {
             ends_here.push(name.clone());
+            if name == TRANSFER_ENCODING {
+                // The message was read by its chunks; whatever length it also names must not travel on (RFC 9112 section 6.3).
+                ends_here.push(CONTENT_LENGTH);
+            }
         }
     }
     for name in ends_here {
@@ -27,8 +28,12 @@ pub fn end_to_end(headers: &mut HeaderMap) {
     }
 }
 
-const HOP_BY_HOP: [HeaderName; 7] =
-    [TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "te" | "transfer-encoding" | "upgrade" | "proxy-authenticate" | "proxy-authorization" | "keep-alive" | "proxy-connection"
+    )
+}
 
 /// The usual options are none, and need not be parsed.
 fn names_a_field(option: &&[u8]) -> bool {
@@ -129,6 +134,13 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "trailer"]);
+    }
+
+    #[test]
+    fn a_length_beside_chunks_ends_here() {
+        let mut headers = headers(&[("content-length", "3"), ("transfer-encoding", "chunked")]);
+        end_to_end(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

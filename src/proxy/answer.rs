@@ -16,7 +16,7 @@ pub enum Body {
     /// A text of our own.
     Text(Option<Bytes>),
     /// What an endpoint answers.
-    Forward(Box<Forward>),
+    Forward(Forward),
 }
 
 /// Why a request is not forwarded, or its answer not passed on.

@@ -18,7 +18,7 @@ use crate::upstream::{Error, Exchange};
 
 /// The body of an answer that an endpoint gives.
 pub struct Forward {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     guard: Guard,
     // Last, so that the request is counted after all else has ended.
     _record: Record,
@@ -41,7 +41,7 @@ pub(super) struct Record {
 }
 
 impl Forward {
-    pub(super) fn new(exchange: Exchange, mut guard: Guard, record: Record) -> Self {
+    pub(super) fn new(exchange: Box<Exchange>, mut guard: Guard, record: Record) -> Self {
         // hyper does not ask an empty body for its end.
         if exchange.is_end_stream() {
             guard.judge(Outcome::Success);

@@ -79,8 +79,8 @@ struct Journey<'a> {
 
 /// An answer's head, or the tunnel that it opened.
 enum Answer {
-    Body(Response<Exchange>),
-    Switched(Response<Exchange>, OnUpgrade),
+    Body(Response<Box<Exchange>>),
+    Switched(Response<Box<Exchange>>, OnUpgrade),
 }
 
 impl Journey<'_> {
@@ -201,7 +201,7 @@ impl Journey<'_> {
             message::end_to_end(&mut head.headers);
             // hyper speaks the client's version.
             head.version = Version::HTTP_11;
-            return Response::from_parts(head, Body::Forward(Box::new(Forward::new(exchange, guard, record))));
+            return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
         let idle = self.cluster.settings().timeouts.idle;
         tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), idle)

@@ -38,7 +38,7 @@ impl Held {
 pub(super) fn open(
     worker: &Rc<Worker>,
     mut head: response::Parts,
-    (client, exchange): (OnUpgrade, Exchange),
+    (client, exchange): (OnUpgrade, Box<Exchange>),
     mut held: Held,
     idle: Duration,
 ) -> Response<Body> {

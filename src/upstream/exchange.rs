@@ -45,10 +45,11 @@ pub(super) async fn open(
     mut connection: Box<Connection>,
     call: &mut Call<'_>,
     (pool, endpoint): (&Rc<Pool>, &Arc<Endpoint>),
-) -> Result<Response<Exchange>, Error> {
+) -> Result<Response<Box<Exchange>>, Error> {
     let moved = Instant::now();
     connection.arm(&call.limits, moved);
-    let mut exchange = Exchange {
+    // Boxed at once: it is moved a few times on its way to the client.
+    let mut exchange = Box::new(Exchange {
         connection: Some(connection),
         sending: Sending::new(call.head, std::mem::take(call.upload)),
         bytes: Bytes::new(),
@@ -57,7 +58,7 @@ pub(super) async fn open(
         moved,
         pool: Rc::clone(pool),
         endpoint: Arc::clone(endpoint),
-    };
+    });
     let mut interim = 0;
     let head = loop {
         let read = poll_fn(|cx| exchange.poll_head(cx, call)).await;

@@ -46,12 +46,12 @@ pub(super) fn parse(
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("it has no status"))?;
     let is_http11 = answer.version == Some(1);
     let headers = if status.is_informational() { HeaderMap::new() } else { spare() };
-    let mut facts = Facts { headers, length: None, chunked: false, close: !is_http11 };
+    let mut facts = Facts { headers, length: None, chunked: false, close: false, keep: is_http11 };
     facts.headers.reserve(answer.headers.len());
     for field in answer.headers.iter() {
         facts.add(field, bytes)?;
     }
-    let keep_alive = !facts.close;
+    let keep_alive = facts.keep && !facts.close;
     let framing = facts.framing(status, method, is_http11)?;
     let headers = facts.headers;
     let _ = bytes.split_to(length);
@@ -64,6 +64,7 @@ struct Facts {
     length: Option<u64>,
     chunked: bool,
     close: bool,
+    keep: bool,
 }
 
 impl Facts {
@@ -84,12 +85,12 @@ impl Facts {
             }
             self.chunked = true;
         } else if name == CONNECTION {
-            for option in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                if option.eq_ignore_ascii_case(b"close") {
-                    self.close = true;
-                } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                    self.close = self.close && self.headers.contains_key(CONNECTION);
-                }
+            let mut options = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            self.close |= options.clone().any(|option| option.eq_ignore_ascii_case(b"close"));
+            self.keep |= options.clone().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+            if options.all(|option| option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")) {
+                // Said all that it has to say.
+                return Ok(());
             }
         }
         self.headers.append(name, value);

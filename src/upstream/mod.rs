@@ -67,7 +67,7 @@ pub struct Limits {
 
 impl Upstream {
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
-    pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Exchange>, Error> {
+    pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
         let connection = self.connection(endpoint, call).await?;
         exchange::open(connection, call, (&self.pool, endpoint)).await
     }
