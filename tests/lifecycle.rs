@@ -238,6 +238,33 @@ async fn a_reload_keeps_connections_and_what_was_learned() {
 }
 
 #[tokio::test]
+async fn reloads_under_load_lose_nothing() {
+    let origins = [Origin::start("one").await, Origin::start("two").await];
+    let texts = origins.each_ref().map(|origin| to_endpoints(&[origin.address()], ""));
+    let proxy = Proxy::start(&texts[0]);
+    let address = proxy.address();
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        clients.spawn(async move {
+            let mut client = Client::connect(address).await;
+            for _ in 0..200 {
+                assert_eq!(client.exchange(GET).await.status, 200);
+            }
+        });
+    }
+    for round in 1.. {
+        proxy.app().reload(parse(&texts[round % 2])).await.unwrap();
+        if clients.try_join_next().is_some_and(|client| client.is_ok()) {
+            break;
+        }
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    assert!(origins.iter().all(|origin| origin.hits() > 10), "both were in turn");
+}
+
+#[tokio::test]
 async fn what_cannot_change_is_refused_by_name_and_changes_nothing() {
     let (origin, proxy) = pair("").await;
     let text = format!(
