@@ -2,8 +2,7 @@
 
 use http::Uri;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
@@ -31,7 +30,12 @@ pub fn end_to_end(headers: &mut HeaderMap) {
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "te" | "transfer-encoding" | "upgrade" | "proxy-authenticate" | "proxy-authorization" | "keep-alive" | "proxy-connection"
+        "te" | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
     )
 }
 

@@ -88,7 +88,8 @@ impl Facts {
             let mut options = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             self.close |= options.clone().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keep |= options.clone().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
-            if options.all(|option| option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")) {
+            if options.all(|option| option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive"))
+            {
                 // Said all that it has to say.
                 return Ok(());
             }
