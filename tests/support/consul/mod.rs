@@ -1,0 +1,246 @@
+//! A real Consul for tests: one agent in `-dev` mode, on ports of its own, that lives no longer than the test.
+//!
+//! `Catalog` is the client's half: what a test says to any registry that speaks Consul's HTTP API, so that one scenario can be
+//! held against the real agent and against `lictor::registry`. `Consul` is an agent and a `Catalog` of it. The binary is looked
+//! for (`CONSUL_BIN`, `PATH`, the target directory) and at last fetched from Debian, once; where that cannot be, tests fail and
+//! say what to do: a test that is skipped proves nothing.
+
+mod binary;
+mod catalog;
+mod debian;
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::Deref;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{io, process};
+
+use tempfile::TempDir;
+
+use super::client::{eventually, try_get};
+pub use catalog::Catalog;
+
+/// How long an agent may take until its catalog answers; 0.4 s is usual, ten at once on two busy cores take some more.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often new ports are tried when another process was quicker to bind them.
+const START_ATTEMPTS: usize = 5;
+
+/// Where ports are taken from: under the range from which Linux takes the ports of outgoing connections (32768 and up), so
+/// that none of those can sit on an agent's port while the agent restarts.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// HTTP, server RPC and the gossip of the LAN: what an agent cannot do without.
+const PORTS_PER_AGENT: u16 = 3;
+
+/// Runs the agent as its child and kills it when standard input ends, which it does however the test process ends. The agent is
+/// reaped here, so its number can belong to no one else when the signal is sent.
+const GUARD: &str = r#"
+exec 3<&0
+"$@" 3<&- </dev/null &
+agent=$!
+{ read -r _ <&3; kill -KILL "$agent"; } 2>/dev/null &
+guard=$!
+exec 3<&-
+wait "$agent"
+status=$?
+kill -KILL "$guard" 2>/dev/null
+wait "$guard"
+exit "$status"
+"#;
+
+/// A running agent, or one that was killed and can be started again. Dropped, it is killed.
+pub struct Consul {
+    catalog: Catalog,
+    binary: PathBuf,
+    /// Its configuration and its log.
+    home: TempDir,
+    /// Its name, by which we know that what answers on the port is it.
+    node: String,
+    agent: Option<Child>,
+    ports: Ports,
+}
+
+impl Deref for Consul {
+    type Target = Catalog;
+    fn deref(&self) -> &Catalog {
+        &self.catalog
+    }
+}
+
+impl Drop for Consul {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Consul {
+    /// An agent whose catalog answers.
+    pub async fn start() -> Consul {
+        Consul::start_with("").await
+    }
+
+    /// The same, with more configuration: HCL, as in a file of its own.
+    pub async fn start_with(extra: &str) -> Consul {
+        let mut last = String::new();
+        for _ in 0..START_ATTEMPTS {
+            let mut consul = Consul::prepare(extra).await;
+            match consul.launch().await {
+                Ok(()) => return consul,
+                Err(log) if is_taken(&log) => last = log,
+                Err(log) => panic!("consul did not start: {log}"),
+            }
+        }
+        panic!("consul found no free ports: {last}");
+    }
+
+    /// As a crash: SIGKILL. Everything registered is lost, for a `-dev` agent keeps nothing.
+    pub fn kill(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            drop(agent.stdin.take());
+            agent.wait().expect("wait for the agent's end");
+        }
+    }
+
+    /// Kills it if need be, and starts it again: same ports, same configuration, nothing registered.
+    pub async fn restart(&mut self) {
+        self.kill();
+        for _ in 0..START_ATTEMPTS {
+            match self.launch().await {
+                Ok(()) => return,
+                Err(log) if is_taken(&log) => {}
+                Err(log) => panic!("consul did not start again: {log}"),
+            }
+        }
+        panic!("the ports of {} are taken", self.url());
+    }
+
+    /// How many TCP connections to its HTTP port are established, whoever holds them.
+    pub fn connections(&self) -> usize {
+        let local = format!(":{:04X}", self.address().port());
+        let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+        let established = table.lines().skip(1).filter(|line| {
+            let mut columns = line.split_whitespace().skip(1);
+            let is_ours = columns.next().is_some_and(|address| address.ends_with(&local));
+            is_ours && columns.nth(1) == Some("01")
+        });
+        established.count()
+    }
+
+    async fn prepare(extra: &str) -> Consul {
+        let found = tokio::task::spawn_blocking(binary::find).await;
+        let found = found.expect("the search for consul ends");
+        let binary = found.unwrap_or_else(|error| {
+            panic!(
+                "these tests need Consul: install it so that `consul` is on PATH, or set CONSUL_BIN \
+                 to the binary, or have apt, dpkg and a Debian mirror; {error}"
+            )
+        });
+        let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the agent's directory");
+        let ports = Ports::claim();
+        let node = format!("lictor-{}-{}", process::id(), ports.http);
+        let config = format!(
+            r#"
+disable_update_check = true
+disable_host_node_id = true
+bind_addr = "127.0.0.1"
+client_addr = "127.0.0.1"
+log_level = "ERR"
+node_name = "{node}"
+ports {{
+  http = {}
+  server = {}
+  serf_lan = {}
+  serf_wan = -1
+  dns = -1
+  grpc = -1
+  https = -1
+}}
+"#,
+            ports.http,
+            ports.server(),
+            ports.gossip(),
+        );
+        fs::write(home.path().join("1.hcl"), config).expect("write the configuration");
+        fs::write(home.path().join("2.hcl"), extra).expect("write the configuration");
+        let catalog = Catalog::new(&format!("http://127.0.0.1:{}", ports.http));
+        Consul { catalog, binary, home, node, agent: None, ports }
+    }
+
+    /// Starts the agent and waits for its catalog; what it logged if it ended instead.
+    async fn launch(&mut self) -> Result<(), String> {
+        let log = self.home.path().join("log");
+        let output = File::create(&log).expect("the agent's log");
+        let mut guard = Command::new("sh");
+        guard.args(["-c", GUARD, "consul-guard"]).arg(&self.binary).args(["agent", "-dev"]);
+        for file in ["1.hcl", "2.hcl"] {
+            guard.arg("-config-file").arg(self.home.path().join(file));
+        }
+        guard.stdin(Stdio::piped()).stderr(output.try_clone().expect("the agent's log")).stdout(output);
+        self.agent = Some(guard.spawn().expect("run sh"));
+
+        let started = eventually("consul's catalog answers", START_PATIENCE, async || {
+            if self.agent.as_mut().is_some_and(|agent| agent.try_wait().is_ok_and(|ended| ended.is_some())) {
+                return Some(false);
+            }
+            self.is_ready().await.is_ok_and(|ready| ready).then_some(true)
+        });
+        if started.await {
+            return Ok(());
+        }
+        self.kill();
+        Err(fs::read_to_string(&log).unwrap_or_default())
+    }
+
+    /// Whether it leads itself and shows itself in its catalog. Where ACLs hide that from us the first has to do.
+    async fn is_ready(&self) -> io::Result<bool> {
+        let see = async |path| try_get(self.address(), "consul", path).await;
+        let leader = see("/v1/status/leader").await?.text();
+        if !leader.contains(&format!(":{}\"", self.ports.server())) {
+            return Ok(false);
+        }
+        let is_guarded = see("/v1/agent/self").await?.status == 403;
+        Ok(is_guarded || see("/v1/catalog/service/consul").await?.text().contains(&self.node))
+    }
+}
+
+fn is_taken(log: &str) -> bool {
+    log.contains("address already in use")
+}
+
+/// Three free ports in a row that no other agent of these tests has or gets, whether it runs now or not.
+struct Ports {
+    http: u16,
+    _claim: UnixListener,
+}
+
+impl Ports {
+    fn claim() -> Ports {
+        let places = (PORTS.end - PORTS.start) / PORTS_PER_AGENT;
+        let first = fastrand::u16(..places);
+        let mut bases = (0..places).map(|place| PORTS.start + (first + place) % places * PORTS_PER_AGENT);
+        let claimed = bases.find_map(|http| {
+            let claim = binary::claim(&format!("agent at {http}")).ok()?;
+            (http..http + PORTS_PER_AGENT).all(is_free).then_some(Ports { http, _claim: claim })
+        });
+        claimed.expect("three free ports in a row")
+    }
+
+    fn server(&self) -> u16 {
+        self.http + 1
+    }
+
+    fn gossip(&self) -> u16 {
+        self.http + 2
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests;
