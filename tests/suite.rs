@@ -16,3 +16,4 @@ mod lifecycle;
 mod streaming;
 mod timeouts;
 mod websocket;
+mod house;
