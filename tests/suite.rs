@@ -17,3 +17,4 @@ mod streaming;
 mod timeouts;
 mod websocket;
 mod house;
+mod reference;

@@ -1,0 +1,108 @@
+//! `config/reference.toml` and the other files beside it: complete, true, and accepted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use lictor::config::{self, Config, Environment};
+use toml::{Table, Value};
+
+const REFERENCE: &str = include_str!("../config/reference.toml");
+/// No key, and so far from all of them that none is suggested instead.
+const NO_KEY: &str = "qqqqqqqqqqqqqqqq";
+
+/// What has no default, for the rest to be compared with.
+const MINIMAL: &str = "[[listeners]]\nname = 'a'\nbind = '127.0.0.1:0'\n[clusters.a]\nendpoints = ['127.0.0.1:1']";
+
+fn parse(text: &str) -> Config {
+    config::parse(text, &Environment::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The reference with its examples as if they were meant: `#key = value` without the `#`.
+fn with_examples() -> String {
+    let line = |line: &str| {
+        let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        format!("{}\n", key.unwrap_or(line))
+    };
+    REFERENCE.lines().map(line).collect()
+}
+
+#[test]
+fn the_reference_is_accepted_with_and_without_its_examples() {
+    parse(REFERENCE);
+    let config = parse(&with_examples());
+    assert_eq!(config.workers, 4, "examples are not read");
+}
+
+#[test]
+fn every_default_in_the_reference_is_the_built_in_one() {
+    let (shown, built_in) = (parse(REFERENCE), parse(MINIMAL));
+    assert_eq!(shown.workers, built_in.workers);
+    assert_eq!(shown.consul, built_in.consul);
+    assert_eq!(shown.drain, built_in.drain);
+    assert_eq!(shown.log, built_in.log);
+    let listener = &built_in.listeners[0];
+    for shown in &shown.listeners {
+        assert_eq!((shown.request_header, shown.idle), (listener.request_header, listener.idle));
+    }
+    let cluster = &built_in.clusters[0];
+    for shown in &shown.clusters {
+        assert_eq!(shown.policy, cluster.policy, "{}", shown.name);
+        assert_eq!(shown.ejection, cluster.ejection, "{}", shown.name);
+        assert_eq!(shown.retry, cluster.retry, "{}", shown.name);
+        assert_eq!(shown.timeouts, cluster.timeouts, "{}", shown.name);
+    }
+}
+
+#[test]
+fn every_key_that_is_read_is_in_the_reference() {
+    let text = with_examples();
+    let document: Table = text.parse().unwrap();
+    assert!(
+        !text.lines().any(|line| !line.starts_with('#') && line.contains("= {")),
+        "inline tables are not looked into"
+    );
+    // Tables of the same kind know the same keys; together they have to show them all.
+    let mut shown: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
+    let headers = text.lines().enumerate().filter(|(_, line)| line.starts_with('['));
+    let tables = headers.map(|(place, line)| (place + 1, line.trim_matches(['[', ']'])));
+    for (place, path) in std::iter::once((0, "")).chain(tables) {
+        let keys = shown.entry(known(&text, place)).or_default();
+        keys.extend(keys_at(&Value::Table(document.clone()), path));
+    }
+    for (known, shown) in shown {
+        assert_eq!(known, shown, "read, and shown in the reference");
+    }
+}
+
+#[test]
+fn every_file_beside_the_reference_is_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(config::load(&path, &Environment::default()).map_err(|error| panic!("{error}")).is_ok());
+    }
+}
+
+/// The keys that may stand where a line is inserted, in the words of the refusal of one that may not.
+fn known(text: &str, place: usize) -> BTreeSet<String> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let wrong = format!("{NO_KEY} = 1");
+    lines.insert(place, &wrong);
+    let error = config::parse(&lines.join("\n"), &Environment::default()).unwrap_err().to_string();
+    let (_, known) = error.split_once("known here: ").unwrap_or_else(|| panic!("{error}"));
+    known.split(", ").map(str::to_owned).collect()
+}
+
+/// The keys of the table of this path, of all of them where it is an array.
+fn keys_at(value: &Value, path: &str) -> BTreeSet<String> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(|value| keys_at(value, path)).collect(),
+        Value::Table(table) if path.is_empty() => table.keys().cloned().collect(),
+        Value::Table(table) => {
+            let (key, rest) = path.split_once('.').unwrap_or((path, ""));
+            table.get(key).map(|value| keys_at(value, rest)).unwrap_or_default()
+        }
+        _ => BTreeSet::new(),
+    }
+}
