@@ -1,7 +1,7 @@
 //! Interchangeable endpoints and the policy over them. [`Cluster::begin`] picks one and returns an [`Attempt`], which is in
 //! flight until it is dropped and takes at most one verdict; verdicts eject and readmit.
 //!
-//! A cluster is part of a table and its list never changes. What outlives a table, the cluster's own ([`Lasting`]) and each
+//! A cluster is part of a table and its list never changes. What outlives a table, the cluster's own (`Lasting`) and each
 //! endpoint's, is shared by `Arc`, so an attempt that began under an old table still counts under the new one.
 
 mod attempt;

@@ -41,7 +41,7 @@ pub struct Admin {
     pub bind: String,
 }
 
-/// `[consul]`; what is left out comes from the `CONSUL_*` environment, then from Consul's own defaults.
+/// `[consul]`; the `CONSUL_*` environment wins over it, and what both leave out has Consul's own defaults.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consul {

@@ -70,13 +70,6 @@ impl Ids {
     }
 }
 
-impl Id {
-    /// The number behind it.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
 impl Endpoint {
     /// An endpoint of which nothing is known yet.
     pub fn new(address: Address, ids: &Ids) -> Self {
@@ -138,7 +131,7 @@ impl Endpoint {
         self.standing.exchange(Standing::Trial, Standing::Probation);
     }
 
-    /// The history of its ejections. Held briefly, off the request path.
+    /// The history of its ejections. Held briefly, and by a request only while somebody of its cluster is out.
     pub fn ejections(&self) -> std::sync::MutexGuard<'_, Ejections> {
         self.standing.ejections()
     }

@@ -33,9 +33,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason.
-    pub const ALL: [Reason; 4] = [Reason::Connect, Reason::Timeout, Reason::Reset, Reason::Gateway];
-
     /// The word for people and labels.
     pub fn name(self) -> &'static str {
         match self {

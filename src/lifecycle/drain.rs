@@ -55,11 +55,6 @@ impl Draining {
             std::future::pending().await
         }
     }
-
-    /// True once the drain has begun.
-    pub fn has_begun(&self) -> bool {
-        *self.signal.borrow()
-    }
 }
 
 #[cfg(test)]
