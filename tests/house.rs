@@ -2,7 +2,7 @@
 //!
 //! Read as text, so nothing here is exact about Rust; it is exact about what a reader sees. Parts for tests are left out.
 
-mod source;
+pub mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,6 +113,22 @@ fn the_map_is_in_order_and_says_no_more_than_the_code() {
 }
 
 #[test]
+fn the_map_is_drawn_in_the_architecture() {
+    let rows = include_str!("../ARCHITECTURE.md").lines().filter(|line| line.starts_with("| `"));
+    let drawn: Vec<(&str, &str)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            (cells[0].trim_matches('`'), cells[cells.len() - 1])
+        })
+        .collect();
+    let line = |others: &[&str]| if others.is_empty() { "–".to_owned() } else { others.join(", ") };
+    // The binary is no room, only a door.
+    let map: Vec<(&str, String)> = MAP.iter().map(|(room, others)| (*room, line(others))).collect();
+    let map: Vec<(&str, &str)> = map.iter().map(|(room, others)| (*room, others.as_str())).collect();
+    assert_eq!(drawn, map[..map.len() - 1], "ARCHITECTURE.md, and MAP in tests/house.rs");
+}
+
+#[test]
 fn only_those_whose_business_it_is_know_consul() {
     let mut wrong = Vec::new();
     for source in source::under(&["src"]) {
@@ -169,6 +185,19 @@ fn nothing_is_unsafe_and_nothing_is_static() {
         }
     }
     assert_none("state has an owner, and no code asks for trust", &wrong);
+}
+
+#[test]
+fn every_task_has_an_owner() {
+    let detached = ["tokio::spawn", "task::spawn", "spawn_blocking", "thread::spawn"];
+    let mut wrong = Vec::new();
+    // The demo's origins and registry end with the process, which is the demo.
+    for source in source::under(&["src"]).iter().filter(|source| !source.path.starts_with("src/cli/demo/")) {
+        for way in detached {
+            wrong.extend(source.lines_with(way).iter().map(|line| format!("{}:{line}: {way}", source.path)));
+        }
+    }
+    assert_none("a task is in the JoinSet of somebody who ends it", &wrong);
 }
 
 #[test]

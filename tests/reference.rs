@@ -1,4 +1,5 @@
-//! `config/reference.toml` and the other files beside it: complete, true, and accepted.
+//! What operators read, held to the code: `config/reference.toml` and the files beside it, the README's examples, and the metrics
+//! in `deploy/README.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +8,11 @@ use std::path::Path;
 use lictor::config::{self, Config, Environment};
 use toml::{Table, Value};
 
+use crate::house::source;
+
 const REFERENCE: &str = include_str!("../config/reference.toml");
+const README: &str = include_str!("../README.md");
+const DEPLOY: &str = include_str!("../deploy/README.md");
 /// No key, and so far from all of them that none is suggested instead.
 const NO_KEY: &str = "qqqqqqqqqqqqqqqq";
 
@@ -82,6 +87,24 @@ fn every_file_beside_the_reference_is_accepted() {
         let path = entry.unwrap().path();
         assert!(config::load(&path, &Environment::default()).map_err(|error| panic!("{error}")).is_ok());
     }
+}
+
+#[test]
+fn every_configuration_in_the_readme_is_accepted() {
+    let examples: Vec<&str> = README.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    examples.into_iter().for_each(|example| drop(parse(example)));
+}
+
+#[test]
+fn every_metric_is_in_the_operators_manual_and_no_other() {
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned);
+        words.filter(|word| word.starts_with("lictor_")).collect()
+    };
+    let sources = source::under(&["src/metrics", "src/admin"]);
+    let counted: BTreeSet<String> = sources.iter().flat_map(|source| words(&source.speech)).collect();
+    assert_eq!(counted, words(DEPLOY), "counted, and explained in deploy/README.md");
 }
 
 /// The keys that may stand where a line is inserted, in the words of the refusal of one that may not.

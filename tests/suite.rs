@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary: the true app, scripted origins, a real Consul.
 //!
-//! A file here is a behaviour; `support` holds what they share; `house` is about the source itself.
+//! A file here is a behaviour; `support` holds what they share; `house` is about the source itself, `reference` about what
+//! operators read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 #![allow(missing_docs, reason = "a test's name is its sentence")]
