@@ -2,13 +2,13 @@
 //! classes that following needs.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::follow::{Ask, Meta};
 use crate::config::{self, Agent as Address, Consistency, Selection};
@@ -23,6 +23,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 const MAX_MESSAGE: usize = 300;
 /// A link that died without a word is noticed after this and one answer's time.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Between two looks at the token's file while the token is refused.
+const TOKEN_POLL: Duration = Duration::from_secs(1);
 /// Queries on one HTTP/2 connection; agents allow 250 streams.
 const STREAMS: usize = 200;
 
@@ -32,7 +34,15 @@ pub(super) struct Agent {
     clients: Vec<Client>,
     base: String,
     settings: config::Consul,
-    token: Mutex<Option<HeaderValue>>,
+    token: Mutex<Token>,
+}
+
+/// The token in use.
+#[derive(Debug)]
+struct Token {
+    value: Option<HeaderValue>,
+    /// Counts replacements, so that whoever was refused can tell whether it was this one.
+    version: u64,
 }
 
 /// A client that cannot be made from its settings.
@@ -85,34 +95,44 @@ impl Agent {
         };
         let lanes = if base.starts_with("https") { settings.max_queries.div_ceil(STREAMS) } else { 1 };
         let clients = (0..lanes.max(1)).map(|_| client(settings)).collect::<Result<_, _>>()?;
-        let agent = Agent { clients, base, settings: settings.clone(), token: Mutex::default() };
-        agent.read_token()?;
-        Ok(agent)
+        let from_file = settings.token_file.as_deref().map(read_token).transpose()?.flatten();
+        let given = || settings.token.as_ref().map(|token| header(token.reveal())).transpose();
+        let value = if from_file.is_some() { from_file } else { given()? };
+        let token = Mutex::new(Token { value, version: 0 });
+        Ok(Agent { clients, base, settings: settings.clone(), token })
     }
 
-    /// Reads the token anew; true if it is another one.
-    pub(super) fn read_token(&self) -> Result<bool, Error> {
-        let from_file = match &self.settings.token_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Error::Token(format!("{path}: {error}")))?;
-                Some(text.trim().to_owned()).filter(|token| !token.is_empty())
+    /// Which token is in use: another number is another token.
+    pub(super) fn token_version(&self) -> u64 {
+        self.token().version
+    }
+
+    /// Waits until another token than this one is in use, or for so long at most. Its file is read now and then.
+    pub(super) async fn another_token(&self, refused: u64, most: Duration) {
+        let patience = Instant::now() + most;
+        loop {
+            self.refresh_token();
+            let left = patience.saturating_duration_since(Instant::now());
+            if self.token_version() != refused || left.is_zero() {
+                return;
             }
-            None => None,
-        };
-        let token = from_file.or_else(|| self.settings.token.as_ref().map(|token| token.reveal().to_owned()));
-        let token = match token {
-            Some(token) => {
-                let what = |_| Error::Token("the token has characters that a header cannot carry".to_owned());
-                let mut value = HeaderValue::from_str(&token).map_err(what)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
-        let mut current = self.token.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *current != token;
-        *current = token;
-        Ok(changed)
+            sleep(left.min(TOKEN_POLL)).await;
+        }
+    }
+
+    /// Takes the token over that the file holds now. A file that is missing or empty is about to be written: without a token
+    /// Consul would not refuse us but answer that there are no instances.
+    fn refresh_token(&self) {
+        let from_file = self.settings.token_file.as_deref().map(read_token);
+        let Some(Ok(Some(value))) = from_file else { return };
+        let mut token = self.token();
+        if token.value.as_ref() != Some(&value) {
+            *token = Token { value: Some(value), version: token.version + 1 };
+        }
+    }
+
+    fn token(&self) -> MutexGuard<'_, Token> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for the instances of a service; `lane` spreads queries over connections.
@@ -175,7 +195,7 @@ impl Agent {
     }
 
     fn authorised(&self, mut request: RequestBuilder) -> RequestBuilder {
-        if let Some(token) = &*self.token.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(token) = &self.token().value {
             request = request.header("X-Consul-Token", token.clone());
         }
         if let Some(auth) = &self.settings.basic_auth {
@@ -213,6 +233,20 @@ fn client(settings: &config::Consul) -> Result<Client, Error> {
         builder = builder.unix_socket(path.as_str());
     }
     Ok(builder.build()?)
+}
+
+/// The token in a file; none if it is empty.
+fn read_token(path: &str) -> Result<Option<HeaderValue>, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Token(format!("{path}: {error}")))?;
+    let text = text.trim();
+    if text.is_empty() { Ok(None) } else { header(text).map(Some) }
+}
+
+fn header(token: &str) -> Result<HeaderValue, Error> {
+    let what = |_| Error::Token("the token has characters that a header cannot carry".to_owned());
+    let mut value = HeaderValue::from_str(token).map_err(what)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 section 2.3).

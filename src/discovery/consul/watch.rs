@@ -59,6 +59,7 @@ impl Watch {
                 self.series.throttled();
                 sleep(wait).await;
             }
+            let token = shared.agent.token_version();
             let step = self.step(&mut follow, query.as_ref()).await;
             match step {
                 Ok(pause) => {
@@ -70,7 +71,12 @@ impl Watch {
                 Err(failure) => {
                     follow.failed();
                     self.series.index_reset();
-                    sleep(self.pause_after(&failure)).await;
+                    let pause = self.pause_after(&failure);
+                    match failure {
+                        // A token that was rotated is worth a try at once.
+                        Failure::Denied { .. } => shared.agent.another_token(token, pause).await,
+                        _ => sleep(pause).await,
+                    }
                 }
             }
         }
@@ -148,8 +154,6 @@ impl Watch {
         let denied = matches!(failure, Failure::Denied { .. });
         self.series.update(if denied { metrics::Update::Denied } else { metrics::Update::Error });
         match failure {
-            // A token that was rotated is worth a try at once.
-            Failure::Denied { .. } if self.shared.agent.read_token().is_ok_and(|changed| changed) => Duration::ZERO,
             Failure::Denied { .. } => vary(DENIED),
             Failure::Refused { .. } => vary(REFUSED),
             Failure::Unavailable { retry_after, .. } => {
