@@ -188,7 +188,7 @@ impl Agent {
         let request = self.authorised(self.clients[lane % self.clients.len()].request(Method::GET, url));
         let response = match timeout(CONNECT + waiting + HOLD, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failure::Unreachable(chain(&error.without_url()))),
+            Ok(Err(error)) => return Err(unreachable(error)),
             Err(_) => return Err(Failure::Unreachable("no answer in time".to_owned())),
         };
         if response.status() == StatusCode::OK { Ok(response) } else { Err(failure(response).await) }
@@ -277,7 +277,7 @@ async fn read(mut response: Response, most: usize) -> Result<BytesMut, Failure> 
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
             Ok(Ok(Some(_))) => return Err(Failure::Garbled(format!("more than {most} bytes"))),
             Ok(Ok(None)) => return Ok(body),
-            Ok(Err(error)) => return Err(Failure::Unreachable(chain(&error.without_url()))),
+            Ok(Err(error)) => return Err(unreachable(error)),
             Err(_) => return Err(Failure::Unreachable("the answer stopped in the middle".to_owned())),
         }
     }
@@ -298,6 +298,18 @@ async fn failure(response: Response) -> Failure {
         500 if is_refused.iter().any(|known| message.contains(known)) => Failure::Refused { status, message },
         _ => Failure::Unavailable { status, message, retry_after: seconds.map(Duration::from_secs) },
     }
+}
+
+/// Why the agent cannot be reached, with a word on what to do where TLS's own are a riddle.
+fn unreachable(error: reqwest::Error) -> Failure {
+    let mut text = chain(&error.without_url());
+    // With TLS 1.3 a client that has no certificate learns it only after its own handshake is done.
+    if ["fatal alert: BadCertificate", "fatal alert: CertificateRequired"].iter().any(|alert| text.contains(alert)) {
+        text.push_str(
+            "; the agent asks for a client certificate that it trusts: see consul.client_cert and client_key",
+        );
+    }
+    Failure::Unreachable(text)
 }
 
 /// An error with its causes: the library's own text leaves out what happened.
