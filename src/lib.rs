@@ -5,18 +5,17 @@
 //! (health), goes out (upstream), and comes back (proxy). Someone may watch (admin). All of it starts and stops in one place
 //! (app).
 
+// In the order of the paragraph above, then what all lean on.
 pub mod config;
 pub mod discovery;
 pub mod table;
-
-pub mod balance;
-pub mod cluster;
-pub mod health;
 pub mod listener;
-pub mod proxy;
 pub mod route;
+pub mod cluster;
+pub mod balance;
+pub mod health;
 pub mod upstream;
-
+pub mod proxy;
 pub mod admin;
 pub mod app;
 pub mod cli;
@@ -25,5 +24,6 @@ pub mod endpoint;
 pub mod lifecycle;
 pub mod message;
 pub mod metrics;
-pub mod registry;
 pub mod tls;
+
+pub mod registry;

@@ -97,6 +97,38 @@ async fn a_drain_waits_for_what_runs_and_says_that_the_connection_ends() {
 }
 
 #[tokio::test]
+async fn a_drain_loses_no_request_of_clients_that_keep_their_connections() {
+    let (_origin, proxy) = pair(&drain("0s", "10s")).await;
+    let (address, (started, mut running)) = (proxy.address(), tokio::sync::mpsc::channel(1));
+    let clients: Vec<JoinHandle<usize>> = (0..16)
+        .map(|_| {
+            let started = started.clone();
+            tokio::spawn(async move {
+                let mut client = Client::connect(address).await;
+                for answered in 1.. {
+                    let answer = client.exchange(GET).await;
+                    assert_eq!(answer.status, 200);
+                    if answer.header("connection") == Some("close") {
+                        return answered;
+                    }
+                    if answered == 20 {
+                        started.send(()).await.unwrap();
+                    }
+                }
+                0
+            })
+        })
+        .collect();
+    for _ in &clients {
+        running.recv().await.unwrap();
+    }
+    proxy.drain().await;
+    for client in clients {
+        assert!(client.await.expect("every request was answered, the last one with a close") >= 20);
+    }
+}
+
+#[tokio::test]
 async fn a_drain_lets_a_tunnel_end() {
     let (origin, proxy) = pair("").await;
     let address = proxy.address();

@@ -56,7 +56,7 @@ pub(super) fn clusters(table: &Table) -> Vec<ClusterView> {
 fn of_cluster(cluster: &Cluster, now: Instant) -> ClusterView {
     let source = match &cluster.settings().source {
         Source::Static(_) => SourceView::Static,
-        Source::Consul(Selection { service, filter, datacenter }) => {
+        Source::Followed(Selection { service, filter, datacenter }) => {
             SourceView::Consul { service: service.clone(), filter: filter.clone(), datacenter: datacenter.clone() }
         }
     };

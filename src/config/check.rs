@@ -214,7 +214,7 @@ fn source(
     problems: &mut Problems,
 ) -> Source {
     match (consul, endpoints) {
-        (Some(selection), None) => Source::Consul(selected(key, selection, problems)),
+        (Some(selection), None) => Source::Followed(selected(key, selection, problems)),
         (None, Some(endpoints)) => Source::Static(static_endpoints(key, endpoints, problems)),
         (None, None) => {
             problems.add(key, "has no endpoints; add consul = { service = \"…\" } or endpoints = [\"10.0.0.1:80\"]");

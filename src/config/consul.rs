@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::check::Problems;
-use super::{Agent, Consistency, Consul, ConsulTls, Environment, Secret, raw};
+use super::{Agent, ClientTls, Consistency, Consul, Environment, Secret, raw};
 
 const ADDRESS: &str = "127.0.0.1:8500";
 // Bounds both the slots that a dropped poll leaves occupied at the agent, and the time that a missed wake-up costs.
@@ -36,7 +36,7 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
         basic_auth: environment.get("CONSUL_HTTP_AUTH").map(Secret::new),
         datacenter: file.datacenter,
         namespace: pick("CONSUL_NAMESPACE", file.namespace),
-        tls: ConsulTls {
+        tls: ClientTls {
             ca_file: pick("CONSUL_CACERT", file.ca_file),
             client,
             server_name: pick("CONSUL_TLS_SERVER_NAME", file.tls_server_name),

@@ -56,7 +56,7 @@ pub struct Consul {
     /// Enterprise namespace.
     pub namespace: Option<String>,
     /// TLS to the agent.
-    pub tls: ConsulTls,
+    pub tls: ClientTls,
     /// Whether a follower may answer.
     pub consistency: Consistency,
     /// Longest wait of one blocking query.
@@ -74,9 +74,9 @@ pub enum Agent {
     Unix(String),
 }
 
-/// TLS towards the agent; files are PEM.
+/// TLS as a client; files are PEM.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ConsulTls {
+pub struct ClientTls {
     /// Bundle of the CAs to trust instead of the system's.
     pub ca_file: Option<String>,
     /// Client certificate and its key.
@@ -160,7 +160,7 @@ pub enum Source {
     /// Written down.
     Static(Vec<Endpoint>),
     /// Followed in Consul.
-    Consul(Selection),
+    Followed(Selection),
 }
 
 /// A static endpoint.
@@ -265,7 +265,7 @@ impl Config {
     /// The selections that some cluster draws on, each once.
     pub fn selections(&self) -> std::collections::BTreeSet<Selection> {
         let selection = |cluster: &Arc<Cluster>| match &cluster.source {
-            Source::Consul(selection) => Some(selection.clone()),
+            Source::Followed(selection) => Some(selection.clone()),
             Source::Static(_) => None,
         };
         self.clusters.iter().filter_map(selection).collect()

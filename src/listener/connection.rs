@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
 use super::io::{Informer, Io};
@@ -23,6 +22,10 @@ use super::pulse::Pulse;
 use super::{Client, Limits, MAX_HEAD, Service};
 use crate::lifecycle::Draining;
 use crate::message::Downstream;
+
+/// A client that keeps its connection may be sending its next request just when the drain begins; closing on it would lose
+/// that request. So an idle connection stays for one more, or for so long.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: Service>(
@@ -49,8 +52,8 @@ pub(super) async fn serve<S: Service>(
     let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
     let mut begun = pin!(async {
         draining.begun().await;
-        // A turn of the event loop, in which a request that the kernel holds for us is read: then it is answered as well.
-        yield_now().await;
+        // Over, or at the request that is on its way: that one is answered, with a close.
+        let _ = timeout(LINGER, poll_fn(|_| pulse.poll_busy())).await;
     });
     let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
     let mut drained = false;

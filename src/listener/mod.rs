@@ -71,6 +71,7 @@ pub async fn serve<S: Service>(
     series: Arc<ListenerSeries>,
     mut draining: Draining,
 ) {
+    let desk = Desk { service, limits, series, draining: draining.clone() };
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -80,9 +81,9 @@ pub async fn serve<S: Service>(
             () = draining.begun() => break,
             _ = connections.join_next(), if full => {}
             accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, address)) => start(&mut connections, (stream, address), &service, limits, &series, &draining),
+                Ok(accepted) => desk.start(&mut connections, accepted),
                 Err(error) => {
-                    series.failed.fetch_add(1, Ordering::Relaxed);
+                    desk.series.failed.fetch_add(1, Ordering::Relaxed);
                     warn!(%error, "accept failed; trying again");
                     tokio::time::sleep(BREATH).await;
                 }
@@ -98,26 +99,30 @@ pub async fn serve<S: Service>(
     }
     drop(listener);
     for accepted in waiting {
-        start(&mut connections, accepted, &service, limits, &series, &draining);
+        desk.start(&mut connections, accepted);
     }
     while connections.join_next().await.is_some() {}
 }
 
-fn start<S: Service>(
-    connections: &mut JoinSet<()>,
-    (stream, address): (TcpStream, SocketAddr),
-    service: &Rc<S>,
+/// What each accepted connection is served with.
+struct Desk<S> {
+    service: Rc<S>,
     limits: Limits,
-    series: &Arc<ListenerSeries>,
-    draining: &Draining,
-) {
-    series.accepted.fetch_add(1, Ordering::Relaxed);
-    let open = Open::new(series);
-    let connection = connection::serve(stream, address, Rc::clone(service), limits, draining.clone());
-    connections.spawn_local(async move {
-        connection.await;
-        drop(open);
-    });
+    series: Arc<ListenerSeries>,
+    draining: Draining,
+}
+
+impl<S: Service> Desk<S> {
+    fn start(&self, connections: &mut JoinSet<()>, (stream, address): (TcpStream, SocketAddr)) {
+        self.series.accepted.fetch_add(1, Ordering::Relaxed);
+        let open = Open::new(&self.series);
+        let service = Rc::clone(&self.service);
+        let connection = connection::serve(stream, address, service, self.limits, self.draining.clone());
+        connections.spawn_local(async move {
+            connection.await;
+            drop(open);
+        });
+    }
 }
 
 /// Counts a connection for as long as it is open.

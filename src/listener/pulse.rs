@@ -2,6 +2,7 @@
 //! service its start, the answer's body its end; one timer for the connection looks here only when it fires.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::Limits;
@@ -66,6 +67,11 @@ impl Pulse {
 
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Ready while a request is at work. For somebody who asks again whenever the connection has moved.
+    pub(super) fn poll_busy(&self) -> Poll<()> {
+        if self.phase.load(Ordering::Relaxed) == BUSY { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// True while the head of a request is awaited or read.

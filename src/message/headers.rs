@@ -13,7 +13,7 @@ pub fn end_to_end(headers: &mut HeaderMap) {
     for (name, value) in headers.iter() {
         if name == CONNECTION {
             ends_here.push(CONNECTION);
-            ends_here.extend(tokens(value).filter(|token| names_a_field(token)).filter_map(field));
+            ends_here.extend(tokens(value).filter(names_a_field).filter_map(field));
         } else if is_hop_by_hop(name) {
             ends_here.push(name.clone());
             if name == TRANSFER_ENCODING {

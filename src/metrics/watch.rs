@@ -18,7 +18,7 @@ pub enum Update {
     Unchanged,
     /// Not believed at once: asked again.
     Doubted,
-    /// Refused by Consul for want of rights.
+    /// Refused for want of rights.
     Denied,
     /// No usable answer.
     Error,
@@ -93,11 +93,7 @@ pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> 
     let ages = all.iter().filter_map(|(service, series)| Some((vec![("service", service.clone())], series.age()?)));
     vec![
         counter("lictor_discovery_updates_total", "Answers of discovery, by what they came to.", updates),
-        gauge(
-            "lictor_discovery_index",
-            "Consul index of the last accepted answer.",
-            of(|s| s.index.load(Ordering::Relaxed)),
-        ),
+        gauge("lictor_discovery_index", "Index of the last accepted answer.", of(|s| s.index.load(Ordering::Relaxed))),
         counter(
             "lictor_discovery_index_resets_total",
             "Times that following started anew at index 0.",

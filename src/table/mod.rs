@@ -108,7 +108,7 @@ impl Builder {
         now: Instant,
     ) -> Arc<Cluster> {
         let list = match &settings.source {
-            Source::Consul(selection) => lists.get(selection).cloned(),
+            Source::Followed(selection) => lists.get(selection).cloned(),
             Source::Static(endpoints) => Some(static_list(endpoints)),
         };
         if let Some(previous) = previous

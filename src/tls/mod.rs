@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing::warn;
 
-use crate::config::ConsulTls;
+use crate::config::ClientTls;
 
 /// A TLS setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,8 @@ pub fn trust_nobody() -> Result<ClientConfig, Error> {
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// A client's configuration towards the Consul agent.
-pub fn client(settings: &ConsulTls) -> Result<ClientConfig, Error> {
+/// A client's configuration with these settings.
+pub fn client(settings: &ClientTls) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let roots = match &settings.ca_file {
         Some(path) => roots_of(path)?,
@@ -76,7 +76,7 @@ fn system_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        warn!("the system has no CA certificates; set consul.ca_file or CONSUL_CACERT");
+        warn!("the system has no CA certificates, and none were configured");
     }
     roots
 }

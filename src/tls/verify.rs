@@ -1,5 +1,5 @@
-//! Checking a server's certificate against another name than the one that was dialled, as `CONSUL_TLS_SERVER_NAME` asks for:
-//! agents carry `server.dc1.consul`, and are dialled by address. And not checking it at all, where a person has said so.
+//! Checking a server's certificate against another name than the one that was dialled, as servers need that carry a
+//! name and are dialled by address. And not checking it at all, where a person has said so.
 
 use std::sync::Arc;
 

@@ -22,6 +22,7 @@ pub(super) struct Pool(RefCell<HashMap<Id, Stack, BuildHasherDefault<IdHasher>>>
 struct Stack {
     // The pool does not keep an endpoint alive: one that neither a table nor an attempt holds has departed.
     endpoint: Weak<Endpoint>,
+    #[expect(clippy::vec_box, reason = "a connection is handed over as it is, and its exchange holds it boxed")]
     idle: Vec<Box<Connection>>,
 }
 
@@ -45,9 +46,8 @@ impl Pool {
     pub(super) fn sweep(&self, now: Instant) {
         self.0.borrow_mut().retain(|_, stack| {
             // The oldest are at the bottom.
-            let is_old =
-                |connection: &Box<Connection>| now.saturating_duration_since(connection.idle_since()) > MAX_AGE;
-            let old = stack.idle.partition_point(is_old);
+            let age = |since: Instant| now.saturating_duration_since(since);
+            let old = stack.idle.partition_point(|connection| age(connection.idle_since()) > MAX_AGE);
             stack.idle.drain(..old);
             stack.endpoint.strong_count() > 0
         });

@@ -88,7 +88,7 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket::new(now);
         bucket.cost(Duration::from_secs(1));
-        (0..3).for_each(|_| drop(bucket.take(now)));
+        assert!((0..3).all(|_| bucket.take(now).is_zero()));
         assert_eq!(bucket.take(now), Duration::from_secs(5));
         bucket.cost(Duration::from_secs(60));
         assert_eq!(bucket.interval, LONGEST);
