@@ -10,9 +10,12 @@ mod support;
 
 mod admin;
 mod cli;
+mod consul_faults;
+mod discovery;
 mod ejection;
 mod failure;
 mod forwarding;
+mod garbled;
 mod lifecycle;
 mod streaming;
 mod timeouts;

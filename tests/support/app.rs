@@ -45,7 +45,17 @@ pub fn parse(rest: &str) -> config::Config {
 impl Proxy {
     /// Starts with [`configuration`]`(rest)`; what it serves may still be awaited.
     pub fn start(rest: &str) -> Self {
-        let app = App::start(parse(rest)).unwrap();
+        Proxy::with(parse(rest))
+    }
+
+    /// The same, in an environment with these variables.
+    pub fn start_in(rest: &str, environment: &[(&str, &str)]) -> Self {
+        let environment = Environment::from_iter(environment.iter().copied());
+        Proxy::with(config::parse(&configuration(rest), &environment).unwrap())
+    }
+
+    fn with(config: config::Config) -> Self {
+        let app = App::start(config).unwrap();
         let (address, admin) = (app.address("edge").unwrap(), app.admin().unwrap());
         Proxy { app: Some(app), address, admin }
     }

@@ -12,5 +12,8 @@
 pub mod app;
 pub mod client;
 pub mod consul;
+pub mod fake;
 pub mod origin;
+pub mod seen;
+pub mod spawned;
 pub mod window;

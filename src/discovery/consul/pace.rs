@@ -10,7 +10,10 @@ const LONGEST: Duration = Duration::from_secs(15);
 const COST: u32 = 5;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+/// Asking nobody costs little, and whoever is back should be followed soon.
+pub(super) const ABSENT: Duration = Duration::from_secs(2);
+/// Asking somebody who cannot answer is work for them.
+pub(super) const UNABLE: Duration = Duration::from_secs(10);
 
 /// Paces the queries of one watch.
 #[derive(Debug)]
@@ -46,9 +49,9 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after one more failure: anything up to 100 ms × 2ⁿ ("full jitter").
-    pub(super) fn next(&mut self) -> Duration {
-        let longest = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LAST_RETRY);
+    /// How long to wait after one more failure: anything up to 100 ms × 2ⁿ ("full jitter"), and never more than `most`.
+    pub(super) fn next(&mut self, most: Duration) -> Duration {
+        let longest = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures += 1;
         longest.mul_f64(fastrand::f64())
     }
@@ -95,11 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn backoff_grows_to_ten_seconds() {
+    fn backoff_grows_to_its_limit() {
         let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = (0..1000).map(|_| backoff.next()).collect();
+        let waits: Vec<Duration> = (0..1000).map(|_| backoff.next(UNABLE)).collect();
         assert!(waits[0] <= FIRST_RETRY);
-        assert!(waits.iter().all(|wait| *wait <= LAST_RETRY) && waits.iter().any(|wait| *wait > LAST_RETRY / 2));
+        assert!(waits.iter().all(|wait| *wait <= UNABLE) && waits.iter().any(|wait| *wait > UNABLE / 2));
+        assert!((0..1000).all(|_| backoff.next(ABSENT) <= ABSENT));
         assert!(backoff.reset() && !backoff.reset());
     }
 }

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::agent::Failure;
 use super::follow::{Ask, Follow, Verdict};
-use super::pace::{Backoff, Bucket};
+use super::pace::{ABSENT, Backoff, Bucket, UNABLE};
 use super::{Shared, Update, model};
 use crate::config::Selection;
 use crate::metrics::{self, WatchSeries};
@@ -147,7 +147,8 @@ impl Watch {
 
     /// Counts and reports a failure, and says how long to leave Consul alone.
     fn pause_after(&mut self, failure: &Failure) -> Duration {
-        let backoff = self.backoff.next();
+        let is_absent = matches!(failure, Failure::Unreachable(_));
+        let backoff = self.backoff.next(if is_absent { ABSENT } else { UNABLE });
         if self.backoff.is_first() {
             warn!(service = %self.selection, error = %failure, "cannot be followed; the last list stays");
         }

@@ -52,6 +52,18 @@ wait "$guard"
 exit "$status"
 "#;
 
+/// The `consul` command, or a failed test that says how to come by it.
+pub async fn binary() -> PathBuf {
+    let found = tokio::task::spawn_blocking(binary::find).await;
+    let found = found.expect("the search for consul ends");
+    found.unwrap_or_else(|error| {
+        panic!(
+            "these tests need Consul: install it so that `consul` is on PATH, or set CONSUL_BIN to the binary, or have apt, dpkg \
+             and a Debian mirror; {error}"
+        )
+    })
+}
+
 /// A running agent, or one that was killed and can be started again. Dropped, it is killed.
 pub struct Consul {
     catalog: Catalog,
@@ -131,14 +143,7 @@ impl Consul {
     }
 
     async fn prepare(extra: &str) -> Consul {
-        let found = tokio::task::spawn_blocking(binary::find).await;
-        let found = found.expect("the search for consul ends");
-        let binary = found.unwrap_or_else(|error| {
-            panic!(
-                "these tests need Consul: install it so that `consul` is on PATH, or set CONSUL_BIN \
-                 to the binary, or have apt, dpkg and a Debian mirror; {error}"
-            )
-        });
+        let binary = binary().await;
         let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the agent's directory");
         let ports = Ports::claim();
         let node = format!("lictor-{}-{}", process::id(), ports.http);

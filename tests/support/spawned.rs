@@ -1,0 +1,61 @@
+//! lictor as a process of its own, for what only a process has: an environment, and a standard error that is read by people.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use super::app::configuration;
+use super::client::eventually;
+
+/// How long a process may take to say something.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running `lictor serve`. Dropped, it is killed.
+pub struct Spawned {
+    process: Child,
+    said: Arc<Mutex<Vec<String>>>,
+    _file: NamedTempFile,
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+impl Spawned {
+    /// Starts with [`configuration`]`(rest)` and these variables on top of the test's own environment, without its `CONSUL_*`.
+    pub fn start(rest: &str, environment: &[(&str, &str)]) -> Spawned {
+        let file = NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), configuration(rest)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
+        command.arg("serve").arg("--config").arg(file.path()).env_remove("RUST_LOG");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
+            command.env_remove(name);
+        }
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (lines, heard) = (BufReader::new(process.stderr.take().unwrap()).lines(), Arc::clone(&said));
+        // Ends with the process.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
+        Spawned { process, said, _file: file }
+    }
+
+    /// Waits until it has written a line with this text to standard error, and returns the line.
+    pub async fn says(&self, text: &str) -> String {
+        let find = async || self.said.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
+        eventually(&format!("it says {text:?}"), PATIENCE, find).await
+    }
+
+    /// Waits until it listens, and returns where.
+    pub async fn address(&self) -> SocketAddr {
+        let line = self.says("listener=\"edge\" address=").await;
+        line.rsplit_once("address=").unwrap().1.parse().unwrap()
+    }
+}
