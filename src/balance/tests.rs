@@ -82,7 +82,7 @@ fn weights_that_are_far_apart_keep_their_shares() {
 #[test]
 fn p2c_and_least_connections_avoid_the_endpoint_that_carries_more() {
     let candidates = fleet(&[1, 1, 1]);
-    let busy: Vec<_> = (0..10).map(|_| candidates[1].endpoint.begin()).collect();
+    let busy: Vec<_> = (0..10).map(|_| Arc::clone(&candidates[1].endpoint).begin()).collect();
     for policy in [Policy::P2c, Policy::LeastConnections] {
         assert_eq!(shares(policy, &candidates, 30_000, 3)[1], 0.0);
     }
@@ -95,8 +95,10 @@ fn p2c_and_least_connections_avoid_the_endpoint_that_carries_more() {
 #[test]
 fn load_is_relative_to_weight() {
     let candidates = fleet(&[4, 1]);
-    let _busy: Vec<_> =
-        (0..3).map(|_| candidates[0].endpoint.begin()).chain([candidates[1].endpoint.begin()]).collect();
+    let _busy: Vec<_> = (0..3)
+        .map(|_| Arc::clone(&candidates[0].endpoint).begin())
+        .chain([Arc::clone(&candidates[1].endpoint).begin()])
+        .collect();
     assert_eq!(shares(Policy::LeastConnections, &candidates, 1_000, 5)[0], 1.0, "3/4 is less than 1/1");
 }
 

@@ -230,8 +230,11 @@ fn source(
 fn selected(key: &str, selection: raw::Selection, problems: &mut Problems) -> Selection {
     let service = selection.service;
     // Consul answers a lookup of any length; a name that long is a mistake here.
-    if service.is_empty() || service.len() > 255 || service.chars().any(char::is_control) {
-        problems.add(format!("{key}.consul.service"), "a service name has 1 to 255 visible characters");
+    // Dots alone would be taken for a path.
+    let is_path = [".", ".."].contains(&service.as_str());
+    if service.is_empty() || service.len() > 255 || service.chars().any(char::is_control) || is_path {
+        problems
+            .add(format!("{key}.consul.service"), "a service name has 1 to 255 visible characters, and not only dots");
     }
     let blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
     for (name, value) in [("filter", &selection.filter), ("datacenter", &selection.datacenter)] {

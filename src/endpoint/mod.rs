@@ -98,9 +98,9 @@ impl Endpoint {
     }
 
     /// Begins an attempt; it ends when the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
+    pub fn begin(self: Arc<Self>) -> InFlight {
         self.load.0.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight(self)
     }
 
     /// Counts a failure and returns how many there were in a row.
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn an_attempt_is_in_flight_until_its_guard_is_dropped() {
         let endpoint = Arc::new(Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default()));
-        let first = endpoint.begin();
-        let second = endpoint.begin();
+        let first = Arc::clone(&endpoint).begin();
+        let second = Arc::clone(&endpoint).begin();
         assert_eq!(endpoint.in_flight(), 2);
         drop(first);
         assert_eq!(second.endpoint().in_flight(), 1);

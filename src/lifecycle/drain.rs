@@ -1,6 +1,9 @@
 //! Draining as ownership: whoever works holds a [`Draining`], which tells when to take nothing new; the drain is over when
 //! the last one is dropped. Nothing can be forgotten, because there is nothing to call at the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::{mpsc, watch};
 
 /// Starts a drain and waits for its end.
@@ -15,6 +18,7 @@ pub struct Drain {
 #[derive(Debug, Clone)]
 pub struct Draining {
     signal: watch::Receiver<bool>,
+    begun: Arc<AtomicBool>,
     _done: mpsc::Sender<()>,
 }
 
@@ -23,7 +27,7 @@ impl Drain {
     pub fn new() -> Self {
         let (signal, watch) = watch::channel(false);
         let (sender, done) = mpsc::channel(1);
-        Drain { signal, done, seed: Draining { signal: watch, _done: sender } }
+        Drain { signal, done, seed: Draining { signal: watch, begun: Arc::default(), _done: sender } }
     }
 
     /// A share of what must finish.
@@ -34,6 +38,7 @@ impl Drain {
     /// Tells every holder to finish, and returns when all have.
     pub async fn drain(self) {
         let Drain { signal, mut done, seed } = self;
+        seed.begun.store(true, Ordering::Relaxed);
         signal.send_replace(true);
         drop(seed);
         // Nothing is ever sent: this ends when the last sender is gone.
@@ -48,6 +53,11 @@ impl Default for Drain {
 }
 
 impl Draining {
+    /// True once the drain has begun: cheap enough to ask at every turn.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// Returns when the drain begins, or began.
     pub async fn begun(&mut self) {
         if self.signal.wait_for(|draining| *draining).await.is_err() {

@@ -50,18 +50,24 @@ pub(super) async fn serve<S: Service>(
     // hyper's own bound of 100 headers stays: a bound of ours would cost an allocation with each request.
     http.max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
     let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
+    let leaving = draining.clone();
     let mut begun = pin!(async {
         draining.begun().await;
         // Over, or at the request that is on its way: that one is answered, with a close.
         let _ = timeout(LINGER, poll_fn(|_| pulse.poll_busy())).await;
     });
     let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
-    let mut drained = false;
+    let (mut drained, mut waiting) = (false, false);
     let ended = poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
+            // Drain and timer wait from the first turn on and wake this task; a look whether they did is cheaper than asking.
+            if waiting && !leaving.has_begun() && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            waiting = true;
             if drained || begun.as_mut().poll(cx).is_pending() {
                 break;
             }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{Entry, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,33 +30,55 @@ impl Downstream {
     }
 }
 
-/// Adds the headers of the way to a request that has its end-to-end headers only: the client's address behind those that
-/// are there, and our own word on scheme and host in place of whatever a client wrote.
-pub fn forward(headers: &mut HeaderMap, downstream: &Downstream, host: HeaderValue, request_id: HeaderValue) {
-    append(headers, FOR, &downstream.address);
-    append(headers, VIA, &PSEUDONYM);
-    headers.insert(PROTO, downstream.scheme.clone());
-    headers.insert(FORWARDED_HOST, host.clone());
-    headers.insert(REQUEST_ID, request_id);
-    headers.insert(HOST, host);
+/// The headers of the way: sent behind a request's own, which do not hold any of them.
+#[derive(Debug)]
+pub struct Way([(HeaderName, HeaderValue); 5]);
+
+impl Way {
+    /// Each with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
 }
 
-/// Adds to a comma-separated list, which several lines of one name are as well (RFC 9110 section 5.3).
-fn append(headers: &mut HeaderMap, name: HeaderName, value: &HeaderValue) {
-    match headers.entry(name) {
-        Entry::Vacant(vacant) => drop(vacant.insert(value.clone())),
-        Entry::Occupied(mut occupied) => {
-            let mut list = Vec::new();
-            for have in occupied.iter() {
-                list.extend_from_slice(have.as_bytes());
-                list.extend_from_slice(b", ");
+/// The way of a request that has its end-to-end headers only: the client's address behind those that are there, and our own
+/// word on scheme and host in place of whatever a client wrote. Takes out of the request what it replaces.
+pub fn way(headers: &mut HeaderMap, downstream: &Downstream, host: HeaderValue, request_id: HeaderValue) -> Way {
+    let mut way = Way([
+        (FOR, downstream.address.clone()),
+        (VIA, PSEUDONYM),
+        (PROTO, downstream.scheme.clone()),
+        (FORWARDED_HOST, host),
+        (REQUEST_ID, request_id),
+    ]);
+    // Most requests have none of them.
+    if headers.keys().any(is_of_the_way) {
+        for (name, value) in &mut way.0 {
+            if *name == FOR || *name == VIA {
+                append(headers, name, value);
             }
-            list.extend_from_slice(value.as_bytes());
-            // Made of values and a separator that a value may have.
-            if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
-                occupied.insert(joined);
-            }
+            headers.remove(&*name);
         }
+    }
+    way
+}
+
+fn is_of_the_way(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-forwarded-for" | "via" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id")
+}
+
+/// Puts what a request has under this name in front of the value: a comma-separated list, which several lines of one name are
+/// as well (RFC 9110 section 5.3).
+fn append(headers: &HeaderMap, name: &HeaderName, value: &mut HeaderValue) {
+    let mut list = Vec::new();
+    for have in headers.get_all(name) {
+        list.extend_from_slice(have.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(value.as_bytes());
+    // Made of values and a separator that a value may have.
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
+        *value = joined;
     }
 }
 
@@ -92,7 +114,9 @@ mod tests {
         let mut headers: HeaderMap = lines.iter().map(pair).collect();
         let id = accept_request_id(&headers, &mut fastrand::Rng::with_seed(1));
         let downstream = Downstream::plain("::ffff:10.1.2.3".parse().unwrap());
-        forward(&mut headers, &downstream, HeaderValue::from_static("shop:80"), id);
+        let way = way(&mut headers, &downstream, HeaderValue::from_static("shop:80"), id);
+        assert!(!headers.keys().any(is_of_the_way), "none is sent twice");
+        headers.extend(way.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers
     }
 

@@ -5,6 +5,6 @@ mod forwarded;
 mod headers;
 mod upload;
 
-pub use forwarded::{Downstream, accept_request_id, forward};
+pub use forwarded::{Downstream, Way, accept_request_id, way};
 pub use headers::{accepts_trailers, end_to_end, host, upgrade};
 pub use upload::Upload;

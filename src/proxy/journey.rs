@@ -93,7 +93,7 @@ impl Journey<'_> {
     ) -> Result<(Answer, Guard), Refusal> {
         let speaks_interim = head.version == Version::HTTP_11;
         let mut upload = Upload::new(body);
-        let upgrading =
+        let (way, upgrading) =
             outgoing::prepare(&mut head, &upload, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
         let can_repeat = retry::can_repeat(&head.method, &upload);
         self.cluster.request(self.started);
@@ -103,6 +103,7 @@ impl Journey<'_> {
             let mut guard = self.begin(&tried, now, can_repeat)?;
             let mut call = Call {
                 head: &mut head,
+                way: &way,
                 upload: &mut upload,
                 limits: self.limits(),
                 // Where one idle connection was stale, others may be.

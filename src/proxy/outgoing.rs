@@ -1,20 +1,21 @@
 //! A request's head as an endpoint is to see it: end-to-end headers, the way it came, and framing that is ours.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request;
 use http::uri::{PathAndQuery, Uri};
-use http::{Version, request};
 use hyper::upgrade::OnUpgrade;
 
-use crate::message::{self, Downstream, Upload};
+use crate::message::{self, Downstream, Upload, Way};
 
-/// Turns the head that came in into the one that goes out. Returns the client's side of an upgrade that it asks for.
+/// Turns the head that came in into the one that goes out. Returns the headers of its way, which go out behind its own, and
+/// the client's side of an upgrade that it asks for.
 pub(super) fn prepare(
     head: &mut request::Parts,
     body: &Upload,
     host: HeaderValue,
     downstream: &Downstream,
     rng: &mut fastrand::Rng,
-) -> Option<OnUpgrade> {
+) -> (Way, Option<OnUpgrade>) {
     let upgrading = head.extensions.remove::<OnUpgrade>();
     let protocol = upgrading.as_ref().and_then(|_| message::upgrade(&head.headers));
     let trailers = message::accepts_trailers(&head.headers);
@@ -25,7 +26,11 @@ pub(super) fn prepare(
     if headers.contains_key(EXPECT) {
         headers.remove(EXPECT);
     }
-    message::forward(headers, downstream, host, id);
+    if head.uri.authority().is_some() {
+        headers.insert(HOST, host.clone());
+        head.uri = origin_form(&head.uri);
+    }
+    let way = message::way(headers, downstream, host, id);
     if body.is_chunked() {
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -34,13 +39,13 @@ pub(super) fn prepare(
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    head.version = Version::HTTP_11;
-    if head.uri.authority().is_some() {
-        head.uri = origin_form(&head.uri);
+    match protocol {
+        Some(protocol) => {
+            headers_for_upgrade(head, protocol, trailers);
+            (way, upgrading)
+        }
+        None => (way, None),
     }
-    let protocol = protocol?;
-    headers_for_upgrade(head, protocol, trailers);
-    upgrading
 }
 
 fn headers_for_upgrade(head: &mut request::Parts, protocol: HeaderValue, trailers: bool) {

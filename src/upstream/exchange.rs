@@ -51,7 +51,7 @@ pub(super) async fn open(
     // Boxed at once: it is moved a few times on its way to the client.
     let mut exchange = Box::new(Exchange {
         connection: Some(connection),
-        sending: Sending::new(call.head, std::mem::take(call.upload)),
+        sending: Sending::new(call.head, call.way, std::mem::take(call.upload)),
         bytes: Bytes::new(),
         framing: Framing::NONE,
         keep_alive: false,

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Response, StatusCode, request};
 
 use crate::endpoint::Endpoint;
-use crate::message::Upload;
+use crate::message::{Upload, Way};
 
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
@@ -43,6 +43,8 @@ pub struct Upstream {
 pub struct Call<'a> {
     /// Its head, with the headers that the endpoint is to see. Once an answer came, its header map has become the answer's.
     pub head: &'a mut request::Parts,
+    /// The headers of its way, sent behind its own.
+    pub way: &'a Way,
     /// Its body, taken out when an answer came, and left in place otherwise.
     pub upload: &'a mut Upload,
     /// What it is held to.

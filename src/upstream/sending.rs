@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::encode;
-use crate::message::Upload;
+use crate::message::{Upload, Way};
 
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -35,9 +35,9 @@ enum State {
 }
 
 impl Sending {
-    pub(super) fn new(head: &request::Parts, upload: Upload) -> Self {
+    pub(super) fn new(head: &request::Parts, way: &Way, upload: Upload) -> Self {
         let mut lead = BytesMut::new();
-        encode::head(&mut lead, head);
+        encode::head(&mut lead, head, way);
         let chunked = upload.is_chunked();
         Sending { upload, lead, data: Bytes::new(), tail: b"", chunked, state: State::Going, written: 0 }
     }

@@ -293,7 +293,8 @@ async fn failure(response: Response) -> Failure {
     let is_refused = ["No path to datacenter", "Failed to create boolean expression", "Failed to create filter"];
     match status.as_u16() {
         401 | 403 => Failure::Denied { status, message },
-        400 | 404 | 405 => Failure::Refused { status, message },
+        // A missing page is not Consul's word but that of a gateway in front of it: it may pass.
+        400 | 405 => Failure::Refused { status, message },
         // Consul reports these mistakes as its own.
         500 if is_refused.iter().any(|known| message.contains(known)) => Failure::Refused { status, message },
         _ => Failure::Unavailable { status, message, retry_after: seconds.map(Duration::from_secs) },

@@ -74,6 +74,11 @@ impl Follow {
         Follow { mode, index: 0, accepted: 0, backend: None, list: None, doubt: None }
     }
 
+    /// Who may answer from now on.
+    pub(super) fn read(&mut self, mode: Consistency) {
+        self.mode = mode;
+    }
+
     /// What to ask next.
     pub(super) fn ask(&self) -> Ask {
         let mode = if self.doubt.is_some() { Consistency::Default } else { self.mode };

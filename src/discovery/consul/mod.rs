@@ -19,8 +19,8 @@ use crate::config::{Consistency, Consul, Selection};
 use crate::endpoint::List;
 use crate::metrics::Metrics;
 
-use agent::Agent;
 pub use agent::Error;
+use agent::{Agent, Failure};
 
 /// Services that are asked by turns, for want of a query of their own, share this many connections.
 const SWEEPERS: usize = 4;
@@ -56,15 +56,21 @@ struct Shared {
 }
 
 impl Shared {
-    /// Stale reads only by way of a client agent: a server that was just restarted replays its log to them.
-    async fn mode(&self) -> Consistency {
+    /// Stale reads only by way of a client agent: a server that was just restarted replays its log to them. None if the
+    /// agent did not say what it is.
+    async fn mode(&self) -> Option<Consistency> {
         if self.settings.consistency == Consistency::Default {
-            return Consistency::Default;
+            return Some(Consistency::Default);
         }
-        match self.is_server.get_or_try_init(|| self.agent.is_server()).await {
-            Ok(false) => Consistency::Stale,
-            Ok(true) | Err(_) => Consistency::Default,
-        }
+        let ask = || async {
+            match self.agent.is_server().await {
+                // It may not be told: then the careful answer holds for good.
+                Err(Failure::Denied { .. }) => Ok(true),
+                told => told,
+            }
+        };
+        let is_server = self.is_server.get_or_try_init(ask).await.ok()?;
+        Some(if *is_server { Consistency::Default } else { Consistency::Stale })
     }
 }
 

@@ -12,7 +12,7 @@ use super::agent::Failure;
 use super::follow::{Ask, Follow, Verdict};
 use super::pace::{ABSENT, Backoff, Bucket, UNABLE};
 use super::{Shared, Update, model};
-use crate::config::Selection;
+use crate::config::{Consistency, Selection};
 use crate::metrics::{self, WatchSeries};
 
 /// Between two looks at a service that has no query of its own.
@@ -50,7 +50,8 @@ impl Watch {
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let mut follow = Follow::new(shared.mode().await);
+        // Of the leader until the agent has said what it is, which it is asked when it has answered at all.
+        let (mut follow, mut knows_agent) = (Follow::new(Consistency::Default), false);
         // Held for as long as the service is followed, so that each has its query or has not.
         let query = shared.queries.try_acquire().ok();
         while self.wanted.load(Ordering::Acquire) {
@@ -65,6 +66,10 @@ impl Watch {
                 Ok(pause) => {
                     if self.backoff.reset() {
                         info!(service = %self.selection, "followed again");
+                    }
+                    if !knows_agent && let Some(mode) = shared.mode().await {
+                        follow.read(mode);
+                        knows_agent = true;
                     }
                     sleep_some(pause).await;
                 }
