@@ -80,7 +80,7 @@ impl Admin {
 impl Service for Admin {
     type Body = Full<Bytes>;
 
-    async fn call(self: Rc<Self>, request: Request<Incoming>, _client: Client) -> Response<Full<Bytes>> {
+    async fn call(self: Rc<Self>, request: Request<Incoming>, _client: Rc<Client>) -> Response<Full<Bytes>> {
         self.answer(request.method(), request.uri().path(), request.uri().query())
     }
 }

@@ -38,6 +38,11 @@ impl Attempt {
         &self.cluster
     }
 
+    /// True if probation hangs on it.
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
     pub fn answered(&mut self, now: Instant) {
         if std::mem::take(&mut self.trial) {

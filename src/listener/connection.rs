@@ -38,12 +38,12 @@ pub(super) async fn serve<S: Service>(
     // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
     let pulse = Arc::new(Pulse::new());
-    let client = Client { downstream: Downstream::plain(address.ip()), informer: Informer::default() };
+    let client = Rc::new(Client { downstream: Downstream::plain(address.ip()), informer: Informer::default() });
     let io = Io::new(stream, Arc::clone(&pulse), client.informer.clone());
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&pulse);
         let until_close = request.version() < Version::HTTP_11;
-        let answering = Rc::clone(&service).call(request, client.clone());
+        let answering = Rc::clone(&service).call(request, Rc::clone(&client));
         async move { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, until_close, busy })) }
     });
     let mut http = http1::Builder::new();

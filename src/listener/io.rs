@@ -22,6 +22,9 @@ use super::pulse::Pulse;
 /// Interim answers that wait; an endpoint that sends more has the rest dropped.
 const MAX_WAITING: usize = 16 * 1024;
 
+/// Answers up to this size are written in one piece.
+const SMALL: usize = 1024;
+
 /// The server's side of a connection.
 #[derive(Debug)]
 pub(super) struct Io {
@@ -103,6 +106,16 @@ impl Io {
     }
 }
 
+/// All of the slices as one, if they are small: a copy of so little costs less than telling the kernel about pieces.
+fn gather<'a>(slices: &[IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for slice in slices {
+        room.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some(&room[..length])
+}
+
 impl Drop for Io {
     fn drop(&mut self) {
         if self.pulse.is_cut() {
@@ -136,7 +149,10 @@ impl Write for Io {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_before_write(cx))?;
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let polled = match gather(slices, &mut [0; SMALL]) {
+            Some(bytes) => Pin::new(&mut self.stream).poll_write(cx, bytes),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
         self.pulse.wrote(polled.is_ready());
         polled
     }

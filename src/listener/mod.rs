@@ -40,7 +40,11 @@ pub trait Service: 'static {
     type Body: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Answers one request.
-    fn call(self: Rc<Self>, request: Request<Incoming>, client: Client) -> impl Future<Output = Response<Self::Body>>;
+    fn call(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        client: Rc<Client>,
+    ) -> impl Future<Output = Response<Self::Body>>;
 }
 
 /// Who sent a request.

@@ -89,7 +89,10 @@ impl Guard {
 
     /// The endpoint has begun to answer.
     pub(super) fn answered(&mut self) {
-        self.attempt.answered(Instant::now());
+        // The clock is read only for those who need it: it is not free, and this is every request.
+        if self.attempt.is_trial() {
+            self.attempt.answered(Instant::now());
+        }
     }
 
     /// Takes the verdict, unless there was one.
@@ -98,6 +101,9 @@ impl Guard {
             return;
         }
         self.series.attempt(self.worker, end(outcome));
+        if outcome == Outcome::Success && !self.attempt.is_trial() {
+            return self.attempt.endpoint().succeeded();
+        }
         if let Some((reason, ejected)) = self.attempt.judge(outcome, Instant::now()) {
             self.report(reason, ejected);
         }

@@ -22,7 +22,7 @@ use crate::metrics::{ClusterSeries, RequestSeries};
 use crate::upstream::{Call, Error, Exchange, Limits};
 
 /// Answers a request, and sees to it that it is counted.
-pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Client) -> Response<Body> {
+pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
     let (head, body) = request.into_parts();
@@ -74,7 +74,7 @@ struct Journey<'a> {
     cluster: Arc<Cluster>,
     series: Arc<ClusterSeries>,
     started: Instant,
-    client: Client,
+    client: Rc<Client>,
 }
 
 /// An answer's head, or the tunnel that it opened.
@@ -105,7 +105,7 @@ impl Journey<'_> {
                 head: &mut head,
                 way: &way,
                 upload: &mut upload,
-                limits: self.limits(),
+                limits: self.limits(now),
                 // Where one idle connection was stale, others may be.
                 probe: !can_repeat || !tried.is_empty(),
                 interim: &mut |status, headers| self.relay_interim(speaks_interim, status, headers),
@@ -130,9 +130,10 @@ impl Journey<'_> {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, began: Instant) -> Limits {
         let timeouts = &self.cluster.settings().timeouts;
         Limits {
+            began,
             connect: timeouts.connect,
             idle: timeouts.idle,
             deadline: timeouts.request.map(|request| self.started + request),

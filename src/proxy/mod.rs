@@ -107,7 +107,7 @@ impl Edge {
 impl Service for Edge {
     type Body = Body;
 
-    async fn call(self: Rc<Self>, request: Request<Incoming>, client: Client) -> Response<Body> {
+    async fn call(self: Rc<Self>, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
         journey::answer(&self, request, client).await
     }
 }

@@ -53,9 +53,9 @@ impl Connection {
     }
 
     /// Waits for the next request. Its buffer goes back to the allocator, which gives it to the connection that is used next.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, since: Instant) {
         self.reused = true;
-        self.idle_since = Instant::now();
+        self.idle_since = since;
         self.buffer = BytesMut::new();
     }
 

@@ -46,7 +46,8 @@ pub(super) async fn open(
     call: &mut Call<'_>,
     (pool, endpoint): (&Rc<Pool>, &Arc<Endpoint>),
 ) -> Result<Response<Box<Exchange>>, Error> {
-    let moved = Instant::now();
+    // A dial has taken its time; an idle connection was at hand.
+    let moved = if connection.is_reused() { call.limits.began } else { Instant::now() };
     connection.arm(&call.limits, moved);
     // Boxed at once: it is moved a few times on its way to the client.
     let mut exchange = Box::new(Exchange {
@@ -119,8 +120,9 @@ impl Exchange {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Bytes::new())) };
         if !self.sending.is_done() {
             match self.sending.poll(&mut connection.stream, cx) {
-                Ok(true) => self.moved = Instant::now(),
-                Ok(false) => {}
+                // A head alone leaves at once, and has been noted.
+                Ok(true) if !self.sending.upload.is_empty() => self.moved = Instant::now(),
+                Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(self.error(Kind::Downstream).caused_by(error))),
             }
         }
@@ -162,7 +164,7 @@ impl Exchange {
             && self.sending.is_done()
             && self.bytes.is_empty()
         {
-            connection.rest();
+            connection.rest(self.moved);
             self.pool.give(&self.endpoint, connection);
         }
     }

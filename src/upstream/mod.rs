@@ -59,6 +59,8 @@ pub struct Call<'a> {
 /// How long an attempt may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// When the attempt began.
+    pub began: Instant,
     /// Until a connection stands.
     pub connect: Duration,
     /// Silence in both directions.

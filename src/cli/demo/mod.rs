@@ -101,6 +101,7 @@ fn configuration(consul: &str, is_real: bool) -> Result<config::Config, Error> {
         cluster = "web"
         [clusters.web]
         consul = {{ service = "web" }}
+        policy = "round_robin"
         "#,
         admin = free(9990)?,
         proxy = free(8080)?,
