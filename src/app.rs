@@ -132,6 +132,8 @@ impl App {
                     _ = stopped.wait_for(|stop| *stop) => {}
                 }
             });
+            // A name that is being looked up on a thread of its own must not delay the end.
+            runtime.shutdown_background();
         })?;
         self.threads.push(thread);
         result.recv().unwrap_or_else(|_| Err(std::io::Error::other("the thread ended")))?;

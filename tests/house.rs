@@ -45,7 +45,7 @@ const MAP: &[(&str, &[&str])] = &[
     ),
     ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
     ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "proxy", "table"]),
-    ("cli", &["app", "config", "registry", "tls"]),
+    ("cli", &["app", "config", "discovery", "registry", "tls"]),
     ("main", &["cli"]),
 ];
 

@@ -308,3 +308,14 @@ async fn a_body_that_nobody_wants_is_not_asked_for() {
     let head = "POST / HTTP/1.1\r\nhost: b\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     assert_eq!(client.exchange(head).await.status, 404);
 }
+
+#[tokio::test]
+async fn trailers_do_not_frame_or_address_a_message() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    let head = "POST /a HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+    let trailers = "x-sum: 1\r\nhost: evil\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n";
+    Client::connect(proxy.address()).await.exchange(format!("{head}3\r\nabc\r\n0\r\n{trailers}\r\n")).await;
+    let received = origin.requests()[0].trailers.clone();
+    assert_eq!(received, [("x-sum".to_owned(), "1".to_owned())]);
+}

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             match error {
-                Error::Config(_) => ExitCode::from(BAD_CONFIGURATION),
+                Error::Config(_) | Error::App(app::Error::Consul(_)) => ExitCode::from(BAD_CONFIGURATION),
                 _ => ExitCode::FAILURE,
             }
         }

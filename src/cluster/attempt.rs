@@ -60,13 +60,22 @@ impl Attempt {
         let failures = self.endpoint().failed();
         let trial = std::mem::take(&mut self.trial);
         let limit = self.cluster.settings.ejection.consecutive_failures;
-        if limit == 0 || (failures < limit && !trial) {
+        if limit == 0 {
+            if trial {
+                // Ejection was turned off while it was out: there is nothing to return from.
+                self.cluster.readmit(self.endpoint(), now);
+            }
+            return None;
+        }
+        if failures < limit && !trial {
             return None;
         }
         let ejected = match self.cluster.eject(self.endpoint(), now) {
             Ok(length) => Ejected::For(length),
             // Attempts that were under way when it was ejected: nothing new.
             Err("ejected") => return None,
+            // Said once for each row of failures, not with each request of an outage.
+            Err(_) if !failures.is_multiple_of(limit) => return None,
             Err(why) => Ejected::Not(why),
         };
         Some((reason, ejected))

@@ -185,3 +185,21 @@ fn critical_endpoints_and_those_of_weight_zero_take_no_requests() {
     let request = Request { now: bench.now, tried: &[], can_retry: true };
     assert!(cluster.begin(&request, &mut Ask { worker: 0, rng: &mut fastrand::Rng::new() }).is_none());
 }
+
+#[test]
+fn an_endpoint_on_trial_returns_when_ejection_is_turned_off() {
+    let mut bench = Bench::new();
+    let first = bench.cluster(&[1, 2], None);
+    bench.fail(&first, 1);
+    let mut off = (*bench.settings).clone();
+    off.ejection.consecutive_failures = 0;
+    bench.settings = Arc::new(off);
+    let second = bench.cluster(&[1, 2], Some(&first));
+    bench.now += Duration::from_secs(20);
+    let mut attempt = bench.begin(&second).unwrap();
+    assert_eq!(port(&attempt), 1);
+    attempt.judge(FAILURE, bench.now);
+    drop(attempt);
+    bench.now += Duration::from_secs(36000);
+    assert_eq!(bench.serving(&second), [1, 2]);
+}

@@ -199,8 +199,11 @@ fn clusters(
             retry: cluster.retry,
             timeouts: cluster.timeouts,
         };
-        policies(&key, &own, &raw::Policy::default(), problems);
-        let (policy, ejection, retry, timeouts) = policies(&key, &own, defaults, &mut Problems::default());
+        // Checked as merged; what the defaults bring along by themselves has been reported under their own key.
+        let (mut merged, mut inherited) = (Problems::default(), Problems::default());
+        policies(&key, &raw::Policy::default(), defaults, &mut inherited);
+        let (policy, ejection, retry, timeouts) = policies(&key, &own, defaults, &mut merged);
+        problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
         let policy = if own.policy.is_some() { policy } else { base.0 };
         clusters.push(Arc::new(Cluster { name: name.into(), source, policy, ejection, retry, timeouts }));
     }
@@ -371,7 +374,11 @@ fn log(written: raw::Log, problems: &mut Problems) -> Log {
             false
         }
     };
-    Log { level: written.level.unwrap_or_else(|| "info".to_owned()), json }
+    let level = written.level.unwrap_or_else(|| "info".to_owned());
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&level) {
+        problems.add("log.level", format!("\"{level}\" is not a filter: {error}"));
+    }
+    Log { level, json }
 }
 
 impl std::fmt::Display for Host {

@@ -32,7 +32,11 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
     Consul {
         address: agent(&address, ssl, problems),
         token: pick("CONSUL_HTTP_TOKEN", file.token).map(Secret::new),
-        token_file: pick("CONSUL_HTTP_TOKEN_FILE", file.token_file),
+        // A token in the environment wins over both of the file's keys.
+        token_file: pick(
+            "CONSUL_HTTP_TOKEN_FILE",
+            file.token_file.filter(|_| environment.get("CONSUL_HTTP_TOKEN").is_none()),
+        ),
         basic_auth: environment.get("CONSUL_HTTP_AUTH").map(Secret::new),
         datacenter: file.datacenter,
         namespace: pick("CONSUL_NAMESPACE", file.namespace),
@@ -73,8 +77,11 @@ fn agent(written: &str, ssl: bool, problems: &mut Problems) -> Agent {
     let valid = matches!(scheme.as_str(), "http" | "https")
         && !rest.is_empty()
         && !rest.starts_with('/')
+        && reqwest::Url::parse(&format!("{scheme}://{rest}")).is_ok()
         && rest.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '@' | '?' | '#'));
     if !valid {
+        // What stands before an @ may be a password.
+        let written = if written.contains('@') { "…@…" } else { written };
         problems.add(
             "consul.address",
             format!(

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+/// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,11 +270,12 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
         type Value = Duration;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str(r#"a duration with a unit, such as "250ms", "10s" or "5m""#)
+            f.write_str(r#"a duration with a unit, such as "250ms", "10s" or "5m", of ten years at most"#)
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-            humantime::parse_duration(text).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            let duration = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST);
+            duration.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
         }
     }
     deserializer.deserialize_str(Text).map(Some)

@@ -105,3 +105,26 @@ fn the_environment_means_what_it_means_to_the_consul_command() {
     assert_eq!(consul.namespace, None);
     assert!(!format!("{consul:?}").contains("s3cret"), "a token must not be printed");
 }
+
+#[test]
+fn a_clusters_key_is_checked_together_with_the_defaults() {
+    let with = |defaults: &str, own: &str| {
+        parse_file(&format!("{MINIMAL}ejection = {{ {own} }}\n[defaults]\nejection = {{ {defaults} }}"))
+    };
+    assert!(with("base = '1s', max = '2s'", "max = '5s'").is_ok());
+    let error = with("base = '4m'", "max = '1m'").expect_err("shorter than the base of the defaults").to_string();
+    assert!(error.contains("clusters.web.ejection.max: is shorter than base"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_before_anything_starts() {
+    for (text, key) in [
+        (format!("{MINIMAL}timeouts = {{ idle = \"500000000000years\" }}"), "clusters.web.timeouts.idle"),
+        (format!("{MINIMAL}[log]\nlevel = \"lictor=loud\""), "log.level"),
+        (format!("{MINIMAL}[consul]\naddress = \"http://127.0.0.1:99999\""), "consul.address"),
+        (MINIMAL.replace("service = \"web\"", "service = \"..\""), "clusters.web.consul.service"),
+    ] {
+        assert!(message(&text).contains(key), "{key}: {}", message(&text));
+    }
+}

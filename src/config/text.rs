@@ -31,6 +31,11 @@ impl<'a> Document<'a> {
             key: self.key_at(&span).unwrap_or_default(),
             message: explain(error.message()),
         };
+        // A parser quotes what it does not like.
+        let problem = match problem.key.as_str() {
+            "consul.token" => Problem { message: "a token is a string".to_owned(), ..problem },
+            _ => problem,
+        };
         Error::new(vec![problem])
     }
 

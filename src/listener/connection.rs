@@ -57,17 +57,17 @@ pub(super) async fn serve<S: Service>(
         let _ = timeout(LINGER, poll_fn(|_| pulse.poll_busy())).await;
     });
     let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
-    let (mut drained, mut waiting) = (false, false);
+    let (mut drained, mut turns) = (false, 0_u32);
     let ended = poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-            // Drain and timer wait from the first turn on and wake this task; a look whether they did is cheaper than asking.
-            if waiting && !leaving.has_begun() && !timer.is_elapsed() {
+            // Drain and timer wait from the first turns on and wake this task; a look whether they did is cheaper than asking.
+            if turns >= 2 && !leaving.has_begun() && !timer.is_elapsed() {
                 return Poll::Pending;
             }
-            waiting = true;
+            turns = turns.saturating_add(1);
             if drained || begun.as_mut().poll(cx).is_pending() {
                 break;
             }
@@ -81,7 +81,8 @@ pub(super) async fn serve<S: Service>(
             if due <= now {
                 return Poll::Ready(None);
             }
-            timer.as_mut().reset(due.into());
+            // The next head may begin at any moment, and has less time.
+            timer.as_mut().reset(due.min(now + limits.request_header).into());
         }
         Poll::Pending
     })

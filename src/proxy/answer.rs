@@ -47,6 +47,7 @@ impl Refusal {
             Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),
             Refusal::Upstream(error) => match error.kind {
                 Kind::Connect => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection\n"),
+                Kind::Local => (StatusCode::SERVICE_UNAVAILABLE, "the proxy has no connection to spare\n"),
                 Kind::Reset => (StatusCode::BAD_GATEWAY, "the endpoint closed the connection before it answered\n"),
                 Kind::Protocol => (StatusCode::BAD_GATEWAY, "the endpoint's answer cannot be passed on\n"),
                 Kind::ConnectTimeout => {

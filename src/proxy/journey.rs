@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -143,6 +144,7 @@ impl Journey<'_> {
     fn begin(&self, tried: &[Id], now: Instant, can_retry: bool) -> Result<Guard, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
         let mut ask = Ask { worker: self.worker.index, rng: &mut rng };
+        let can_retry = can_retry && self.cluster.settings().retry.attempts > 0;
         let request = cluster::Request { now, tried, can_retry };
         match self.cluster.begin(&request, &mut ask) {
             Some(attempt) => Ok(Guard::new(attempt, &self.series, self.worker.index)),
@@ -158,6 +160,8 @@ impl Journey<'_> {
         if speaks_interim && status != StatusCode::CONTINUE {
             let mut headers = headers.clone();
             message::end_to_end(&mut headers);
+            // A message without a body must not name the length of one (RFC 9110 section 8.6).
+            headers.remove(CONTENT_LENGTH);
             self.client.informer.inform(status, &headers);
         }
     }

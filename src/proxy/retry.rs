@@ -11,6 +11,8 @@ use crate::upstream::{Error, Kind, Progress};
 pub(super) fn refusal(error: &Error, method: &Method, body: &Upload) -> Option<&'static str> {
     match error.kind {
         Kind::Downstream | Kind::DownstreamTimeout => Some("downstream"),
+        // Another endpoint would need the same.
+        Kind::Local => Some("local"),
         // Whatever the method: the endpoint has not seen it.
         _ if error.progress == Progress::NothingSent && error.kind != Kind::Timeout => {
             if body.is_whole() {
@@ -45,6 +47,6 @@ pub(super) fn blame(error: &Error) -> Option<Reason> {
         // A server may close an idle connection whenever it likes, also just when it is used again.
         Kind::Reset if error.reused && error.progress == Progress::NothingSent => None,
         Kind::Reset | Kind::Protocol => Some(Reason::Reset),
-        Kind::Downstream | Kind::DownstreamTimeout => None,
+        Kind::Downstream | Kind::DownstreamTimeout | Kind::Local => None,
     }
 }

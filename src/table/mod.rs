@@ -108,7 +108,10 @@ impl Builder {
         now: Instant,
     ) -> Arc<Cluster> {
         let list = match &settings.source {
-            Source::Followed(selection) => lists.get(selection).cloned(),
+            // One that draws on something else from now on serves what it had until that is known.
+            Source::Followed(selection) => {
+                lists.get(selection).cloned().or_else(|| previous.and_then(|previous| previous.list().cloned()))
+            }
             Source::Static(endpoints) => Some(static_list(endpoints)),
         };
         if let Some(previous) = previous
@@ -246,5 +249,18 @@ mod tests {
         assert_eq!(local.load().version, 1);
         drop(publisher);
         assert!(!reader.wait_for(|table| table.version == 2).await);
+    }
+
+    #[test]
+    fn a_cluster_whose_selection_changes_serves_its_old_list_until_the_new_one_comes() {
+        let old = config("[clusters.a]\nconsul={service='a'}");
+        let new = config("[clusters.a]\nconsul={service='a',filter='\"x\" in Service.Tags'}");
+        let selection = Selection { service: "a".into(), filter: None, datacenter: None };
+        let builder = Builder::new(1);
+        let lists = Lists::from([(selection, list(&[1, 2]))]);
+        let first = builder.build(&old, &lists, &Table::empty(), Instant::now());
+        let second = builder.build(&new, &Lists::new(), &first, Instant::now());
+        assert!(second.is_complete());
+        assert_eq!(second.clusters()[0].members().len(), 2);
     }
 }

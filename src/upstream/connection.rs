@@ -63,6 +63,10 @@ impl Connection {
         self.stall.arm(limits, last);
     }
 
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.stall.is_late(now)
+    }
+
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, last: Instant) -> Poll<()> {
         self.stall.poll_expired(cx, last)
     }

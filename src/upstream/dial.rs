@@ -1,5 +1,6 @@
 //! A TCP connection to an endpoint, within its time.
 
+use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -21,6 +22,7 @@ pub(super) async fn dial(address: &Address, within: Duration) -> Result<TcpStrea
     };
     let stream = match tokio::time::timeout(within, connecting).await {
         Ok(Ok(stream)) => stream,
+        Ok(Err(error)) if is_ours(&error) => return Err(Error::connect(Kind::Local, error)),
         Ok(Err(error)) => return Err(Error::connect(Kind::Connect, error)),
         Err(elapsed) => return Err(Error::connect(Kind::ConnectTimeout, elapsed)),
     };
@@ -29,4 +31,10 @@ pub(super) async fn dial(address: &Address, within: Duration) -> Result<TcpStrea
     let _ = SockRef::from(&stream)
         .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3));
     Ok(stream)
+}
+
+/// True if we could not even try: `ENFILE`, `EMFILE`, `ENOBUFS`; no port or no memory left.
+fn is_ours(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use bytes::{BufMut, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, request};
 
 use crate::message::Way;
@@ -33,8 +34,10 @@ pub(super) fn chunk(out: &mut BytesMut, length: usize) {
 
 /// The last chunk and the trailers after it.
 pub(super) fn trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+    // Those that would frame or address a message have no place here (RFC 9110 section 6.5.1).
+    let fits = |(name, _): &(&HeaderName, &HeaderValue)| ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(name);
     out.put_slice(b"0\r\n");
-    fields(out, trailers.iter());
+    fields(out, trailers.iter().filter(fits));
     out.put_slice(b"\r\n");
 }
 

@@ -20,6 +20,8 @@ pub struct Error {
 pub enum Kind {
     /// No connection: refused, unreachable, or no name.
     Connect,
+    /// No connection for want of something of our own (descriptors, ports, memory): not the endpoint's fault.
+    Local,
     /// No connection in time.
     ConnectTimeout,
     /// The connection broke before the head of an answer.
@@ -75,6 +77,7 @@ impl Kind {
     fn what(self) -> &'static str {
         match self {
             Kind::Connect => "no connection",
+            Kind::Local => "no connection for want of descriptors, ports or memory here",
             Kind::ConnectTimeout => "no connection in time",
             Kind::Reset => "connection closed before the answer",
             Kind::Protocol => "the answer is not one that can be passed on",

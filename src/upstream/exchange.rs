@@ -72,6 +72,11 @@ pub(super) async fn open(
                 *call.upload = std::mem::take(&mut exchange.sending.upload);
                 return Err(exchange.error(Kind::Protocol));
             }
+            // What a server says to a connection on which it waited in vain (RFC 9110 section 15.5.9), and not of this request.
+            Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.was_idle(&head) && !call.probe => {
+                *call.upload = std::mem::take(&mut exchange.sending.upload);
+                return Err(Error::new(Kind::Reset, Progress::NothingSent, true));
+            }
             Ok(head) => break head,
             Err(error) => {
                 *call.upload = std::mem::take(&mut exchange.sending.upload);
@@ -108,6 +113,8 @@ impl Exchange {
             }
             match self.poll_more(cx) {
                 Poll::Ready(Ok(bytes)) if bytes.is_empty() => return Poll::Ready(Err(self.error(Kind::Reset))),
+                // Said before we asked: not an answer to this request.
+                Poll::Ready(Ok(_)) if self.sending.written() == 0 => return Poll::Ready(Err(self.error(Kind::Reset))),
                 Poll::Ready(Ok(bytes)) => self.append(bytes),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -151,6 +158,15 @@ impl Exchange {
         }
     }
 
+    /// True if the answer is the last on a connection that had been waiting for a request.
+    fn was_idle(&self, head: &Head) -> bool {
+        !head.keep_alive && self.connection.as_ref().is_some_and(|connection| connection.is_reused())
+    }
+
+    fn is_late(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_late(self.moved))
+    }
+
     fn error(&self, kind: Kind) -> Error {
         let progress = if self.sending.written() == 0 { Progress::NothingSent } else { Progress::Sent };
         let reused = self.connection.as_ref().is_some_and(|connection| connection.is_reused());
@@ -172,7 +188,8 @@ impl Exchange {
     /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
     pub fn into_stream(self) -> Option<(TcpStream, Bytes)> {
         let bytes = self.bytes;
-        self.connection.map(|connection| (connection.stream, bytes))
+        // The rest of a request must not be taken for the other protocol.
+        self.connection.filter(|_| self.sending.is_done()).map(|connection| (connection.stream, bytes))
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -199,6 +216,10 @@ impl Exchange {
                     // Only a body that ends with the stream is whole then.
                     let whole = matches!(self.framing, Framing::UntilClose);
                     return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
+                }
+                // The endpoint always had something to give, so that its timer was never asked: the client is the slow one.
+                Poll::Ready(Ok(_)) if self.is_late() => {
+                    return Poll::Ready(Some(Err(self.error(Kind::DownstreamTimeout))));
                 }
                 Poll::Ready(Ok(bytes)) => self.bytes = bytes,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),

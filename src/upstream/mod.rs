@@ -94,3 +94,47 @@ impl Upstream {
         self.pool.sweep(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::endpoint::{Address, Ids};
+    use crate::message::{Downstream, way};
+
+    async fn get(upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Result<StatusCode, Error> {
+        let second = Duration::from_secs(1);
+        let limits = Limits { began: Instant::now(), connect: second, idle: second, deadline: None };
+        let (mut head, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let value = || HeaderValue::from_static("x");
+        let way = way(&mut HeaderMap::new(), &Downstream::plain([127, 0, 0, 1].into()), value(), value());
+        let (head, upload) = (&mut head, &mut Upload::default());
+        let mut call = Call { head, way: &way, upload, limits, probe: false, interim: &mut |_, _| {} };
+        upstream.send(endpoint, &mut call).await.map(|answer| answer.status())
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_request_is_not_its_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Arc::new(Endpoint::new(Address::from(listener.local_addr().unwrap()), &Ids::default()));
+        let upstream = Upstream::default();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+        };
+        let (answer, mut stream) = tokio::join!(get(&upstream, &endpoint), serve);
+        assert_eq!(answer.unwrap(), 200);
+        stream
+            .write_all(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        drop((stream, listener));
+        // Whether the event loop has seen it or not: nobody listens any more, so that no answer can be right.
+        assert!(get(&upstream, &endpoint).await.is_err());
+    }
+}

@@ -45,6 +45,11 @@ impl Stall {
         }
     }
 
+    /// True once the deadline is over.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     fn due(&self, last: Instant) -> Instant {
         let idle = last + self.idle;
         self.deadline.map_or(idle, |deadline| deadline.min(idle))

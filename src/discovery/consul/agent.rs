@@ -226,6 +226,8 @@ fn client(settings: &config::Consul) -> Result<Client, Error> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE / 3)
+        .tcp_keepalive_retries(3)
         .http2_keep_alive_interval(KEEPALIVE)
         .http2_keep_alive_timeout(BODY_IDLE)
         .user_agent(concat!("lictor/", env!("CARGO_PKG_VERSION")));

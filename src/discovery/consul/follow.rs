@@ -24,6 +24,8 @@ pub(super) struct Follow {
     index: u64,
     accepted: u64,
     backend: Option<String>,
+    /// Whether ACLs hid something from the answer that was believed: then they may go on to.
+    filtered: bool,
     list: Option<List>,
     doubt: Option<Doubt>,
 }
@@ -71,7 +73,7 @@ pub(super) enum Verdict {
 
 impl Follow {
     pub(super) fn new(mode: Consistency) -> Self {
-        Follow { mode, index: 0, accepted: 0, backend: None, list: None, doubt: None }
+        Follow { mode, index: 0, accepted: 0, backend: None, filtered: false, list: None, doubt: None }
     }
 
     /// Who may answer from now on.
@@ -123,11 +125,12 @@ impl Follow {
             self.settle(meta, index);
             return Verdict::Unchanged;
         }
+        let is_suspect = meta.known_leader == Some(false) || (meta.filtered && !self.filtered);
+        if is_suspect && removed(current, &list) > 0 {
+            return self.doubt(None, now, HOLD);
+        }
         if !is_destructive(current, &list, regressed) {
             return self.accept(meta, index, list);
-        }
-        if meta.known_leader == Some(false) || meta.filtered {
-            return self.doubt(None, now, HOLD);
         }
         match &self.doubt {
             // Seen once: look again, by way of the leader.
@@ -157,15 +160,20 @@ impl Follow {
         self.index = index;
         self.accepted = index;
         self.backend.clone_from(&meta.backend);
+        self.filtered = meta.filtered;
         self.doubt = None;
     }
+}
+
+fn removed(current: &[Listed], new: &[Listed]) -> usize {
+    let staying: BTreeSet<&Address> = new.iter().map(|listed| &listed.address).collect();
+    current.iter().filter(|listed| !staying.contains(&listed.address)).count()
 }
 
 /// True if so much is missing that it is more likely a mistake than news: everything, or more than half and at least three.
 /// One instance that leaves is taken at its word, unless the index went backwards at the same time.
 fn is_destructive(current: &[Listed], new: &[Listed], regressed: bool) -> bool {
-    let staying: BTreeSet<&Address> = new.iter().map(|listed| &listed.address).collect();
-    let removed = current.iter().filter(|listed| !staying.contains(&listed.address)).count();
+    let removed = removed(current, new);
     let single = removed <= 1 && !regressed;
     removed > 0 && !single && (new.is_empty() || (removed >= 3 && removed * 2 > current.len()))
 }
@@ -296,6 +304,33 @@ mod tests {
         let mut lab = Lab::new(Consistency::Default);
         let hidden = Meta { filtered: true, ..meta(101) };
         assert_eq!(lab.see(hidden, list(0..0)), Verdict::Doubted(HOLD));
+    }
+
+    #[test]
+    fn the_only_instance_is_not_hidden_either() {
+        for lost in [Meta { filtered: true, ..meta(6) }, Meta { known_leader: Some(false), ..meta(6) }] {
+            let mut follow = Follow::new(Consistency::Default);
+            let now = Instant::now();
+            follow.judge(&meta(5), follow.ask(), list(0..1), now);
+            assert_eq!(follow.judge(&lost, follow.ask(), list(0..0), now), Verdict::Doubted(HOLD));
+        }
+    }
+
+    #[test]
+    fn who_always_sees_a_part_still_sees_it_shrink() {
+        let mut follow = Follow::new(Consistency::Default);
+        let mut now = Instant::now();
+        let part = |index| Meta { filtered: true, ..meta(index) };
+        follow.judge(&part(5), follow.ask(), list(0..6), now);
+        let mut last = Verdict::Unchanged;
+        for _ in 0..10 {
+            last = follow.judge(&part(6), follow.ask(), list(0..2), now);
+            if matches!(last, Verdict::Changed(_)) {
+                break;
+            }
+            now += Duration::from_secs(2);
+        }
+        assert_eq!(last, Verdict::Changed(list(0..2)));
     }
 
     #[test]

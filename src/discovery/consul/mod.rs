@@ -34,6 +34,11 @@ pub struct Update {
     pub list: List,
 }
 
+/// Whether a client can be made from these settings: files that are named are there and hold what they should.
+pub fn check(settings: &Consul) -> Result<(), Error> {
+    Agent::new(settings).map(drop)
+}
+
 /// Services that are followed.
 #[derive(Debug)]
 pub struct Watches {

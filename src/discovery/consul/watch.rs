@@ -52,9 +52,12 @@ impl Watch {
         let shared = Arc::clone(&self.shared);
         // Of the leader until the agent has said what it is, which it is asked when it has answered at all.
         let (mut follow, mut knows_agent) = (Follow::new(Consistency::Default), false);
-        // Held for as long as the service is followed, so that each has its query or has not.
-        let query = shared.queries.try_acquire().ok();
+        // Held for as long as the service is followed; whoever has none takes the first that is given up.
+        let mut query = None;
         while self.wanted.load(Ordering::Acquire) {
+            if query.is_none() {
+                query = shared.queries.try_acquire().ok();
+            }
             let wait = self.bucket.take(Instant::now());
             if !wait.is_zero() {
                 self.series.throttled();
@@ -126,6 +129,8 @@ impl Watch {
 
     async fn conclude(&self, verdict: Verdict) -> Duration {
         match verdict {
+            // Another watch may follow the same by now.
+            Verdict::Changed(_) if !self.wanted.load(Ordering::Acquire) => Duration::ZERO,
             Verdict::Changed(list) => {
                 self.series.update(metrics::Update::Changed);
                 debug!(service = %self.selection, endpoints = list.len(), "changed");
