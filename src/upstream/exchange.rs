@@ -35,6 +35,8 @@ pub struct Exchange {
     bytes: Bytes,
     framing: Framing,
     keep_alive: bool,
+    // The endpoint was waited for since it last gave something.
+    awaited: bool,
     moved: Instant,
     pool: Rc<Pool>,
     endpoint: Arc<Endpoint>,
@@ -56,6 +58,7 @@ pub(super) async fn open(
         bytes: Bytes::new(),
         framing: Framing::NONE,
         keep_alive: false,
+        awaited: false,
         moved,
         pool: Rc::clone(pool),
         endpoint: Arc::clone(endpoint),
@@ -140,11 +143,14 @@ impl Exchange {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.error(Kind::Reset).caused_by(error))),
             Poll::Pending => match connection.poll_expired(cx, self.moved) {
+                Poll::Pending => {
+                    self.awaited = true;
+                    Poll::Pending
+                }
                 Poll::Ready(()) if self.sending.upload.awaits_sender() => {
                     Poll::Ready(Err(self.error(Kind::DownstreamTimeout)))
                 }
                 Poll::Ready(()) => Poll::Ready(Err(self.error(Kind::Timeout))),
-                Poll::Pending => Poll::Pending,
             },
         }
     }
@@ -217,11 +223,15 @@ impl Exchange {
                     let whole = matches!(self.framing, Framing::UntilClose);
                     return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
                 }
-                // The endpoint always had something to give, so that its timer was never asked: the client is the slow one.
+                // An endpoint that always had something to give was never waited for: then the client is the slow one.
                 Poll::Ready(Ok(_)) if self.is_late() => {
-                    return Poll::Ready(Some(Err(self.error(Kind::DownstreamTimeout))));
+                    let kind = if self.awaited { Kind::Timeout } else { Kind::DownstreamTimeout };
+                    return Poll::Ready(Some(Err(self.error(kind))));
                 }
-                Poll::Ready(Ok(bytes)) => self.bytes = bytes,
+                Poll::Ready(Ok(bytes)) => {
+                    self.awaited = false;
+                    self.bytes = bytes;
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending => return Poll::Pending,
             }
