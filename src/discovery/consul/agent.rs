@@ -25,6 +25,8 @@ const MAX_MESSAGE: usize = 300;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Between two looks at the token's file while the token is refused.
 const TOKEN_POLL: Duration = Duration::from_secs(1);
+/// Connections kept without a query: each counts towards what the agent allows its neighbours and us together.
+const SPARE: usize = 4;
 /// Queries on one HTTP/2 connection; agents allow 250 streams.
 const STREAMS: usize = 200;
 
@@ -225,6 +227,7 @@ fn client(settings: &config::Consul) -> Result<Client, Error> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
+        .pool_max_idle_per_host(SPARE)
         .tcp_keepalive(KEEPALIVE)
         .tcp_keepalive_interval(KEEPALIVE / 3)
         .tcp_keepalive_retries(3)
