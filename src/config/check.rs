@@ -187,7 +187,7 @@ fn clusters(
     problems: &mut Problems,
 ) -> Vec<Arc<Cluster>> {
     // The defaults are checked once under their own key, not once for every cluster that inherits them.
-    let base = policies("defaults", defaults, &raw::Policy::default(), problems);
+    policies("defaults", defaults, &raw::Policy::default(), problems);
     let mut clusters = Vec::new();
     for (name, cluster) in written {
         let key = format!("clusters.{name}");
@@ -204,7 +204,6 @@ fn clusters(
         policies(&key, &raw::Policy::default(), defaults, &mut inherited);
         let (policy, ejection, retry, timeouts) = policies(&key, &own, defaults, &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy = if own.policy.is_some() { policy } else { base.0 };
         clusters.push(Arc::new(Cluster { name: name.into(), source, policy, ejection, retry, timeouts }));
     }
     clusters

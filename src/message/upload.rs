@@ -1,5 +1,5 @@
-//! A request's body on its way to an endpoint. It knows whether its sender failed or is waited for, and whether any of it was
-//! taken: from that follow whose fault an error is, and whether the request can be sent elsewhere.
+//! A request's body on its way to an endpoint. It knows whether its sender is waited for, and whether any of it was taken:
+//! from that follow whose fault an error is, and whether the request can be sent elsewhere.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,6 @@ pub struct Upload {
     // None if there never was one.
     body: Option<Incoming>,
     taken: bool,
-    failed: bool,
     awaited: bool,
 }
 
@@ -44,20 +43,12 @@ impl Upload {
         self.awaited
     }
 
-    /// True if the client broke off its own body.
-    pub fn sender_failed(&self) -> bool {
-        self.failed
-    }
-
     /// The next piece of the body, or none at its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         self.awaited = polled.is_pending();
-        if let Poll::Ready(frame) = &polled {
-            self.taken = true;
-            self.failed = matches!(frame, Some(Err(_)));
-        }
+        self.taken |= polled.is_ready();
         polled
     }
 }

@@ -63,28 +63,11 @@ pub(super) async fn open(
         pool: Rc::clone(pool),
         endpoint: Arc::clone(endpoint),
     });
-    let mut interim = 0;
-    let head = loop {
-        let read = poll_fn(|cx| exchange.poll_head(cx, call)).await;
-        match read {
-            Ok(head) if is_interim(head.status) && interim < MAX_INTERIM => {
-                interim += 1;
-                (call.interim)(head.status, &head.headers);
-            }
-            Ok(head) if is_interim(head.status) => {
-                *call.upload = std::mem::take(&mut exchange.sending.upload);
-                return Err(exchange.error(Kind::Protocol));
-            }
-            // What a server says to a connection on which it waited in vain (RFC 9110 section 15.5.9), and not of this request.
-            Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.was_idle(&head) && !call.probe => {
-                *call.upload = std::mem::take(&mut exchange.sending.upload);
-                return Err(Error::new(Kind::Reset, Progress::NothingSent, true));
-            }
-            Ok(head) => break head,
-            Err(error) => {
-                *call.upload = std::mem::take(&mut exchange.sending.upload);
-                return Err(error);
-            }
+    let head = match exchange.wait_for_head(call).await {
+        Ok(head) => head,
+        Err(error) => {
+            *call.upload = std::mem::take(&mut exchange.sending.upload);
+            return Err(error);
         }
     };
     exchange.framing = head.framing;
@@ -104,6 +87,23 @@ fn is_interim(status: StatusCode) -> bool {
 }
 
 impl Exchange {
+    /// The head of the final answer; tells of interim ones on the way.
+    async fn wait_for_head(&mut self, call: &mut Call<'_>) -> Result<Head, Error> {
+        for interim in 0..=MAX_INTERIM {
+            let head = poll_fn(|cx| self.poll_head(cx, call)).await?;
+            if !is_interim(head.status) {
+                // What a server says to a connection on which it waited in vain (RFC 9110 section 15.5.9), not of this request.
+                let is_stale = head.status == StatusCode::REQUEST_TIMEOUT && self.was_idle(&head) && !call.probe;
+                let stale = || Error::new(Kind::Reset, Progress::NothingSent, true);
+                return if is_stale { Err(stale()) } else { Ok(head) };
+            }
+            if interim < MAX_INTERIM {
+                (call.interim)(head.status, &head.headers);
+            }
+        }
+        Err(self.error(Kind::Protocol))
+    }
+
     /// Moves both directions until a head is there.
     fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<Head, Error>> {
         loop {
