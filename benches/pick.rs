@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion};
 
-use lictor::balance::{Ask, Candidate, Cursors, balancer};
-use lictor::cluster::Request;
-use lictor::config::{self, Environment, Policy, Selection};
-use lictor::endpoint::{Address, Endpoint, Ids, List, Listed, Status};
+use lictor::balance::{Ask, Balancer, Candidate, Context, Cursors, Ring, balancer, hash, keeps};
+use lictor::cluster::{Own, Request};
+use lictor::config::{self, Config, Environment, Policy, Selection};
+use lictor::endpoint::{Address, Endpoint, Ids, Ledger, List, Listed, Tick};
 use lictor::health::Outcome;
-use lictor::table::{self, Builder, Lists, LocalReader, Publisher};
+use lictor::table::{self, Builder, Facts, Lists, LocalReader, Publisher};
 
 /// A handful, a large service, and more than anybody has: a pick must not notice.
 const ENDPOINTS: [u16; 3] = [5, 50, 5_000];
@@ -41,13 +41,13 @@ fn choose(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("choose");
     for (name, policy) in Policy::NAMES {
         for count in ENDPOINTS {
-            let ids = Ids::default();
-            let candidate = |number| Candidate { endpoint: Arc::new(Endpoint::new(address(number), &ids)), weight: 1 };
-            let candidates: Arc<[Candidate]> = (0..count).map(candidate).collect();
-            let balancer = balancer(policy, &candidates, &Arc::new(Cursors::new(1))).unwrap();
+            let balancer = alone(policy, count);
             let mut rng = fastrand::Rng::with_seed(SEED);
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
-                bencher.iter(|| balancer.pick(&mut Ask { worker: 0, rng: &mut rng }));
+                bencher.iter(|| {
+                    let key = Some(rng.u64(..));
+                    balancer.pick(&mut Ask { worker: 0, rng: &mut rng, now: Tick(0), key, tried: &[] })
+                });
             });
         }
     }
@@ -66,8 +66,9 @@ fn attempt(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, count), |bencher| {
                 bencher.iter(|| {
                     let cluster = Arc::clone(&reader.load().clusters()[0]);
-                    let request = Request { now, tried: &[], can_retry: true };
-                    let mut attempt = cluster.begin(&request, &mut Ask { worker: 0, rng: &mut rng }).unwrap();
+                    let key = Some(rng.u64(..));
+                    let request = Request { now, worker: 0, tried: &[], can_retry: true, key, session: None };
+                    let mut attempt = cluster.begin(&request, &mut rng).unwrap();
                     attempt.judge(Outcome::Success, now)
                 });
             });
@@ -76,19 +77,41 @@ fn attempt(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A reader of a table with one cluster of that many endpoints.
-fn published(policy: Policy, count: u16) -> (LocalReader, Publisher) {
+/// A policy's balancer, as a cluster makes it.
+fn alone(policy: Policy, count: u16) -> Box<dyn Balancer> {
+    let (ids, ledger) = (Ids::default(), Ledger::new(Instant::now()));
+    let candidate = |number| Candidate {
+        endpoint: Arc::new(Endpoint::new(address(number), &ids, &ledger)),
+        weight: 1,
+        percent: 100,
+        place: number.into(),
+    };
+    let candidates: Arc<[Candidate]> = (0..count).map(candidate).collect();
+    let settings = &config(policy).clusters[0];
+    ledger.keep(keeps(settings));
+    let places = (0..count).map(|number| (number.into(), hash(address(number).to_string().as_bytes()), 1));
+    let ring = Arc::new(Ring::new(places));
+    let cursors = Arc::new(Cursors::new(1));
+    let context = Context { settings, cursors: &cursors, ledger: &ledger, ring: Some(&ring), group: 0, stamp: 1 };
+    balancer(&candidates, &context).unwrap()
+}
+
+fn config(policy: Policy) -> Config {
     let text = format!(
         "[[listeners]]\nname = 'a'\nbind = '127.0.0.1:0'\n[clusters.web]\nconsul = {{ service = 'web' }}\npolicy = '{}'",
         policy.name()
     );
-    let config = config::parse(&text, &Environment::default()).unwrap();
+    config::parse(&text, &Environment::default()).unwrap()
+}
+
+/// A reader of a table with one cluster of that many endpoints.
+fn published(policy: Policy, count: u16) -> (LocalReader, Publisher) {
     let selection = Selection { service: "web".into(), filter: None, datacenter: None };
-    let listed = |number| Listed { address: address(number), id: "".into(), status: Status::Passing, weight: 1 };
-    let list: List = (0..count).map(listed).collect();
+    let list: List = (0..count).map(|number| Listed::new(address(number))).collect();
     let (publisher, reader) = table::channel();
-    let lists = Lists::from([(selection, list)]);
-    publisher.publish(Builder::new(1).build(&config, &lists, &publisher.current(), Instant::now()));
+    let facts = Facts { lists: Lists::from([(selection, list)]), ..Facts::default() };
+    let builder = Builder::new(1, Own { seed: SEED, secret: [0; 32] });
+    publisher.publish(builder.build(&config(policy), &facts, &publisher.current(), Instant::now()));
     (reader.local(), publisher)
 }
 

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion};
 
+use lictor::cluster::Own;
 use lictor::config::{self, Config, Environment, Selection};
-use lictor::endpoint::{Address, List, Listed, Status};
-use lictor::table::{self, Builder, Lists};
+use lictor::endpoint::{Address, List, Listed};
+use lictor::table::{self, Builder, Facts, Lists};
 
 const CLUSTERS: u16 = 1_000;
 const ENDPOINTS_EACH: u16 = 10;
@@ -22,10 +23,12 @@ fn main() {
 }
 
 fn table(criterion: &mut Criterion) {
-    let (config, builder) = (config(), Builder::new(1));
+    let (config, builder) = (config(), Builder::new(1, Own { seed: 7, secret: [0; 32] }));
     let lists: Lists = (0..CLUSTERS).map(|number| (selection(number), list(number, ENDPOINTS_EACH))).collect();
     let mut changed = lists.clone();
+    let facts = Facts { lists, ..Facts::default() };
     changed.insert(selection(500), list(500, ENDPOINTS_EACH + 1));
+    let changed = Facts { lists: changed, ..Facts::default() };
     let now = Instant::now();
     let (publisher, reader) = table::channel();
     let mut group = criterion.benchmark_group("table");
@@ -33,9 +36,9 @@ fn table(criterion: &mut Criterion) {
     group.sample_size(20);
     let empty = publisher.current();
     group.bench_function("build_from_nothing", |bencher| {
-        bencher.iter_with_large_drop(|| builder.build(&config, &lists, &empty, now));
+        bencher.iter_with_large_drop(|| builder.build(&config, &facts, &empty, now));
     });
-    let before = builder.build(&config, &lists, &empty, now);
+    let before = builder.build(&config, &facts, &empty, now);
     group.bench_function("build_after_one_change", |bencher| {
         bencher.iter_with_large_drop(|| builder.build(&config, &changed, &before, now));
     });
@@ -69,10 +72,8 @@ fn selection(number: u16) -> Selection {
 fn list(cluster: u16, count: u16) -> List {
     let [high, low] = cluster.to_be_bytes();
     let listed = |port| Listed {
-        address: Address::from(([10, 0, high, low], 8000 + port)),
         id: format!("node-{port}/web-{cluster}").into(),
-        status: Status::Passing,
-        weight: 1,
+        ..Listed::new(Address::from(([10, 0, high, low], 8000 + port)))
     };
     (0..count).map(listed).collect()
 }

@@ -23,7 +23,7 @@ use crate::lifecycle::{Drain, Draining, Readiness};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
 use crate::proxy::{Edge, Worker};
-use crate::table::{self, Reader, Table};
+use crate::table::{self, Builder, Reader, Table};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -52,6 +52,9 @@ pub enum Error {
     /// The Consul client cannot be made.
     #[error(transparent)]
     Consul(#[from] consul::Error),
+    /// The system has no random numbers to give.
+    #[error("cannot draw random numbers from the system")]
+    Randomness,
     /// A thread or its runtime.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -86,7 +89,8 @@ impl App {
         let (reloads, reload) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
-        let discovery = Discovery::new(Arc::clone(&config), publisher, readiness.clone(), &metrics, reload)?;
+        let builder = Builder::draw(config.workers).ok_or(Error::Randomness)?;
+        let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, reload)?;
         let mut app = App {
             config,
             addresses,

@@ -32,6 +32,7 @@ const MAP: &[(&str, &[&str])] = &[
         &[
             "balance",
             "cluster",
+            "config",
             "endpoint",
             "health",
             "lifecycle",

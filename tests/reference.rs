@@ -44,6 +44,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     let (shown, built_in) = (parse(REFERENCE), parse(MINIMAL));
     assert_eq!(shown.workers, built_in.workers);
     assert_eq!(shown.consul, built_in.consul);
+    assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];
@@ -53,6 +54,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     let cluster = &built_in.clusters[0];
     for shown in &shown.clusters {
         assert_eq!(shown.policy, cluster.policy, "{}", shown.name);
+        assert_eq!(shown.balancing, cluster.balancing, "{}", shown.name);
         assert_eq!(shown.ejection, cluster.ejection, "{}", shown.name);
         assert_eq!(shown.retry, cluster.retry, "{}", shown.name);
         assert_eq!(shown.timeouts, cluster.timeouts, "{}", shown.name);

@@ -14,7 +14,7 @@ const STATES: [&str; 6] = ["eligible", "ejected", "probation", "critical", "main
 
 pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
-    let mut in_flight = Vec::new();
+    let (mut in_flight, mut panics) = (Vec::new(), Vec::new());
     for cluster in table.clusters() {
         let label = || ("cluster", cluster.name().to_string());
         let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
@@ -25,10 +25,12 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         states.extend(counts.into_iter().map(count));
         let running: u32 = cluster.members().iter().map(|member| member.endpoint.in_flight()).sum();
         in_flight.push((vec![label()], f64::from(running)));
+        panics.push((vec![label()], f64::from(u8::from(cluster.is_panicking()))));
     }
     vec![
         gauge("lictor_cluster_endpoints", "Endpoints on the list, by state.", states),
         gauge("lictor_cluster_in_flight", "Attempts begun and not ended.", in_flight),
+        gauge("lictor_cluster_panic", "1 if so few endpoints are eligible that all of them serve.", panics),
         gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
     ]

@@ -16,6 +16,8 @@ pub(super) struct ClusterView {
     source: SourceView,
     /// False before the source's first answer.
     listed: bool,
+    /// True if so few are eligible that all serve.
+    panic: bool,
     endpoints: Vec<EndpointView>,
 }
 
@@ -36,6 +38,12 @@ struct EndpointView {
     /// Ours.
     standing: &'static str,
     weight: u32,
+    /// Less than 100 while it starts slowly.
+    weight_percent: u32,
+    /// How near it is, where somebody is preferred for that: 0 is nearest.
+    tier: Option<usize>,
+    /// Where the policy goes by it.
+    expected_latency_seconds: Option<f64>,
     in_flight: u32,
     ejected_for_seconds: Option<f64>,
 }
@@ -65,11 +73,12 @@ fn of_cluster(cluster: &Cluster, now: Instant) -> ClusterView {
         policy: cluster.settings().policy.name(),
         source,
         listed: cluster.list().is_some(),
-        endpoints: cluster.members().iter().map(|member| endpoint(member, now)).collect(),
+        panic: cluster.is_panicking(),
+        endpoints: cluster.members().iter().map(|member| endpoint(cluster, member, now)).collect(),
     }
 }
 
-fn endpoint(member: &Member, now: Instant) -> EndpointView {
+fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
     let standing = member.endpoint.standing();
     let until = member.endpoint.ejections().until.filter(|_| standing == Standing::Ejected);
     EndpointView {
@@ -78,6 +87,9 @@ fn endpoint(member: &Member, now: Instant) -> EndpointView {
         status: member.status.name(),
         standing: standing.name(),
         weight: member.weight,
+        weight_percent: cluster.percent(member, now),
+        tier: (!cluster.settings().balancing.locality.is_off()).then_some(member.tier),
+        expected_latency_seconds: cluster.expected_latency(&member.endpoint, now).map(|time| time.as_secs_f64()),
         in_flight: member.endpoint.in_flight(),
         ejected_for_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
     }

@@ -1,5 +1,7 @@
 //! Weighted draws in constant time: Vose's alias method (M. D. Vose, "A Linear Algorithm for Generating Random Numbers with
-//! a Given Distribution", 1991), in integers, so that a weight of 0 in a million is exact.
+//! a Given Distribution", 1991), in integers, so that shares are exact.
+
+use super::Candidate;
 
 /// Draws an index with a probability in proportion to its weight.
 #[derive(Debug)]
@@ -11,8 +13,13 @@ pub(super) enum Draw {
 }
 
 impl Draw {
+    /// Draws by the candidates' weights.
+    pub(super) fn of(candidates: &[Candidate]) -> Self {
+        Draw::new(candidates.iter().map(|candidate| candidate.weight))
+    }
+
     /// A table for at least one weight, each at least 1.
-    pub(super) fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Self {
+    fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Self {
         let mut sorted = weights.clone();
         let first = sorted.next().unwrap_or(1);
         if sorted.all(|weight| weight == first) {
@@ -38,16 +45,17 @@ impl Draw {
     /// Two indices, different ones where there are two. A weighted second draw is tried twice more before it may repeat
     /// the first: one candidate may hold nearly all of the weight.
     pub(super) fn two(&self, rng: &mut fastrand::Rng) -> (usize, usize) {
-        let first = self.draw(rng);
+        let first = self.one(rng);
         let second = match self {
             Draw::Even(1) => first,
             Draw::Even(count) => (first + rng.usize(1..*count)) % count,
-            Draw::Table { .. } => (0..3).map(|_| self.draw(rng)).find(|second| *second != first).unwrap_or(first),
+            Draw::Table { .. } => (0..3).map(|_| self.one(rng)).find(|second| *second != first).unwrap_or(first),
         };
         (first, second)
     }
 
-    fn draw(&self, rng: &mut fastrand::Rng) -> usize {
+    /// One index.
+    pub(super) fn one(&self, rng: &mut fastrand::Rng) -> usize {
         match self {
             Draw::Even(count) => rng.usize(..count),
             Draw::Table { slots, total } => {

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use super::alias::Draw;
-use super::{Ask, Balancer, Candidate};
+use super::{Ask, Balancer, Candidate, untried};
+use crate::endpoint::InFlight;
 
 pub(super) struct P2c {
     candidates: Arc<[Candidate]>,
@@ -17,14 +18,17 @@ pub(super) struct P2c {
 
 impl P2c {
     pub(super) fn new(candidates: Arc<[Candidate]>) -> Self {
-        let draw = Draw::new(candidates.iter().map(|candidate| candidate.weight));
+        let draw = Draw::of(&candidates);
         P2c { candidates, draw }
     }
 }
 
 impl Balancer for P2c {
-    fn pick(&self, ask: &mut Ask<'_>) -> usize {
-        let (first, second) = self.draw.two(ask.rng);
-        if self.candidates[second].is_lighter_than(&self.candidates[first]) { second } else { first }
+    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+        let index = untried(&self.candidates, ask, |ask| {
+            let (first, second) = self.draw.two(ask.rng);
+            if self.candidates[second].is_lighter_than(&self.candidates[first]) { second } else { first }
+        });
+        self.candidates[index].endpoint.begin()
     }
 }

@@ -12,6 +12,8 @@ pub struct Attempt {
     cluster: Arc<Cluster>,
     in_flight: InFlight,
     trial: bool,
+    /// For whoever wants to know how long it took to be answered, until it was.
+    began: Option<Instant>,
 }
 
 /// What a failure led to.
@@ -24,8 +26,8 @@ pub enum Ejected {
 }
 
 impl Attempt {
-    pub(super) fn new(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>, trial: bool) -> Self {
-        Attempt { cluster, in_flight: endpoint.begin(), trial }
+    pub(super) fn new(cluster: Arc<Cluster>, in_flight: InFlight, trial: bool, began: Option<Instant>) -> Self {
+        Attempt { cluster, in_flight, trial, began }
     }
 
     /// Where it goes.
@@ -38,13 +40,16 @@ impl Attempt {
         &self.cluster
     }
 
-    /// True if probation hangs on it.
-    pub fn is_trial(&self) -> bool {
-        self.trial
+    /// True if it matters when it is answered: probation or an expectation hangs on it.
+    pub fn is_awaited(&self) -> bool {
+        self.trial || self.began.is_some()
     }
 
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
     pub fn answered(&mut self, now: Instant) {
+        if let Some(began) = self.began.take() {
+            self.cluster.observe(self.endpoint(), now.saturating_duration_since(began), now);
+        }
         if std::mem::take(&mut self.trial) {
             self.cluster.readmit(self.endpoint(), now);
         }
@@ -57,6 +62,8 @@ impl Attempt {
             self.endpoint().succeeded();
             return None;
         };
+        let waited = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.cluster.penalize(self.endpoint(), waited, now);
         let failures = self.endpoint().failed();
         let trial = std::mem::take(&mut self.trial);
         let limit = self.cluster.settings.ejection.consecutive_failures;
@@ -86,6 +93,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if self.trial {
             self.endpoint().release_trial();
+        }
+        if let Some(began) = self.began {
+            self.cluster.observe_in_vain(self.endpoint(), began.elapsed());
         }
     }
 }

@@ -4,52 +4,131 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Member;
-use crate::balance::{Balancer, Candidate, Cursors, balancer};
-use crate::config::Policy;
-use crate::endpoint::{Endpoint, Standing};
+use super::locality::{self, Strength};
+use super::{Cluster, Member, slow_start};
+use crate::balance::{Ask, Balancer, Candidate, Context, balancer, mix};
+use crate::endpoint::{Endpoint, Id, InFlight, Standing};
 use crate::health;
 
 /// One state of the list.
+#[derive(Default)]
 pub(super) struct Candidates {
-    /// Those who may be picked.
-    pub(super) eligible: Arc<[Candidate]>,
-    /// The policy at work on them; none if there is nobody.
-    pub(super) balancer: Option<Box<dyn Balancer>>,
+    /// Those who may be picked, nearest first; none if there is nobody.
+    tiers: Box<[Tier]>,
     /// Those who wait for their trial request, or have it.
     pub(super) probation: Box<[Arc<Endpoint>]>,
-    /// When the next ejection ends.
+    /// When the next ejection ends, or the next step of somebody's slow start.
     pub(super) review: Option<Instant>,
-    /// True if everybody was out: then all serve, since nobody is better.
-    pub(super) desperate: bool,
+    /// True if too few were eligible: then all serve.
+    pub(super) panic: bool,
+}
+
+/// Those who are equally near.
+struct Tier {
+    /// Requests drawn below this, of 2^32, and not below that of the tier before, are for this one.
+    below: u64,
+    eligible: Arc<[Candidate]>,
+    balancer: Box<dyn Balancer>,
+}
+
+/// A member that may serve, and how much of its share it has.
+struct Serving {
+    place: usize,
+    percent: u32,
 }
 
 impl Candidates {
-    /// Sorts the members by their standing at `now`; ejections that are over become probation.
-    pub(super) fn sort(members: &[Member], policy: Policy, cursors: &Arc<Cursors>, now: Instant) -> Self {
-        let mut eligible = Vec::with_capacity(members.len());
-        let mut probation = Vec::new();
-        let mut review: Option<Instant> = None;
-        for member in members.iter().filter(|member| member.is_usable()) {
-            match standing(&member.endpoint, now) {
-                Ok(()) => eligible.push(member.candidate()),
-                Err(Some(until)) => review = Some(review.map_or(until, |at| at.min(until))),
-                Err(None) => probation.push(Arc::clone(&member.endpoint)),
-            }
+    /// Sorts the members by their standing at `now`; ejections that are over become probation. `stamp` grows with each list of
+    /// the cluster's newest table, and is 0 in an older one.
+    pub(super) fn sort(cluster: &Cluster, stamp: u64, now: Instant) -> Self {
+        let settings = &cluster.settings.balancing;
+        let mut standings = Standings::read(&cluster.members, now);
+        let panic = standings.is_panic(settings.panic_percent);
+        if panic {
+            standings.eligible = standings.possible;
         }
-        let desperate = eligible.is_empty();
-        if desperate {
-            eligible.extend(members.iter().filter(|member| member.is_usable()).map(Member::candidate));
+        let percent = |place: usize| slow_start::percent(&settings.slow_start, &cluster.members[place], now);
+        let serving = standings.eligible.iter().map(|place| Serving { place: *place, percent: percent(*place) });
+        let serving: Vec<Serving> = serving.collect();
+        if serving.iter().any(|serving| serving.percent < 100) {
+            let step = now + slow_start::step(&settings.slow_start);
+            standings.review = Some(standings.review.map_or(step, |review| review.min(step)));
         }
-        let eligible: Arc<[Candidate]> = eligible.into();
-        let balancer = balancer(policy, &eligible, cursors);
-        Candidates { eligible, balancer, probation: probation.into(), review, desperate }
+        let probation = if panic { Box::default() } else { standings.probation.into() };
+        Candidates { tiers: tiers(cluster, &serving, stamp), probation, review: standings.review, panic }
     }
 
     /// True if time or a judgement has overtaken this state.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         self.review.is_some_and(|at| at <= now)
             || self.probation.iter().any(|endpoint| endpoint.standing() == Standing::Eligible)
+    }
+
+    /// The balancer's choice in the tier that the request is drawn for; for a retry, in the nearest tier where there is somebody
+    /// who was not tried, if there is one.
+    pub(super) fn pick(&self, ask: &mut Ask<'_>) -> Option<InFlight> {
+        let drawn = self.draw(ask)?;
+        let tier = if ask.tried.is_empty() || drawn.has_untried(ask.tried) {
+            drawn
+        } else {
+            self.tiers.iter().find(|tier| tier.has_untried(ask.tried)).unwrap_or(drawn)
+        };
+        Some(tier.balancer.pick(ask))
+    }
+
+    fn draw(&self, ask: &mut Ask<'_>) -> Option<&Tier> {
+        if self.tiers.len() < 2 {
+            return self.tiers.first();
+        }
+        // Who goes by a key has to come to the same tier each time.
+        let number = ask.key.map_or_else(|| ask.rng.u64(..), |key| mix(!key)) >> 32;
+        self.tiers.iter().find(|tier| number < tier.below).or(self.tiers.first())
+    }
+}
+
+impl Tier {
+    fn has_untried(&self, tried: &[Id]) -> bool {
+        self.eligible.len() > tried.len()
+            || self.eligible.iter().any(|candidate| !tried.contains(&candidate.endpoint.id()))
+    }
+}
+
+/// Members by what may be asked of them, as places in the list.
+#[derive(Default)]
+struct Standings {
+    eligible: Vec<usize>,
+    possible: Vec<usize>,
+    usable: Vec<usize>,
+    probation: Vec<Arc<Endpoint>>,
+    review: Option<Instant>,
+}
+
+impl Standings {
+    fn read(members: &[Member], now: Instant) -> Self {
+        let mut standings = Standings::default();
+        for (place, member) in members.iter().enumerate().filter(|(_, member)| member.is_possible()) {
+            standings.possible.push(place);
+            if !member.is_usable() {
+                continue;
+            }
+            standings.usable.push(place);
+            match standing(&member.endpoint, now) {
+                Ok(()) => standings.eligible.push(place),
+                Err(Some(until)) => standings.review = Some(standings.review.map_or(until, |at| at.min(until))),
+                Err(None) => standings.probation.push(Arc::clone(&member.endpoint)),
+            }
+        }
+        standings
+    }
+
+    /// True if so few are eligible that all must serve.
+    fn is_panic(&mut self, percent: u32) -> bool {
+        if self.eligible.is_empty() && percent == 0 {
+            // Our own doubts must never leave nobody, whatever else is asked.
+            self.possible = std::mem::take(&mut self.usable);
+        }
+        let share_is_below = self.eligible.len() * 100 < self.possible.len() * percent as usize;
+        !self.possible.is_empty() && (share_is_below || self.eligible.is_empty())
     }
 }
 
@@ -60,4 +139,62 @@ fn standing(endpoint: &Endpoint, now: Instant) -> Result<(), Option<Instant>> {
         Standing::Ejected => Err(health::review(endpoint, now)),
         Standing::Probation | Standing::Trial => Err(None),
     }
+}
+
+fn tiers(cluster: &Cluster, serving: &[Serving], stamp: u64) -> Box<[Tier]> {
+    let members = &cluster.members;
+    let count = members.iter().map(|member| member.tier + 1).max().unwrap_or_default();
+    let mut strengths = vec![Strength::default(); count];
+    for member in members {
+        strengths[member.tier].whole += f64::from(member.weight);
+    }
+    let mut groups: Vec<Vec<&Serving>> = (0..count).map(|_| Vec::new()).collect();
+    for one in serving {
+        let member = &members[one.place];
+        strengths[member.tier].serving += f64::from(member.weight);
+        groups[member.tier].push(one);
+    }
+    let shares = locality::spill(&strengths, cluster.settings.balancing.locality.overprovisioning);
+    let mut upto = 0.0;
+    let mut tiers = Vec::new();
+    for (group, (serving, share)) in groups.into_iter().zip(shares).enumerate() {
+        upto += share;
+        let eligible = candidates(members, subset(members, serving, cluster.settings.balancing.subset_size));
+        let context = Context {
+            settings: &cluster.settings,
+            cursors: &cluster.lasting.cursors,
+            ledger: &cluster.lasting.ledger,
+            ring: cluster.rings.get(group),
+            group,
+            stamp,
+        };
+        // Sums of shares are right to a few binary places; the first tier takes what falls between.
+        let below = (upto * (1_u64 << 32) as f64).round() as u64;
+        tiers.extend(balancer(&eligible, &context).map(|balancer| Tier { below, eligible, balancer }));
+    }
+    tiers.into()
+}
+
+/// The few of a tier that this process prefers. Each process has an order of its own, drawn anew for each endpoint, so that
+/// together they spread evenly; an endpoint that comes or goes changes a subset by one (gRPC's A68, "random subsetting").
+fn subset<'a>(members: &[Member], mut serving: Vec<&'a Serving>, size: usize) -> Vec<&'a Serving> {
+    if size > 0 && serving.len() > size {
+        serving.select_nth_unstable_by_key(size, |one| members[one.place].rank);
+        serving.truncate(size);
+        serving.sort_unstable_by_key(|one| one.place);
+    }
+    serving
+}
+
+fn candidates(members: &[Member], serving: Vec<&Serving>) -> Arc<[Candidate]> {
+    let least = serving.iter().map(|one| one.percent).min().unwrap_or(100);
+    // Where all have the same part of their shares, they have the same shares as ever.
+    let is_even = serving.iter().all(|one| one.percent == least);
+    let candidate = |one: &Serving| {
+        let member = &members[one.place];
+        let (weight, percent) = if is_even { (1, 100) } else { (one.percent, one.percent) };
+        let weight = member.weight.saturating_mul(weight);
+        Candidate { endpoint: Arc::clone(&member.endpoint), weight, percent, place: one.place as u32 }
+    };
+    serving.into_iter().map(candidate).collect()
 }

@@ -7,48 +7,53 @@
 mod attempt;
 mod budget;
 mod candidates;
+mod locality;
+mod member;
+mod session;
+mod slow_start;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tracing::{info, warn};
 
-use crate::balance::{Ask, Candidate, Cursors};
-use crate::config;
-use crate::endpoint::{Address, Endpoint, Id, Ids, List, Standing, Status};
+use crate::balance::{Ask, Cursors, Ring, hash, keeps, mix};
+use crate::config::{self, Policy};
+use crate::endpoint::{Address, Endpoint, Id, Ids, InFlight, Ledger, List, Listed, Standing, Vantage};
 use crate::health;
 
 pub use attempt::{Attempt, Ejected};
 use budget::Budget;
 use candidates::Candidates;
+pub use member::Member;
+use session::Sessions;
 
 /// A named group of interchangeable endpoints.
 pub struct Cluster {
     settings: Arc<config::Cluster>,
     list: Option<List>,
+    vantage: Arc<Vantage>,
     members: Box<[Member]>,
+    /// For those who hash: a ring for each tier.
+    rings: Box<[Arc<Ring>]>,
+    /// For those whose clients stay where they are.
+    sessions: Option<Sessions>,
     candidates: ArcSwap<Candidates>,
     lasting: Arc<Lasting>,
-}
-
-/// One endpoint, and what the list says of it.
-#[derive(Debug, Clone)]
-pub struct Member {
-    /// The endpoint.
-    pub endpoint: Arc<Endpoint>,
-    /// The source's name for it.
-    pub id: Arc<str>,
-    /// The source's word on its health.
-    pub status: Status,
-    /// Its share; 0 takes no requests.
-    pub weight: u32,
+    generation: u64,
 }
 
 /// What a cluster keeps when its list or its settings change.
 struct Lasting {
     budget: Budget,
     cursors: Arc<Cursors>,
+    ledger: Arc<Ledger>,
+    /// Counts the clusters of this name, and the lists of candidates that the newest had.
+    generation: AtomicU64,
+    stamp: AtomicU64,
     // Held while standings change and candidates are sorted, by control and by workers alike; never across an await.
     book: Mutex<()>,
 }
@@ -58,10 +63,66 @@ struct Lasting {
 pub struct Request<'a> {
     /// When it asks.
     pub now: Instant,
+    /// The worker that it is on.
+    pub worker: usize,
     /// Endpoints that it has tried.
     pub tried: &'a [Id],
     /// Whether it could go elsewhere if the attempt fails: such a request may be a trial.
     pub can_retry: bool,
+    /// What it is known by, where a policy goes by that.
+    pub key: Option<u64>,
+    /// The endpoint that its client is to stay with, by its token.
+    pub session: Option<&'a str>,
+}
+
+/// What new clusters and endpoints are made with.
+#[derive(Debug)]
+pub struct New<'a> {
+    /// Workers that will pick.
+    pub workers: usize,
+    /// The time.
+    pub now: Instant,
+    /// Names for endpoints.
+    pub ids: &'a Ids,
+    /// Where we stand.
+    pub vantage: &'a Arc<Vantage>,
+    /// This process's own preferences, and its own secret.
+    pub own: &'a Own,
+}
+
+/// What tells this process from others, and says nothing about it to a log.
+pub struct Own {
+    /// Makes it prefer other endpoints than others do.
+    pub seed: u64,
+    /// Signs where no secret is given.
+    pub secret: [u8; 32],
+}
+
+impl Own {
+    /// Drawn by chance; none if the system has no randomness to give.
+    pub fn draw() -> Option<Self> {
+        let mut secret = [0; 32];
+        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        Some(Own { seed: fastrand::u64(..), secret })
+    }
+}
+
+impl Lasting {
+    fn new(new: &New<'_>) -> Self {
+        Lasting {
+            budget: Budget::new(new.now),
+            cursors: Arc::new(Cursors::new(new.workers)),
+            ledger: Ledger::new(new.now),
+            generation: AtomicU64::default(),
+            stamp: AtomicU64::default(),
+            book: Mutex::default(),
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, ()> {
+        // Guards no data of its own, so a panic cannot have left any half changed.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Cluster {
@@ -73,32 +134,31 @@ impl Cluster {
         previous: Option<&Cluster>,
         new: &New<'_>,
     ) -> Self {
-        let lasting = match previous {
-            Some(previous) => Arc::clone(&previous.lasting),
-            None => Arc::new(Lasting {
-                budget: Budget::new(new.now),
-                cursors: Arc::new(Cursors::new(new.workers)),
-                book: Mutex::default(),
-            }),
-        };
-        let known = previous.map(|previous| previous.members.iter());
-        let known: HashMap<&Address, &Arc<Endpoint>> =
-            known.into_iter().flatten().map(|member| (member.endpoint.address(), &member.endpoint)).collect();
-        let members = list.iter().flat_map(|list| list.iter()).map(|listed| Member {
-            endpoint: match known.get(&listed.address) {
-                Some(endpoint) => Arc::clone(endpoint),
-                None => Arc::new(Endpoint::new(listed.address.clone(), new.ids)),
-            },
-            id: Arc::clone(&listed.id),
-            status: listed.status,
-            weight: listed.weight,
+        let lasting = previous.map_or_else(|| Arc::new(Lasting::new(new)), |previous| Arc::clone(&previous.lasting));
+        let members = members(settings, list.as_ref(), previous, (&lasting, new));
+        let sessions = settings.balancing.sticky.as_ref().map(|sticky| {
+            let secret = sticky.secret.as_ref().map_or(&new.own.secret[..], |secret| secret.reveal().as_bytes());
+            Sessions::new(secret, &settings.name, &members)
         });
-        let members: Box<[Member]> = members.collect();
-        let candidates = {
-            let _book = lasting.book();
-            ArcSwap::from_pointee(Candidates::sort(&members, settings.policy, &lasting.cursors, new.now))
+        let mut cluster = Cluster {
+            settings: Arc::clone(settings),
+            list,
+            vantage: Arc::clone(new.vantage),
+            rings: rings(settings, &members),
+            members,
+            sessions,
+            candidates: ArcSwap::default(),
+            generation: lasting.generation.fetch_add(1, Ordering::Relaxed) + 1,
+            lasting,
         };
-        Cluster { settings: Arc::clone(settings), list, members, candidates, lasting }
+        cluster.lasting.ledger.keep(keeps(settings));
+        let candidates = {
+            let _book = cluster.lasting.book();
+            Candidates::sort(&cluster, cluster.stamp(), new.now)
+        };
+        cluster.report(previous.is_some_and(Cluster::is_panicking), &candidates);
+        cluster.candidates = ArcSwap::from_pointee(candidates);
+        cluster
     }
 
     /// Its name.
@@ -114,6 +174,33 @@ impl Cluster {
     /// The list it was built from; none before the source's first answer.
     pub fn list(&self) -> Option<&List> {
         self.list.as_ref()
+    }
+
+    /// True if it would be another one with this vantage.
+    pub fn depends_on(&self, vantage: &Arc<Vantage>) -> bool {
+        !self.settings.balancing.locality.is_off() && !Arc::ptr_eq(&self.vantage, vantage)
+    }
+
+    /// True if so few are eligible that everybody serves; as of the last time that anything happened.
+    pub fn is_panicking(&self) -> bool {
+        self.candidates.load().panic
+    }
+
+    /// A member's share in hundredths of its whole one, less than 100 while it starts slowly.
+    pub fn percent(&self, member: &Member, now: Instant) -> u32 {
+        slow_start::percent(&self.settings.balancing.slow_start, member, now)
+    }
+
+    /// How soon an endpoint is expected to answer, where that is looked at.
+    pub fn expected_latency(&self, endpoint: &Endpoint, now: Instant) -> Option<Duration> {
+        let decay = self.decay()?;
+        let seconds = endpoint.latency().read(self.lasting.ledger.tick(now), decay)?;
+        Duration::try_from_secs_f32(seconds).ok()
+    }
+
+    /// The name by which a client's cookie may ask for this endpoint, where clients stay with theirs.
+    pub fn session(&self, endpoint: Id) -> Option<&Arc<str>> {
+        self.sessions.as_ref()?.token(endpoint)
     }
 
     /// Everyone on the list, in the order of addresses.
@@ -132,23 +219,47 @@ impl Cluster {
     }
 
     /// Picks an endpoint and begins an attempt at it; none if nobody may serve.
-    pub fn begin(self: &Arc<Self>, request: &Request<'_>, ask: &mut Ask<'_>) -> Option<Attempt> {
+    pub fn begin(self: &Arc<Self>, request: &Request<'_>, rng: &mut fastrand::Rng) -> Option<Attempt> {
         let mut candidates = self.candidates.load();
         if candidates.is_stale(request.now) {
-            self.sort(request.now);
+            self.refresh(request.now);
             candidates = self.candidates.load();
         }
+        if let Some(endpoint) = self.kept(request) {
+            return Some(self.attempt(endpoint.begin(), false, request));
+        }
         if let Some(endpoint) = self.trial(&candidates, request) {
-            return Some(Attempt::new(Arc::clone(self), endpoint, true));
+            return Some(self.attempt(endpoint.begin(), true, request));
         }
-        let picked = pick(&candidates, request.tried, ask)?;
+        let mut ask = Ask {
+            worker: request.worker,
+            rng,
+            now: self.lasting.ledger.tick(request.now),
+            key: request.key,
+            tried: request.tried,
+        };
+        let picked = candidates.pick(&mut ask)?;
         // An attempt that began under another table may have ejected it since.
-        if candidates.desperate || picked.standing() == Standing::Eligible {
-            return Some(Attempt::new(Arc::clone(self), picked, candidates.desperate));
+        if candidates.panic || picked.endpoint().standing() == Standing::Eligible {
+            let is_out = picked.endpoint().standing() != Standing::Eligible;
+            return Some(self.attempt(picked, is_out, request));
         }
+        drop(picked);
         self.sort(request.now);
-        let picked = pick(&self.candidates.load(), request.tried, ask)?;
-        Some(Attempt::new(Arc::clone(self), picked, false))
+        let picked = self.candidates.load().pick(&mut ask)?;
+        Some(self.attempt(picked, false, request))
+    }
+
+    fn attempt(self: &Arc<Self>, in_flight: InFlight, trial: bool, request: &Request<'_>) -> Attempt {
+        let began = (self.settings.policy == Policy::Ewma).then_some(request.now);
+        Attempt::new(Arc::clone(self), in_flight, trial, began)
+    }
+
+    /// The endpoint that the request's client is to stay with, if it still may.
+    fn kept(&self, request: &Request<'_>) -> Option<&Arc<Endpoint>> {
+        let member = &self.members[self.sessions.as_ref()?.find(request.session?)?];
+        let fits = member.keeps_sessions() && !request.tried.contains(&member.endpoint.id());
+        fits.then_some(&member.endpoint)
     }
 
     /// An endpoint on probation whose trial this request becomes, if there is one and the request is fit for it.
@@ -162,6 +273,13 @@ impl Cluster {
         candidates.probation.iter().find(|endpoint| fit(endpoint) && endpoint.claim_trial()).cloned()
     }
 
+    /// Brings the candidates in step with time, unless somebody else is about to.
+    fn refresh(&self, now: Instant) {
+        if let Ok(_book) = self.lasting.book.try_lock() {
+            self.sort_with_book(now);
+        }
+    }
+
     /// Brings the candidates in step with everyone's standing.
     fn sort(&self, now: Instant) {
         let _book = self.lasting.book();
@@ -169,8 +287,54 @@ impl Cluster {
     }
 
     fn sort_with_book(&self, now: Instant) {
-        let policy = self.settings.policy;
-        self.candidates.store(Arc::new(Candidates::sort(&self.members, policy, &self.lasting.cursors, now)));
+        let candidates = Candidates::sort(self, self.stamp(), now);
+        let stamp_is_newest = self.generation == self.lasting.generation.load(Ordering::Relaxed);
+        if stamp_is_newest {
+            self.report(self.is_panicking(), &candidates);
+        }
+        self.candidates.store(Arc::new(candidates));
+    }
+
+    /// What the policy's memory of an answer falls to 1/e in, in milliseconds, if it has one.
+    fn decay(&self) -> Option<f32> {
+        let is_kept = self.settings.policy == Policy::Ewma;
+        is_kept.then(|| self.settings.balancing.ewma.decay.as_secs_f32() * 1000.0)
+    }
+
+    /// An answer began after so long.
+    fn observe(&self, endpoint: &Endpoint, took: Duration, now: Instant) {
+        if let Some(decay) = self.decay() {
+            endpoint.latency().observe(took.as_secs_f32(), self.lasting.ledger.tick(now), decay);
+        }
+    }
+
+    /// An attempt failed after so long: however fast that was, it was not an answer.
+    fn penalize(&self, endpoint: &Endpoint, waited: Duration, now: Instant) {
+        self.observe(endpoint, waited.max(self.settings.balancing.ewma.penalty), now);
+    }
+
+    /// A client left after so long, without an answer.
+    fn observe_in_vain(&self, endpoint: &Endpoint, waited: Duration) {
+        if let Some(decay) = self.decay() {
+            let now = self.lasting.ledger.tick(Instant::now());
+            endpoint.latency().observe_at_least(waited.as_secs_f32(), now, decay);
+        }
+    }
+
+    /// Of the next list of candidates; 0 if there is a newer cluster of this name.
+    fn stamp(&self) -> u64 {
+        let is_newest = self.generation == self.lasting.generation.load(Ordering::Relaxed);
+        if is_newest { self.lasting.stamp.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
+    }
+
+    /// Says when a panic begins and ends.
+    fn report(&self, before: bool, candidates: &Candidates) {
+        let cluster = &self.settings.name;
+        match (before, candidates.panic) {
+            (false, true) => warn!(%cluster, "panic: too few endpoints are eligible, so all of them serve"),
+            (true, false) => info!(%cluster, "no panic any more: only eligible endpoints serve"),
+            _ => {}
+        }
     }
 
     /// Ejects an endpoint if the rules allow it.
@@ -203,49 +367,61 @@ impl Cluster {
     }
 }
 
-/// What new clusters and endpoints are made with.
-#[derive(Debug)]
-pub struct New<'a> {
-    /// Workers that will pick.
-    pub workers: usize,
-    /// The time.
-    pub now: Instant,
-    /// Names for endpoints.
-    pub ids: &'a Ids,
+fn members(
+    settings: &config::Cluster,
+    list: Option<&List>,
+    previous: Option<&Cluster>,
+    (lasting, new): (&Lasting, &New<'_>),
+) -> Box<[Member]> {
+    let known = previous.map(|previous| previous.members.iter());
+    let known: HashMap<&Address, &Member> =
+        known.into_iter().flatten().map(|member| (member.endpoint.address(), member)).collect();
+    // Whoever is on the first list has been there before us.
+    let is_first = previous.is_none_or(|previous| previous.list.is_none());
+    let member = |listed: &Listed| {
+        let known = known.get(&listed.address);
+        let endpoint = match known {
+            Some(member) => Arc::clone(&member.endpoint),
+            None => Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger)),
+        };
+        let mut member = Member {
+            endpoint,
+            id: Arc::clone(&listed.id),
+            status: listed.status,
+            weight: listed.weight,
+            tier: locality::tier(&settings.balancing.locality, new.vantage, &listed.locality),
+            since: known.and_then(|known| known.since),
+            rank: mix(new.own.seed ^ hash(listed.address.to_string().as_bytes())),
+        };
+        let was_usable = known.is_some_and(|known| known.is_usable());
+        if member.is_usable() && !was_usable && !is_first {
+            member.since = Some(new.now);
+        }
+        member
+    };
+    list.into_iter().flat_map(|list| list.iter()).map(member).collect()
 }
 
-impl Member {
-    /// True if the source lets it take requests.
-    pub fn is_usable(&self) -> bool {
-        self.weight > 0 && matches!(self.status, Status::Passing | Status::Warning)
+fn rings(settings: &config::Cluster, members: &[Member]) -> Box<[Arc<Ring>]> {
+    if settings.policy != Policy::ConsistentHash {
+        return Box::default();
     }
-
-    fn candidate(&self) -> Candidate {
-        Candidate { endpoint: Arc::clone(&self.endpoint), weight: self.weight }
-    }
+    let tiers = members.iter().map(|member| member.tier + 1).max().unwrap_or_default();
+    let ring = |tier: usize| {
+        let members = members.iter().enumerate().filter(|(_, member)| member.tier == tier);
+        let points = members.filter(|(_, member)| member.is_possible()).map(|(place, member)| {
+            let name = hash(member.endpoint.address().to_string().as_bytes());
+            (place, name, member.weight)
+        });
+        Arc::new(Ring::new(points))
+    };
+    (0..tiers).map(ring).collect()
 }
 
-impl Lasting {
-    fn book(&self) -> MutexGuard<'_, ()> {
-        // Guards no data of its own, so a panic cannot have left any half changed.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+impl std::fmt::Debug for Own {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Own")
     }
-}
-
-/// The balancer's choice; for a retry, somebody who was not tried yet if there is one.
-fn pick(candidates: &Candidates, tried: &[Id], ask: &mut Ask<'_>) -> Option<Arc<Endpoint>> {
-    let balancer = candidates.balancer.as_ref()?;
-    let untried = |candidate: &&Candidate| !tried.contains(&candidate.endpoint.id());
-    let eligible = &candidates.eligible;
-    let first = balancer.pick(ask);
-    if tried.is_empty() {
-        return Some(Arc::clone(&eligible[first].endpoint));
-    }
-    // The policy is asked again before the neighbours are, so that a retry goes by weight and load as well.
-    let again = (0..tried.len()).map(|_| balancer.pick(ask)).collect::<Vec<_>>();
-    let chosen = std::iter::once(first).chain(again).map(|index| &eligible[index]).find(untried);
-    let chosen = chosen.or_else(|| eligible[first..].iter().chain(&eligible[..first]).find(untried));
-    Some(Arc::clone(&chosen.unwrap_or(&eligible[first]).endpoint))
 }
 
 #[cfg(test)]

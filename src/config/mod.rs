@@ -3,6 +3,7 @@
 //!
 //! Three stages, so that nothing downstream interprets text: `raw` (as written) → `check` (problems) → this (as meant).
 
+mod balancing;
 mod check;
 mod consul;
 mod environment;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use text::parse_address;
@@ -28,6 +30,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The Consul agent. Present even when no cluster uses it.
     pub consul: Consul,
+    /// Where this process stands.
+    pub place: Place,
     /// At least one.
     pub listeners: Vec<Listener>,
     /// In the order of the file.
@@ -96,6 +100,19 @@ pub enum Consistency {
     Default,
 }
 
+/// Where this process stands, and how to read where endpoints do. What is not given, the agent is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// Name of the node.
+    pub node: Option<String>,
+    /// Name of the zone.
+    pub zone: Option<String>,
+    /// Name of the datacenter.
+    pub datacenter: Option<String>,
+    /// Key of the metadata that names a zone.
+    pub zone_key: String,
+}
+
 /// A value that must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -146,6 +163,8 @@ pub struct Cluster {
     pub source: Source,
     /// How one is chosen.
     pub policy: Policy,
+    /// What the policy leans on, and what holds for every policy.
+    pub balancing: Balancing,
     /// When one is taken out.
     pub ejection: Ejection,
     /// When another attempt is made.
@@ -170,6 +189,8 @@ pub struct Endpoint {
     pub address: (String, u16),
     /// 1 to [`MAX_WEIGHT`].
     pub weight: u32,
+    /// Where it stands, for [`Locality`].
+    pub zone: Option<String>,
 }
 
 /// What of Consul's catalogue a cluster draws on. Clusters with equal selections share one query.
@@ -181,17 +202,6 @@ pub struct Selection {
     pub filter: Option<String>,
     /// Datacenter, if not the agent's.
     pub datacenter: Option<String>,
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// Smooth weighted turns.
-    RoundRobin,
-    /// Two random choices, the one with fewer in flight.
-    P2c,
-    /// The fewest in flight.
-    LeastConnections,
 }
 
 /// When an endpoint is taken out, and for how long.
@@ -269,17 +279,6 @@ impl Config {
             Source::Static(_) => None,
         };
         self.clusters.iter().filter_map(selection).collect()
-    }
-}
-
-impl Policy {
-    /// Every policy with its name in the file.
-    pub const NAMES: [(&str, Policy); 3] =
-        [("round_robin", Policy::RoundRobin), ("p2c", Policy::P2c), ("least_connections", Policy::LeastConnections)];
-
-    /// The name in the file.
-    pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, policy)| *policy == self).map_or("", |(name, _)| name)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct File {
     pub admin: Option<Admin>,
     /// Where the Consul agent is.
     pub consul: Option<Consul>,
+    /// Where this process stands.
+    pub place: Option<Place>,
     /// Addresses on which clients are served.
     #[serde(default)]
     pub listeners: Vec<Listener>,
@@ -126,6 +128,20 @@ pub struct Cluster {
     pub endpoints: Option<Vec<Endpoint>>,
     /// See [`Policy::policy`].
     pub policy: Option<String>,
+    /// See [`Policy::ewma`].
+    pub ewma: Option<Ewma>,
+    /// See [`Policy::hash`].
+    pub hash: Option<Hash>,
+    /// See [`Policy::slow_start`].
+    pub slow_start: Option<SlowStart>,
+    /// See [`Policy::locality`].
+    pub locality: Option<Locality>,
+    /// See [`Policy::panic_percent`].
+    pub panic_percent: Option<u32>,
+    /// See [`Policy::subset_size`].
+    pub subset_size: Option<usize>,
+    /// See [`Policy::sticky`].
+    pub sticky: Option<Sticky>,
     /// See [`Policy::ejection`].
     pub ejection: Option<Ejection>,
     /// See [`Policy::retry`].
@@ -135,11 +151,25 @@ pub struct Cluster {
 }
 
 /// `[defaults]`, and the same keys of a cluster.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Name of a balancing policy.
     pub policy: Option<String>,
+    /// For the policy `ewma`.
+    pub ewma: Option<Ewma>,
+    /// For the policy `consistent_hash`.
+    pub hash: Option<Hash>,
+    /// How a new or returning endpoint begins.
+    pub slow_start: Option<SlowStart>,
+    /// Who is preferred for being near.
+    pub locality: Option<Locality>,
+    /// Share of eligible endpoints below which everybody serves.
+    pub panic_percent: Option<u32>,
+    /// Endpoints that one process uses.
+    pub subset_size: Option<usize>,
+    /// Keeps a client with an endpoint.
+    pub sticky: Option<Sticky>,
     /// When an endpoint is taken out.
     pub ejection: Option<Ejection>,
     /// When another attempt is made.
@@ -160,6 +190,93 @@ pub struct Selection {
     pub datacenter: Option<String>,
 }
 
+/// `[place]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Name of the node.
+    pub node: Option<String>,
+    /// Name of the zone.
+    pub zone: Option<String>,
+    /// Name of the datacenter.
+    pub datacenter: Option<String>,
+    /// Key of the metadata that names a zone.
+    pub zone_key: Option<String>,
+}
+
+/// `ewma`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ewma {
+    /// How fast the past is forgotten.
+    #[serde(default, deserialize_with = "duration")]
+    pub decay: Option<Duration>,
+    /// What a failure counts as.
+    #[serde(default, deserialize_with = "duration")]
+    pub penalty: Option<Duration>,
+}
+
+/// `hash`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hash {
+    /// `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `client_address` or `identity`, in order of preference.
+    pub keys: Option<Vec<String>>,
+    /// Bound of an endpoint's load relative to its share.
+    pub load_factor: Option<f64>,
+}
+
+/// `slow_start`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowStart {
+    /// Until an endpoint has its whole share.
+    #[serde(default, deserialize_with = "duration")]
+    pub window: Option<Duration>,
+    /// What it begins with.
+    pub start_percent: Option<u32>,
+}
+
+/// `locality`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locality {
+    /// `node`, `zone`, `datacenter`, nearest first.
+    pub prefer: Option<Vec<String>>,
+    /// Bounds of round trips, nearest first.
+    #[serde(default, deserialize_with = "durations")]
+    pub prefer_rtt: Option<Vec<Duration>>,
+    /// How much the near ones take before others help.
+    pub overprovisioning: Option<f64>,
+}
+
+/// `sticky`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sticky {
+    /// False to leave it off where the defaults turn it on, or to keep only its keys in the defaults.
+    pub enabled: Option<bool>,
+    /// Name of the cookie.
+    pub cookie: Option<String>,
+    /// Key of the signature.
+    pub secret: Option<String>,
+    /// File that holds the key of the signature.
+    pub secret_file: Option<String>,
+    /// `Path`
+    pub path: Option<String>,
+    /// `Domain`
+    pub domain: Option<String>,
+    /// `Max-Age`
+    #[serde(default, deserialize_with = "duration")]
+    pub max_age: Option<Duration>,
+    /// `Secure`
+    pub secure: Option<bool>,
+    /// `HttpOnly`
+    pub http_only: Option<bool>,
+    /// `SameSite`
+    pub same_site: Option<String>,
+}
+
 /// One of `clusters.NAME.endpoints`: an address, or a table with a weight.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -167,6 +284,8 @@ pub struct Endpoint {
     pub address: String,
     /// Share of the traffic relative to its neighbours.
     pub weight: Option<u32>,
+    /// Where it stands.
+    pub zone: Option<String>,
 }
 
 /// `ejection`
@@ -248,7 +367,7 @@ impl<'de> de::Visitor<'de> for EndpointVisitor {
     }
 
     fn visit_str<E: de::Error>(self, address: &str) -> Result<Endpoint, E> {
-        Ok(Endpoint { address: address.to_owned(), weight: None })
+        Ok(Endpoint { address: address.to_owned(), weight: None, zone: None })
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
@@ -257,26 +376,42 @@ impl<'de> de::Visitor<'de> for EndpointVisitor {
         struct Table {
             address: String,
             weight: Option<u32>,
+            zone: Option<String>,
         }
         let table = Table::deserialize(de::value::MapAccessDeserializer::new(map))?;
-        Ok(Endpoint { address: table.address, weight: table.weight })
+        Ok(Endpoint { address: table.address, weight: table.weight, zone: table.zone })
     }
 }
 
 /// A duration is a string with a unit, as in `"250ms"` or `"1m 30s"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    struct Text;
-    impl de::Visitor<'_> for Text {
-        type Value = Duration;
+    Length::deserialize(deserializer).map(|length| Some(length.0))
+}
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str(r#"a duration with a unit, such as "250ms", "10s" or "5m", of ten years at most"#)
-        }
+fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Duration>>, D::Error> {
+    let lengths = Vec::<Length>::deserialize(deserializer)?;
+    Ok(Some(lengths.into_iter().map(|length| length.0).collect()))
+}
 
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-            let duration = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST);
-            duration.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-        }
+struct Length(Duration);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(LengthVisitor)
     }
-    deserializer.deserialize_str(Text).map(Some)
+}
+
+struct LengthVisitor;
+
+impl de::Visitor<'_> for LengthVisitor {
+    type Value = Length;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(r#"a duration with a unit, such as "250ms", "10s" or "5m", of ten years at most"#)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Length, E> {
+        let duration = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST);
+        duration.map(Length).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
 }

@@ -80,7 +80,7 @@ fn static_endpoints_are_an_address_or_a_table() {
         "endpoints = [\"127.0.0.1:1\", { address = \"[::1]:2\", weight = 3 }]",
     );
     let Source::Static(endpoints) = parse_file(&text).unwrap().clusters[0].source.clone() else { panic!() };
-    assert_eq!(endpoints[1], Endpoint { address: ("::1".into(), 2), weight: 3 });
+    assert_eq!(endpoints[1], Endpoint { address: ("::1".into(), 2), weight: 3, zone: None });
     assert!(message(&text.replace("weight", "wieght")).contains("endpoints"));
 }
 

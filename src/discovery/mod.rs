@@ -15,7 +15,7 @@ use tracing::info;
 use crate::config::{Config, Selection};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
-use crate::table::{Builder, Lists, Publisher, Table};
+use crate::table::{Builder, Facts, Publisher, Table};
 use consul::{Update, Watches};
 
 /// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
@@ -28,7 +28,7 @@ pub struct Discovery {
     builder: Builder,
     publisher: Publisher,
     readiness: Readiness,
-    lists: Lists,
+    facts: Facts,
     watches: Watches,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
@@ -47,7 +47,7 @@ impl Discovery {
     /// Discovery for this configuration, until another comes through `reloads`.
     pub fn new(
         config: Arc<Config>,
-        publisher: Publisher,
+        (builder, publisher): (Builder, Publisher),
         readiness: Readiness,
         metrics: &Arc<Metrics>,
         reloads: mpsc::Receiver<Reload>,
@@ -55,12 +55,12 @@ impl Discovery {
         let (sender, updates) = mpsc::channel(WAITING);
         Ok(Discovery {
             watches: Watches::new(&config.consul, metrics, sender)?,
-            builder: Builder::new(config.workers),
+            builder,
             selections: config.selections(),
             config,
             publisher,
             readiness,
-            lists: Lists::new(),
+            facts: Facts::default(),
             updates,
             reloads,
         })
@@ -90,7 +90,7 @@ impl Discovery {
         while let Some(update) = next {
             // A watch that has just been given up may have been on its way.
             if self.selections.contains(&update.selection) {
-                self.lists.insert(update.selection, update.list);
+                self.facts.lists.insert(update.selection, update.list);
             }
             next = self.updates.try_recv().ok();
         }
@@ -99,7 +99,7 @@ impl Discovery {
     fn reload(&mut self, reload: Reload) {
         self.config = reload.config;
         self.selections = self.config.selections();
-        self.lists.retain(|selection, _| self.selections.contains(selection));
+        self.facts.lists.retain(|selection, _| self.selections.contains(selection));
         self.watches.follow(&self.selections);
         self.publish();
         // Whoever asked may be gone.
@@ -107,7 +107,7 @@ impl Discovery {
     }
 
     fn publish(&self) {
-        let table = self.builder.build(&self.config, &self.lists, &self.publisher.current(), Instant::now());
+        let table = self.builder.build(&self.config, &self.facts, &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);
         if table.is_complete() {
             self.readiness.has_truth();

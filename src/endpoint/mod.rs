@@ -4,13 +4,21 @@
 //! a list says of it (weight, status) may change at any time and is not here but in [`Listed`].
 
 mod address;
+mod latency;
+mod ledger;
+mod locality;
 mod standing;
+mod tournament;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use address::Address;
+pub use latency::{Latency, Tick};
+pub use ledger::{Keeps, Ledger, Rankings};
+pub use locality::{Locality, Vantage};
 pub use standing::{Ejections, Standing};
+pub use tournament::{Contestant, Tournament};
 
 /// What a source says of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +31,15 @@ pub struct Listed {
     pub status: Status,
     /// Its share relative to its neighbours, already the one that goes with `status`; 0 takes no requests.
     pub weight: u32,
+    /// Where it stands.
+    pub locality: Locality,
+}
+
+impl Listed {
+    /// Somebody who serves at that address, and of whom nothing else is said.
+    pub fn new(address: Address) -> Self {
+        Listed { address, id: "".into(), status: Status::Passing, weight: 1, locality: Locality::default() }
+    }
 }
 
 /// What a source says of an endpoint's health.
@@ -42,14 +59,19 @@ pub enum Status {
 pub type List = Arc<[Listed]>;
 
 /// One address that can serve.
+// In this order: what every attempt writes and reads lies together behind the reference count, which it writes as well, so
+// that one cache line comes and goes with an attempt and not three.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Endpoint {
     id: Id,
-    address: Address,
-    // On cache lines of their own: every worker writes here with each attempt.
-    load: Padded<AtomicU32>,
+    load: AtomicU32,
     failures: AtomicU32,
+    latency: Latency,
+    seat: ledger::Seat,
+    ledger: Arc<Ledger>,
     standing: standing::Cell,
+    address: Address,
 }
 
 /// Names an endpoint within this process, for as long as it runs; never used twice.
@@ -60,10 +82,6 @@ pub struct Id(u64);
 #[derive(Debug, Default)]
 pub struct Ids(AtomicU64);
 
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Padded<T>(T);
-
 impl Ids {
     fn next(&self) -> Id {
         Id(self.0.fetch_add(1, Ordering::Relaxed))
@@ -71,14 +89,17 @@ impl Ids {
 }
 
 impl Endpoint {
-    /// An endpoint of which nothing is known yet.
-    pub fn new(address: Address, ids: &Ids) -> Self {
+    /// An endpoint of which nothing is known yet, of the cluster that keeps this ledger.
+    pub fn new(address: Address, ids: &Ids, ledger: &Arc<Ledger>) -> Self {
         Endpoint {
             id: ids.next(),
-            address,
-            load: Padded::default(),
+            load: AtomicU32::default(),
             failures: AtomicU32::default(),
+            latency: Latency::default(),
+            seat: ledger::Seat::new(),
+            ledger: Arc::clone(ledger),
             standing: standing::Cell::default(),
+            address,
         }
     }
 
@@ -92,15 +113,32 @@ impl Endpoint {
         &self.address
     }
 
+    /// How soon it answers.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
     /// Attempts begun and not ended, over all workers.
     pub fn in_flight(&self) -> u32 {
-        self.load.0.load(Ordering::Relaxed)
+        self.load.load(Ordering::Relaxed)
     }
 
     /// Begins an attempt; it ends when the guard is dropped.
-    pub fn begin(self: Arc<Self>) -> InFlight {
-        self.load.0.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        match self.ledger.keeps() {
+            Keeps::Nothing => self.load.fetch_add(1, Ordering::Relaxed),
+            Keeps::Total => return self.begin_below(u32::MAX).unwrap_or_else(|| InFlight::new(self, false)),
+            Keeps::Least => return self.ledger.rankings().begin(self),
+        };
+        InFlight::new(self, false)
+    }
+
+    /// Begins an attempt if there are fewer than `most`, and counts it in the ledger's total.
+    pub fn begin_below(self: &Arc<Self>, most: u32) -> Option<InFlight> {
+        let one_more = |load: u32| (load < most).then(|| load + 1);
+        self.load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        self.ledger.add();
+        Some(InFlight::new(self, true))
     }
 
     /// Counts a failure and returns how many there were in a row.
@@ -144,18 +182,33 @@ impl Endpoint {
 
 /// An attempt that runs; dropped when it ends.
 #[derive(Debug)]
-pub struct InFlight(Arc<Endpoint>);
+pub struct InFlight {
+    endpoint: Arc<Endpoint>,
+    /// Whether it is part of the ledger's total: what that began to keep while it ran is none of its business.
+    counted: bool,
+}
 
 impl InFlight {
+    fn new(endpoint: &Arc<Endpoint>, counted: bool) -> Self {
+        InFlight { endpoint: Arc::clone(endpoint), counted }
+    }
+
     /// The endpoint it runs at.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.load.0.fetch_sub(1, Ordering::Relaxed);
+        let endpoint = &*self.endpoint;
+        endpoint.load.fetch_sub(1, Ordering::Relaxed);
+        if self.counted {
+            endpoint.ledger.subtract();
+        }
+        if endpoint.ledger.keeps() == Keeps::Least {
+            endpoint.ledger.rankings().settle(endpoint);
+        }
     }
 }
 
@@ -173,13 +226,16 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
     fn an_attempt_is_in_flight_until_its_guard_is_dropped() {
-        let endpoint = Arc::new(Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default()));
-        let first = Arc::clone(&endpoint).begin();
-        let second = Arc::clone(&endpoint).begin();
+        let ledger = Ledger::new(Instant::now());
+        let endpoint = Arc::new(Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default(), &ledger));
+        let first = endpoint.begin();
+        let second = endpoint.begin();
         assert_eq!(endpoint.in_flight(), 2);
         drop(first);
         assert_eq!(second.endpoint().in_flight(), 1);

@@ -106,7 +106,7 @@ pub fn readmit(endpoint: &Endpoint, now: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Address, Ids};
+    use crate::endpoint::{Address, Ids, Ledger};
 
     const RULES: config::Ejection = config::Ejection {
         consecutive_failures: 3,
@@ -116,7 +116,7 @@ mod tests {
     };
 
     fn endpoint() -> Endpoint {
-        Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default())
+        Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default(), &Ledger::new(Instant::now()))
     }
 
     #[test]

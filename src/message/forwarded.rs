@@ -28,6 +28,11 @@ impl Downstream {
         let address = address.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Downstream { address, scheme: HeaderValue::from_static("http") }
     }
+
+    /// The client's IP address.
+    pub fn address(&self) -> &HeaderValue {
+        &self.address
+    }
 }
 
 /// The headers of the way: sent behind a request's own, which do not hold any of them.

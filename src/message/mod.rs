@@ -3,8 +3,10 @@
 
 mod forwarded;
 mod headers;
+mod parameters;
 mod upload;
 
 pub use forwarded::{Downstream, Way, accept_request_id, way};
 pub use headers::{accepts_trailers, end_to_end, host, upgrade};
+pub use parameters::{cookie, query_parameter};
 pub use upload::Upload;

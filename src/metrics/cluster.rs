@@ -26,19 +26,35 @@ pub enum End {
     Abandoned,
 }
 
+/// What became of a client's binding to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Session {
+    /// Its endpoint has answered.
+    Kept,
+    /// It had none.
+    New,
+    /// Another endpoint has answered, and has it from now on.
+    Moved,
+}
+
+const SESSIONS: [&str; 3] = ["kept", "new", "moved"];
 const ENDS: [&str; 6] = ["success", "connect", "timeout", "reset", "gateway", "abandoned"];
 
 /// What a cluster counts.
 #[derive(Debug)]
 pub struct ClusterSeries {
-    attempts: Box<[Attempts]>,
+    shards: Box<[Shard]>,
     // Rare events, so a lock and names instead of a grid of mostly zeros.
     events: Mutex<BTreeMap<Event, u64>>,
 }
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Attempts([AtomicU64; ENDS.len()]);
+struct Shard {
+    attempts: [AtomicU64; ENDS.len()],
+    sessions: [AtomicU64; SESSIONS.len()],
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -50,13 +66,25 @@ enum Event {
 
 impl ClusterSeries {
     pub(super) fn new(workers: usize) -> Self {
-        ClusterSeries { attempts: (0..workers).map(|_| Attempts::default()).collect(), events: Mutex::default() }
+        ClusterSeries { shards: (0..workers).map(|_| Shard::default()).collect(), events: Mutex::default() }
     }
 
     /// Counts an attempt's end.
     pub fn attempt(&self, worker: usize, end: End) {
-        let figure = &self.attempts[worker % self.attempts.len()].0[end as usize];
-        figure.store(figure.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        add_one(&self.shard(worker).attempts[end as usize]);
+    }
+
+    /// Counts an answer to a client that is bound to an endpoint.
+    pub fn session(&self, worker: usize, session: Session) {
+        add_one(&self.shard(worker).sessions[session as usize]);
+    }
+
+    fn shard(&self, worker: usize) -> &Shard {
+        &self.shards[worker % self.shards.len()]
+    }
+
+    fn sum(&self, figure: impl Fn(&Shard) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| figure(shard).load(Ordering::Relaxed)).sum()
     }
 
     /// Counts another attempt and what it was made for.
@@ -84,14 +112,26 @@ impl ClusterSeries {
     }
 }
 
+/// Adds to a figure that only this thread writes: no locked instruction.
+fn add_one(figure: &AtomicU64) {
+    figure.store(figure.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
 pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFamily> {
     let cluster = |name: &Arc<str>| ("cluster", name.to_string());
-    let mut attempts = Vec::new();
+    let (mut attempts, mut sessions) = (Vec::new(), Vec::new());
     let (mut retries, mut refusals, mut nobody, mut ejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, series) in all {
         for (end, word) in ENDS.iter().enumerate() {
-            let count: u64 = series.attempts.iter().map(|shard| shard.0[end].load(Ordering::Relaxed)).sum();
+            let count = series.sum(|shard| &shard.attempts[end]);
             attempts.push((vec![cluster(name), ("outcome", (*word).to_owned())], count as f64));
+        }
+        for (session, word) in SESSIONS.iter().enumerate() {
+            let count = series.sum(|shard| &shard.sessions[session]);
+            // Only where clients are bound at all.
+            if count > 0 {
+                sessions.push((vec![cluster(name), ("result", (*word).to_owned())], count as f64));
+            }
         }
         for (event, count) in series.events.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let count = *count as f64;
@@ -114,6 +154,11 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
     }
     vec![
         counter("lictor_attempts_total", "Tries at endpoints, by how they ended.", attempts),
+        counter(
+            "lictor_sessions_total",
+            "Answers to clients that a cookie binds to an endpoint, by what became of the binding.",
+            sessions,
+        ),
         counter("lictor_retries_total", "Attempts after the first, by what the one before ended in.", retries),
         counter(
             "lictor_retries_refused_total",

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus::proto::MetricFamily;
 
-pub use cluster::{ClusterSeries, End};
+pub use cluster::{ClusterSeries, End, Session};
 pub use family::{counter, gauge, text};
 pub use request::{RequestLabels, RequestSeries};
 pub use watch::{Update, WatchSeries};

@@ -90,7 +90,7 @@ impl Guard {
     /// The endpoint has begun to answer.
     pub(super) fn answered(&mut self) {
         // The clock is read only for those who need it: it is not free, and this is every request.
-        if self.attempt.is_trial() {
+        if self.attempt.is_awaited() {
             self.attempt.answered(Instant::now());
         }
     }
@@ -101,7 +101,7 @@ impl Guard {
             return;
         }
         self.series.attempt(self.worker, end(outcome));
-        if outcome == Outcome::Success && !self.attempt.is_trial() {
+        if outcome == Outcome::Success && !self.attempt.is_awaited() {
             return self.attempt.endpoint().succeeded();
         }
         if let Some((reason, ejected)) = self.attempt.judge(outcome, Instant::now()) {

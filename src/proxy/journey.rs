@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tracing::debug;
 
+use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::forward::{Forward, Guard, Record};
 use super::{Edge, Worker, outgoing, retry, tunnel};
-use crate::balance::Ask;
 use crate::cluster::{self, Cluster};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome};
@@ -34,7 +34,8 @@ pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<C
             return refuse(&refusal, worker, series, started);
         }
     };
-    let journey = Journey { worker, cluster, series: entry.1, started, client };
+    let affinity = Affinity::of(&head, &client.downstream, &cluster);
+    let journey = Journey { worker, cluster, series: entry.1, started, client, affinity };
     match journey.go(head, body, host).await {
         Ok((response, guard)) => journey.pass_on(response, guard, entry.0),
         Err(refusal) => refuse(&refusal, worker, entry.0, started),
@@ -76,6 +77,7 @@ struct Journey<'a> {
     series: Arc<ClusterSeries>,
     started: Instant,
     client: Rc<Client>,
+    affinity: Affinity,
 }
 
 /// An answer's head, or the tunnel that it opened.
@@ -143,10 +145,15 @@ impl Journey<'_> {
 
     fn begin(&self, tried: &[Id], now: Instant, can_retry: bool) -> Result<Guard, Refusal> {
         let mut rng = self.worker.rng.borrow_mut();
-        let mut ask = Ask { worker: self.worker.index, rng: &mut rng };
-        let can_retry = can_retry && self.cluster.settings().retry.attempts > 0;
-        let request = cluster::Request { now, tried, can_retry };
-        match self.cluster.begin(&request, &mut ask) {
+        let request = cluster::Request {
+            now,
+            worker: self.worker.index,
+            tried,
+            can_retry: can_retry && self.cluster.settings().retry.attempts > 0,
+            key: self.affinity.key,
+            session: self.affinity.session.as_deref(),
+        };
+        match self.cluster.begin(&request, &mut rng) {
             Some(attempt) => Ok(Guard::new(attempt, &self.series, self.worker.index)),
             None => {
                 self.series.no_endpoint();
@@ -195,6 +202,17 @@ impl Journey<'_> {
         }
     }
 
+    /// Binds the client to the endpoint that serves it, where clients are bound at all. Not to one that says that it cannot.
+    fn bind(&self, head: &mut response::Parts, guard: &Guard) {
+        if health::judge(head.status) != Outcome::Success {
+            return;
+        }
+        let endpoint = guard.attempt().endpoint();
+        if let Some(session) = self.affinity.bind(&mut head.headers, endpoint, &self.cluster) {
+            self.series.session(self.worker.index, session);
+        }
+    }
+
     /// The endpoint's answer as the client is to see it.
     fn pass_on(&self, answer: Answer, guard: Guard, series: Arc<RequestSeries>) -> Response<Body> {
         let (response, client) = match answer {
@@ -202,6 +220,7 @@ impl Journey<'_> {
             Answer::Switched(response, client) => (response, Some(client)),
         };
         let (mut head, exchange) = response.into_parts();
+        self.bind(&mut head, &guard);
         let record = Record { series, worker: self.worker.index, code: head.status.as_u16(), started: self.started };
         let Some(client) = client else {
             message::end_to_end(&mut head.headers);

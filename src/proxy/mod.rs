@@ -1,6 +1,7 @@
 //! The journey of one request: route, attempts, answer. One [`Worker`] a thread; a request lives and dies on it, and nothing on
 //! its way is shared with other workers but the table and the endpoints' atomics.
 
+mod affinity;
 mod answer;
 mod forward;
 mod journey;

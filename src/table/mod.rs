@@ -11,9 +11,9 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, cache::Cache};
 use tokio::sync::watch;
 
-use crate::cluster::{Cluster, New};
+use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Selection, Source};
-use crate::endpoint::{Address, Ids, List, Listed, Status};
+use crate::endpoint::{Address, Ids, List, Listed, Locality, Vantage};
 use crate::route::{Route, Routes};
 
 /// Routes and clusters as of one moment.
@@ -34,6 +34,16 @@ pub type Lists = HashMap<Selection, List>;
 pub struct Builder {
     ids: Ids,
     workers: usize,
+    own: Own,
+}
+
+/// What is known besides the configuration.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What sources have said.
+    pub lists: Lists,
+    /// Where we stand.
+    pub vantage: Arc<Vantage>,
 }
 
 /// The only way to write. Not `Clone`: discovery owns the one there is.
@@ -85,15 +95,21 @@ impl Table {
 }
 
 impl Builder {
-    /// A builder of tables that `workers` will read.
-    pub fn new(workers: usize) -> Self {
-        Builder { ids: Ids::default(), workers }
+    /// A builder of tables that `workers` will read, with a character of its own; none if the system has no randomness to
+    /// give.
+    pub fn draw(workers: usize) -> Option<Self> {
+        Some(Builder::new(workers, Own::draw()?))
     }
 
-    /// The table of a configuration and the lists known, which inherits from `previous` what stays the same.
-    pub fn build(&self, config: &Config, lists: &Lists, previous: &Table, now: Instant) -> Table {
+    /// The builder of that character.
+    pub fn new(workers: usize, own: Own) -> Self {
+        Builder { ids: Ids::default(), workers, own }
+    }
+
+    /// The table of a configuration and the facts known, which inherits from `previous` what stays the same.
+    pub fn build(&self, config: &Config, facts: &Facts, previous: &Table, now: Instant) -> Table {
         let cluster =
-            |settings: &Arc<config::Cluster>| self.cluster(settings, lists, previous.find_cluster(&settings.name), now);
+            |settings: &Arc<config::Cluster>| self.cluster(settings, facts, previous.find_cluster(&settings.name), now);
         let clusters = config.clusters.iter().map(cluster).collect();
         let same = previous.routes.all().iter().map(|route| &route.settings).eq(&config.routes);
         let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(&config.routes)) };
@@ -103,24 +119,25 @@ impl Builder {
     fn cluster(
         &self,
         settings: &Arc<config::Cluster>,
-        lists: &Lists,
+        facts: &Facts,
         previous: Option<&Arc<Cluster>>,
         now: Instant,
     ) -> Arc<Cluster> {
         let list = match &settings.source {
             // One that draws on something else from now on serves what it had until that is known.
             Source::Followed(selection) => {
-                lists.get(selection).cloned().or_else(|| previous.and_then(|previous| previous.list().cloned()))
+                facts.lists.get(selection).cloned().or_else(|| previous.and_then(|previous| previous.list().cloned()))
             }
             Source::Static(endpoints) => Some(static_list(endpoints)),
         };
         if let Some(previous) = previous
             && previous.settings() == settings
             && same_list(previous.list(), list.as_ref())
+            && !previous.depends_on(&facts.vantage)
         {
             return Arc::clone(previous);
         }
-        let new = New { workers: self.workers, now, ids: &self.ids };
+        let new = New { workers: self.workers, now, ids: &self.ids, vantage: &facts.vantage, own: &self.own };
         Arc::new(Cluster::build(settings, list, previous.map(|previous| &**previous), &new))
     }
 }
@@ -135,10 +152,9 @@ fn same_list(a: Option<&List>, b: Option<&List>) -> bool {
 
 fn static_list(endpoints: &[config::Endpoint]) -> List {
     let listed = |endpoint: &config::Endpoint| Listed {
-        address: Address::new(&endpoint.address.0, endpoint.address.1),
-        id: "".into(),
-        status: Status::Passing,
         weight: endpoint.weight,
+        locality: Locality { zone: endpoint.zone.as_deref().map(Box::from), ..Locality::default() },
+        ..Listed::new(Address::new(&endpoint.address.0, endpoint.address.1))
     };
     endpoints.iter().map(listed).collect()
 }
@@ -210,29 +226,27 @@ mod tests {
     }
 
     fn list(ports: &[u16]) -> List {
-        let listed = |port: &u16| Listed {
-            address: Address::from(([127, 0, 0, 1], *port)),
-            id: "".into(),
-            status: Status::Passing,
-            weight: 1,
-        };
-        ports.iter().map(listed).collect()
+        ports.iter().map(|port| Listed::new(Address::from(([127, 0, 0, 1], *port)))).collect()
+    }
+
+    fn builder() -> Builder {
+        Builder::new(1, Own { seed: 1, secret: [0; 32] })
     }
 
     #[test]
     fn an_update_rebuilds_only_what_it_changes_and_keeps_known_endpoints() {
         let config = config("[clusters.a]\nconsul={service='a'}\n[clusters.b]\nconsul={service='b'}");
         let selection = |service: &str| Selection { service: service.into(), filter: None, datacenter: None };
-        let builder = Builder::new(1);
-        let mut lists = Lists::from([(selection("a"), list(&[1, 2]))]);
-        let first = builder.build(&config, &lists, &Table::empty(), Instant::now());
+        let builder = builder();
+        let mut facts = Facts { lists: Lists::from([(selection("a"), list(&[1, 2]))]), ..Facts::default() };
+        let first = builder.build(&config, &facts, &Table::empty(), Instant::now());
         assert!(!first.is_complete());
-        lists.insert(selection("b"), list(&[3]));
-        let second = builder.build(&config, &lists, &first, Instant::now());
+        facts.lists.insert(selection("b"), list(&[3]));
+        let second = builder.build(&config, &facts, &first, Instant::now());
         assert!(second.is_complete());
         assert!(Arc::ptr_eq(&first.clusters()[0], &second.clusters()[0]));
-        lists.insert(selection("a"), list(&[2, 4]));
-        let third = builder.build(&config, &lists, &second, Instant::now());
+        facts.lists.insert(selection("a"), list(&[2, 4]));
+        let third = builder.build(&config, &facts, &second, Instant::now());
         let endpoint = |table: &Table, index: usize| Arc::clone(&table.clusters()[0].members()[index].endpoint);
         assert!(Arc::ptr_eq(&endpoint(&second, 1), &endpoint(&third, 0)), "what was learned of a known endpoint stays");
         assert!(Arc::ptr_eq(second.routes(), third.routes()));
@@ -244,7 +258,7 @@ mod tests {
         let mut local = reader.local();
         assert_eq!(local.load().version, 0);
         let config = config("[clusters.a]\nendpoints=['127.0.0.1:1']");
-        publisher.publish(Builder::new(1).build(&config, &Lists::new(), &publisher.current(), Instant::now()));
+        publisher.publish(builder().build(&config, &Facts::default(), &publisher.current(), Instant::now()));
         assert!(reader.wait_for(Table::is_complete).await);
         assert_eq!(local.load().version, 1);
         drop(publisher);
@@ -256,10 +270,10 @@ mod tests {
         let old = config("[clusters.a]\nconsul={service='a'}");
         let new = config("[clusters.a]\nconsul={service='a',filter='\"x\" in Service.Tags'}");
         let selection = Selection { service: "a".into(), filter: None, datacenter: None };
-        let builder = Builder::new(1);
-        let lists = Lists::from([(selection, list(&[1, 2]))]);
-        let first = builder.build(&old, &lists, &Table::empty(), Instant::now());
-        let second = builder.build(&new, &Lists::new(), &first, Instant::now());
+        let builder = builder();
+        let facts = Facts { lists: Lists::from([(selection, list(&[1, 2]))]), ..Facts::default() };
+        let first = builder.build(&old, &facts, &Table::empty(), Instant::now());
+        let second = builder.build(&new, &Facts::default(), &first, Instant::now());
         assert!(second.is_complete());
         assert_eq!(second.clusters()[0].members().len(), 2);
     }

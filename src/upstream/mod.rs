@@ -102,7 +102,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::endpoint::{Address, Ids};
+    use crate::endpoint::{Address, Ids, Ledger};
     use crate::message::{Downstream, way};
 
     async fn get(upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Result<StatusCode, Error> {
@@ -119,7 +119,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_said_before_the_request_is_not_its_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Arc::new(Endpoint::new(Address::from(listener.local_addr().unwrap()), &Ids::default()));
+        let address = Address::from(listener.local_addr().unwrap());
+        let endpoint = Arc::new(Endpoint::new(address, &Ids::default(), &Ledger::new(Instant::now())));
         let upstream = Upstream::default();
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();

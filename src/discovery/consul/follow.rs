@@ -181,16 +181,10 @@ fn is_destructive(current: &[Listed], new: &[Listed], regressed: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Status;
+    use crate::endpoint::{Address, Listed};
 
     fn list(ports: std::ops::Range<u16>) -> List {
-        let listed = |port| Listed {
-            address: Address::from(([127, 0, 0, 1], port)),
-            id: "".into(),
-            status: Status::Passing,
-            weight: 1,
-        };
-        ports.map(listed).collect()
+        ports.map(|port| Listed::new(Address::from(([127, 0, 0, 1], port)))).collect()
     }
 
     fn meta(index: u64) -> Meta {

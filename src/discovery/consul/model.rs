@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::config::MAX_WEIGHT;
-use crate::endpoint::{Address, List, Listed, Status};
+use crate::endpoint::{Address, List, Listed, Locality, Status};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -86,6 +86,7 @@ fn listed(entry: &Entry) -> Option<Listed> {
         id: identify(entry.node.as_ref(), service),
         status,
         weight: weight(service.weights.as_ref(), status),
+        locality: Locality::default(),
     })
 }
 

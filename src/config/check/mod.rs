@@ -1,6 +1,9 @@
 //! From the configuration as written to the configuration as meant: fills in the defaults, checks what no type can say, and
 //! goes on after a problem, so that a reader sees all of them at once.
 
+mod balancing;
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -9,20 +12,14 @@ use std::time::Duration;
 
 use super::text::{is_host_name, nearest, parse_address};
 use super::{
-    Cluster, Config, Drain, Ejection, Endpoint, Environment, Host, Listener, Log, MAX_WEIGHT, Policy, Problem, Retry,
-    Route, Selection, Source, Timeouts, consul, raw,
+    Cluster, Config, Drain, Endpoint, Environment, Host, Listener, Log, MAX_WEIGHT, Place, Problem, Route, Selection,
+    Source, consul, raw,
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
 const MAX_WORKERS: usize = 1024;
 const REQUEST_HEADER: Duration = Duration::from_secs(10);
 const LISTENER_IDLE: Duration = Duration::from_secs(75);
-const CONNECT: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(60);
-const EJECTION: Ejection =
-    Ejection { consecutive_failures: 3, base: Duration::from_secs(10), max: Duration::from_secs(300), max_percent: 50 };
-const RETRY: Retry = Retry { attempts: 2, budget: 0.2 };
-const MAX_ATTEMPTS: u32 = 10;
 const DRAIN: Drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(30) };
 
 /// The checked configuration, or everything that is wrong with it.
@@ -32,6 +29,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         workers: workers(raw.workers, &mut problems),
         admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
+        place: place(raw.place.unwrap_or_default(), &mut problems),
         listeners: listeners(raw.listeners, &mut problems),
         routes: routes(raw.routes, &raw.clusters, &mut problems),
         clusters: clusters(raw.clusters, &raw.defaults.unwrap_or_default(), &mut problems),
@@ -69,6 +67,16 @@ fn socket(key: &str, written: &str, problems: &mut Problems) -> Option<SocketAdd
             .add(key, format!("\"{written}\" is not an address to listen on; use \"127.0.0.1:8080\" or \"[::]:8080\""));
     }
     address
+}
+
+fn place(written: raw::Place, problems: &mut Problems) -> Place {
+    let zone_key = written.zone_key.unwrap_or_else(|| "zone".to_owned());
+    let named = [("node", written.node.as_ref()), ("zone", written.zone.as_ref())];
+    let named = named.into_iter().chain([("datacenter", written.datacenter.as_ref()), ("zone_key", Some(&zone_key))]);
+    for (key, _) in named.filter(|(_, name)| name.is_some_and(|name| name.trim().is_empty())) {
+        problems.add(format!("place.{key}"), "is empty; leave the key out");
+    }
+    Place { node: written.node, zone: written.zone, datacenter: written.datacenter, zone_key }
 }
 
 fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listener> {
@@ -187,26 +195,40 @@ fn clusters(
     problems: &mut Problems,
 ) -> Vec<Arc<Cluster>> {
     // The defaults are checked once under their own key, not once for every cluster that inherits them.
-    policies("defaults", defaults, &raw::Policy::default(), problems);
+    policy::check("defaults", defaults.clone(), problems);
     let mut clusters = Vec::new();
     for (name, cluster) in written {
         let key = format!("clusters.{name}");
         label(&key, &name, problems);
-        let source = source(&key, cluster.consul, cluster.endpoints, problems);
-        let own = raw::Policy {
-            policy: cluster.policy,
-            ejection: cluster.ejection,
-            retry: cluster.retry,
-            timeouts: cluster.timeouts,
-        };
+        let (source, own) = parts(&key, cluster, problems);
         // Checked as merged; what the defaults bring along by themselves has been reported under their own key.
         let (mut merged, mut inherited) = (Problems::default(), Problems::default());
-        policies(&key, &raw::Policy::default(), defaults, &mut inherited);
-        let (policy, ejection, retry, timeouts) = policies(&key, &own, defaults, &mut merged);
+        policy::check(&key, defaults.clone(), &mut inherited);
+        let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        clusters.push(Arc::new(Cluster { name: name.into(), source, policy, ejection, retry, timeouts }));
+        let policy::Policies { policy, balancing, ejection, retry, timeouts } = policies;
+        let name = name.into();
+        clusters.push(Arc::new(Cluster { name, source, policy, balancing, ejection, retry, timeouts }));
     }
     clusters
+}
+
+/// Where a cluster's endpoints come from, and the keys that defaults have as well.
+fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, raw::Policy) {
+    let own = raw::Policy {
+        policy: cluster.policy,
+        ewma: cluster.ewma,
+        hash: cluster.hash,
+        slow_start: cluster.slow_start,
+        locality: cluster.locality,
+        panic_percent: cluster.panic_percent,
+        subset_size: cluster.subset_size,
+        sticky: cluster.sticky,
+        ejection: cluster.ejection,
+        retry: cluster.retry,
+        timeouts: cluster.timeouts,
+    };
+    (source(key, cluster.consul, cluster.endpoints, problems), own)
 }
 
 fn source(
@@ -267,97 +289,9 @@ fn static_endpoints(key: &str, written: Vec<raw::Endpoint>, problems: &mut Probl
         if !seen.insert(address.clone()) {
             problems.add(key, format!("\"{}\" stands here twice; use a weight", endpoint.address));
         }
-        endpoints.push(Endpoint { address, weight });
+        endpoints.push(Endpoint { address, weight, zone: endpoint.zone });
     }
     endpoints
-}
-
-type Policies = (Policy, Ejection, Retry, Timeouts);
-
-/// A cluster's own keys over the defaults' over the built-in ones, key by key.
-fn policies(key: &str, own: &raw::Policy, defaults: &raw::Policy, problems: &mut Problems) -> Policies {
-    let policy = own.policy.as_deref().or(defaults.policy.as_deref());
-    (
-        policy.map_or(Policy::P2c, |name| named_policy(key, name, problems)),
-        ejection(
-            key,
-            &own.ejection.clone().unwrap_or_default(),
-            &defaults.ejection.clone().unwrap_or_default(),
-            problems,
-        ),
-        retry(key, &own.retry.clone().unwrap_or_default(), &defaults.retry.clone().unwrap_or_default(), problems),
-        timeouts(
-            key,
-            &own.timeouts.clone().unwrap_or_default(),
-            &defaults.timeouts.clone().unwrap_or_default(),
-            problems,
-        ),
-    )
-}
-
-fn named_policy(key: &str, name: &str, problems: &mut Problems) -> Policy {
-    let known = || Policy::NAMES.iter().map(|(name, _)| *name);
-    if let Some((_, policy)) = Policy::NAMES.iter().find(|(known, _)| *known == name) {
-        return *policy;
-    }
-    let advice = match nearest(name, known()) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
-    };
-    problems.add(format!("{key}.policy"), format!("no policy \"{name}\"; {advice}"));
-    Policy::P2c
-}
-
-fn ejection(key: &str, own: &raw::Ejection, defaults: &raw::Ejection, problems: &mut Problems) -> Ejection {
-    let ejection = Ejection {
-        consecutive_failures: own
-            .consecutive_failures
-            .or(defaults.consecutive_failures)
-            .unwrap_or(EJECTION.consecutive_failures),
-        base: own.base.or(defaults.base).unwrap_or(EJECTION.base),
-        max: own.max.or(defaults.max).unwrap_or(EJECTION.max),
-        max_percent: own.max_percent.or(defaults.max_percent).unwrap_or(EJECTION.max_percent),
-    };
-    positive(&format!("{key}.ejection.base"), own.base, problems);
-    if ejection.max < ejection.base {
-        problems.add(format!("{key}.ejection.max"), "is shorter than base; make it at least as long");
-    }
-    if ejection.max_percent > 100 {
-        problems.add(
-            format!("{key}.ejection.max_percent"),
-            format!("{} is not a percentage; use 0 to 100", ejection.max_percent),
-        );
-    }
-    ejection
-}
-
-fn retry(key: &str, own: &raw::Retry, defaults: &raw::Retry, problems: &mut Problems) -> Retry {
-    let retry = Retry {
-        attempts: own.attempts.or(defaults.attempts).unwrap_or(RETRY.attempts),
-        budget: own.budget.or(defaults.budget).unwrap_or(RETRY.budget),
-    };
-    if retry.attempts > MAX_ATTEMPTS {
-        problems
-            .add(format!("{key}.retry.attempts"), format!("{} is too many; use 0 to {MAX_ATTEMPTS}", retry.attempts));
-    }
-    if !(0.0..=1.0).contains(&retry.budget) {
-        problems.add(
-            format!("{key}.retry.budget"),
-            format!("{} is not a share of the requests; use 0.0 to 1.0", retry.budget),
-        );
-    }
-    retry
-}
-
-fn timeouts(key: &str, own: &raw::Timeouts, defaults: &raw::Timeouts, problems: &mut Problems) -> Timeouts {
-    positive(&format!("{key}.timeouts.connect"), own.connect, problems);
-    positive(&format!("{key}.timeouts.request"), own.request, problems);
-    positive(&format!("{key}.timeouts.idle"), own.idle, problems);
-    Timeouts {
-        connect: own.connect.or(defaults.connect).unwrap_or(CONNECT),
-        request: own.request.or(defaults.request),
-        idle: own.idle.or(defaults.idle).unwrap_or(IDLE),
-    }
 }
 
 fn drain(written: &raw::Drain) -> Drain {

@@ -1,0 +1,90 @@
+//! The same endpoint for the same key, as long as it is there: for caches, and for whatever keeps something about a client.
+//! [`Ring`] says who is at home where.
+//!
+//! Loads are bounded (V. Mirrokni, M. Thorup and M. Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018): nobody takes
+//! more than a factor times its share of all that is in flight; what would be beyond goes to the next in the key's own order,
+//! so that one hot key or one slow endpoint does not become an outage.
+//!
+//! While an endpoint starts slowly it gets some of its keys, and more of them as time passes, and never loses one again.
+
+use std::sync::Arc;
+
+use super::ring::{Ring, mix};
+use super::{Ask, Balancer, Candidate, Context};
+use crate::endpoint::{InFlight, Ledger};
+
+pub(super) struct ConsistentHash {
+    candidates: Arc<[Candidate]>,
+    ring: Arc<Ring>,
+    /// The candidate at each place of the ring.
+    present: Box<[Option<u32>]>,
+    ledger: Arc<Ledger>,
+    /// How far beyond its share anybody may be loaded; none without a bound.
+    factor: Option<f64>,
+    total_weight: f64,
+    is_starting: bool,
+}
+
+impl ConsistentHash {
+    pub(super) fn new(candidates: Arc<[Candidate]>, ring: &Arc<Ring>, context: &Context<'_>) -> Self {
+        let places = candidates.iter().map(|candidate| candidate.place as usize + 1).max().unwrap_or_default();
+        let mut present = vec![None; places];
+        for (index, candidate) in candidates.iter().enumerate() {
+            present[candidate.place as usize] = Some(index as u32);
+        }
+        let factor = context.settings.balancing.hash.load_factor;
+        ConsistentHash {
+            is_starting: candidates.iter().any(Candidate::is_starting),
+            factor: (factor > 0.0).then_some(factor),
+            total_weight: candidates.iter().map(|candidate| f64::from(candidate.weight)).sum(),
+            candidates,
+            ring: Arc::clone(ring),
+            present: present.into(),
+            ledger: Arc::clone(context.ledger),
+        }
+    }
+
+    fn at(&self, place: usize) -> Option<&Candidate> {
+        let index = self.present.get(place).copied().flatten()?;
+        Some(&self.candidates[index as usize])
+    }
+
+    fn find(&self, key: u64, fits: impl Fn(&Candidate, u64) -> bool) -> Option<&Candidate> {
+        let place = self.ring.find(key, |place, name| self.at(place).is_some_and(|candidate| fits(candidate, name)))?;
+        self.at(place)
+    }
+
+    /// Most that a candidate may carry, this request included, of all that is allowed together.
+    fn bound(&self, candidate: &Candidate, allowed: f64) -> u32 {
+        // In this order, so that what comes out even is not rounded up.
+        (allowed * f64::from(candidate.weight) / self.total_weight).ceil() as u32
+    }
+}
+
+impl Balancer for ConsistentHash {
+    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+        let key = ask.key.unwrap_or_else(|| ask.rng.u64(..));
+        let untried = |candidate: &Candidate| !ask.tried.contains(&candidate.endpoint.id());
+        let is_due = |candidate: &Candidate, name: u64| {
+            !self.is_starting || !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
+        };
+        if let Some(factor) = self.factor {
+            // Again only if another worker took the last free place meanwhile.
+            for _ in 0..self.candidates.len() {
+                let allowed = factor * (f64::from(self.ledger.total()) + 1.0);
+                let has_room = |candidate: &Candidate| candidate.endpoint.in_flight() < self.bound(candidate, allowed);
+                let fits =
+                    |candidate: &Candidate, name| is_due(candidate, name) && untried(candidate) && has_room(candidate);
+                let Some(found) = self.find(key, fits) else { break };
+                if let Some(begun) = found.endpoint.begin_below(self.bound(found, allowed)) {
+                    return begun;
+                }
+            }
+        }
+        let found = self.find(key, |candidate, name| is_due(candidate, name) && untried(candidate));
+        let found = found.or_else(|| self.find(key, |candidate, _| untried(candidate)));
+        // Everybody was tried: the key's own.
+        let found = found.or_else(|| self.find(key, |_, _| true)).unwrap_or(&self.candidates[0]);
+        found.endpoint.begin()
+    }
+}

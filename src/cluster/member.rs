@@ -1,0 +1,42 @@
+//! Who is in a cluster, as its list says: a list never changes, so neither does this.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::endpoint::{Endpoint, Standing, Status};
+
+/// One endpoint, and what the list says of it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// The source's name for it.
+    pub id: Arc<str>,
+    /// The source's word on its health.
+    pub status: Status,
+    /// Its share; 0 takes no requests.
+    pub weight: u32,
+    /// How near it is: 0 is nearest.
+    pub tier: usize,
+    /// When it was first seen fit to serve, if that was after the cluster had its first list.
+    pub since: Option<Instant>,
+    /// Its place in this process's order of preference among equals.
+    pub(super) rank: u64,
+}
+
+impl Member {
+    /// True if the source lets it take requests.
+    pub fn is_usable(&self) -> bool {
+        self.is_possible() && matches!(self.status, Status::Passing | Status::Warning)
+    }
+
+    /// True if it could serve, were it well: nobody has taken it out on purpose.
+    pub fn is_possible(&self) -> bool {
+        self.weight > 0 && self.status != Status::Maintenance
+    }
+
+    /// True for who came with it may go on there: it takes no new clients, but nobody has said that it does not work.
+    pub(super) fn keeps_sessions(&self) -> bool {
+        self.status != Status::Critical && self.endpoint.standing() == Standing::Eligible
+    }
+}

@@ -1,0 +1,114 @@
+//! How soon an endpoint begins to answer: an exponentially weighted moving average that jumps to a peak at once and forgets it
+//! slowly, after Finagle's Peak EWMA. Average and time are one word, so that workers need no lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A moment, in milliseconds since the cluster's ledger was opened; wraps after seven weeks, which a difference survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick(pub u32);
+
+/// The average so far; none before the first sample.
+// The upper half is the average in seconds as a float's bits, the lower its tick.
+#[derive(Debug, Default)]
+pub struct Latency(AtomicU64);
+
+/// Least that anything takes: an average of zero would mean that there is none.
+const LEAST: f32 = 1e-6;
+
+impl Latency {
+    /// The average in seconds as of now, a little less the longer ago the last sample was. `decay`, in milliseconds, is the
+    /// time in which it falls to 1/e.
+    pub fn read(&self, now: Tick, decay: f32) -> Option<f32> {
+        decayed(self.0.load(Ordering::Relaxed), now, decay).map(|(average, _)| average)
+    }
+
+    /// Takes a sample in seconds: a higher one at once, a lower one by as much as time has passed since the last.
+    pub fn observe(&self, sample: f32, now: Tick, decay: f32) {
+        let sample = sample.max(LEAST);
+        self.update(|word| match decayed(word, now, decay) {
+            Some((average, kept)) if average > sample => Some(pack(average + sample * (1.0 - kept), now)),
+            _ => Some(pack(sample, now)),
+        });
+    }
+
+    /// Notes that an answer took at least this long, in seconds, without having come. That is no answer: whoever has never
+    /// given one has still given none.
+    pub fn observe_at_least(&self, sample: f32, now: Tick, decay: f32) {
+        self.update(|word| {
+            let (average, _) = decayed(word, now, decay)?;
+            (average < sample).then(|| pack(sample, now))
+        });
+    }
+
+    fn update(&self, next: impl FnMut(u64) -> Option<u64>) {
+        // Refused only where there is nothing to change.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+}
+
+fn pack(average: f32, now: Tick) -> u64 {
+    u64::from(average.to_bits()) << 32 | u64::from(now.0)
+}
+
+/// What is left of the average, and the share of it that is left.
+fn decayed(word: u64, now: Tick, decay: f32) -> Option<(f32, f32)> {
+    if word == 0 {
+        return None;
+    }
+    let average = f32::from_bits((word >> 32) as u32);
+    // Another worker may have been a moment ahead.
+    let passed = (now.0.wrapping_sub(word as u32) as i32).max(0);
+    let kept = if passed == 0 { 1.0 } else { (-(passed as f32) / decay).exp() };
+    Some((average * kept, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECAY: f32 = 10_000.0;
+
+    fn average(latency: &Latency, millisecond: u32) -> f32 {
+        latency.read(Tick(millisecond), DECAY).unwrap()
+    }
+
+    #[test]
+    fn a_peak_counts_at_once_and_is_forgotten_slowly() {
+        let latency = Latency::default();
+        assert_eq!(latency.read(Tick(0), DECAY), None);
+        latency.observe(0.01, Tick(0), DECAY);
+        latency.observe(1.0, Tick(1), DECAY);
+        assert_eq!(average(&latency, 1), 1.0);
+        latency.observe(0.01, Tick(1), DECAY);
+        assert_eq!(average(&latency, 1), 1.0, "no time has passed in which to learn better");
+        latency.observe(0.01, Tick(10_001), DECAY);
+        assert!((0.36..0.39).contains(&average(&latency, 10_001)), "1/e of the peak is left after the decay time");
+    }
+
+    #[test]
+    fn an_average_without_samples_fades() {
+        let latency = Latency::default();
+        latency.observe(1.0, Tick(0), DECAY);
+        assert!(average(&latency, 100_000) < 1e-4);
+    }
+
+    #[test]
+    fn waiting_in_vain_can_only_make_it_worse() {
+        let latency = Latency::default();
+        latency.observe_at_least(0.5, Tick(0), DECAY);
+        assert_eq!(latency.read(Tick(0), DECAY), None);
+        latency.observe(1.0, Tick(0), DECAY);
+        latency.observe_at_least(0.5, Tick(0), DECAY);
+        assert_eq!(average(&latency, 0), 1.0);
+        latency.observe_at_least(3.0, Tick(0), DECAY);
+        assert_eq!(average(&latency, 0), 3.0);
+    }
+
+    #[test]
+    fn the_clock_may_wrap_and_step_back_a_little() {
+        let latency = Latency::default();
+        latency.observe(1.0, Tick(u32::MAX), DECAY);
+        assert!(average(&latency, 9_999) < 0.4);
+        assert_eq!(average(&latency, u32::MAX - 5), 1.0);
+    }
+}

@@ -1,0 +1,64 @@
+//! What ties a request to an endpoint: the key that a cluster hashes by, and the cookie of a session.
+
+use std::sync::Arc;
+
+use http::header::{HeaderValue, SET_COOKIE};
+use http::{HeaderMap, request};
+
+use crate::balance::hash;
+use crate::cluster::Cluster;
+use crate::config::{HashKey, Policy};
+use crate::endpoint::Endpoint;
+use crate::message::{self, Downstream};
+use crate::metrics::Session;
+
+/// What a request brings along for its cluster.
+#[derive(Debug, Default)]
+pub(super) struct Affinity {
+    /// The hash of the first key that it has.
+    pub(super) key: Option<u64>,
+    /// The value of the session's cookie.
+    pub(super) session: Option<Box<str>>,
+}
+
+impl Affinity {
+    /// Of a request as it came in.
+    pub(super) fn of(head: &request::Parts, downstream: &Downstream, cluster: &Cluster) -> Self {
+        let settings = cluster.settings();
+        let hashes = settings.policy == Policy::ConsistentHash;
+        let keys = if hashes { &settings.balancing.hash.keys[..] } else { &[] };
+        let sticky = settings.balancing.sticky.as_ref();
+        let session = sticky.and_then(|sticky| message::cookie(&head.headers, &sticky.cookie));
+        Affinity {
+            key: keys.iter().find_map(|key| value(key, head, downstream)),
+            session: session.and_then(|value| std::str::from_utf8(value).ok()).map(Box::from),
+        }
+    }
+
+    /// Sees to it that the client comes back to the endpoint that has answered, and says what that came to; none where
+    /// clients are not bound.
+    pub(super) fn bind(&self, headers: &mut HeaderMap, endpoint: &Arc<Endpoint>, cluster: &Cluster) -> Option<Session> {
+        let sticky = cluster.settings().balancing.sticky.as_ref()?;
+        let token = cluster.session(endpoint.id())?;
+        if self.session.as_deref() == Some(token) {
+            return Some(Session::Kept);
+        }
+        // Made of characters that were checked with the configuration.
+        let cookie = HeaderValue::from_str(&format!("{}={token}{}", sticky.cookie, sticky.attributes)).ok()?;
+        headers.append(SET_COOKIE, cookie);
+        Some(if self.session.is_some() { Session::Moved } else { Session::New })
+    }
+}
+
+fn value(key: &HashKey, head: &request::Parts, downstream: &Downstream) -> Option<u64> {
+    let value = match key {
+        HashKey::Header(name) => head.headers.get(name)?.as_bytes(),
+        HashKey::Cookie(name) => message::cookie(&head.headers, name)?,
+        HashKey::Query(name) => message::query_parameter(head.uri.query()?, name)?,
+        HashKey::Path => head.uri.path().as_bytes(),
+        HashKey::ClientAddress => downstream.address().as_bytes(),
+        // Listeners speak plain HTTP, where nobody can prove who they are.
+        HashKey::Identity => return None,
+    };
+    (!value.is_empty()).then(|| hash(value))
+}
