@@ -48,11 +48,29 @@ impl Attempt {
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
     pub fn answered(&mut self, now: Instant) {
         if let Some(began) = self.began.take() {
-            self.cluster.observe(self.endpoint(), now.saturating_duration_since(began), now);
+            let took = now.saturating_duration_since(began);
+            // Somebody who is back is what it is now: what it was has been paid for.
+            let observe = if self.trial { Cluster::observe_anew } else { Cluster::observe };
+            observe(&self.cluster, self.endpoint(), took, now);
         }
+        self.pass(now);
+    }
+
+    /// The endpoint has answered that it will not do it: it is there, and passes a trial, but that is no sign of speed.
+    pub fn refused(&mut self, now: Instant) {
+        self.penalize(now);
+        self.pass(now);
+    }
+
+    fn pass(&mut self, now: Instant) {
         if std::mem::take(&mut self.trial) {
             self.cluster.readmit(self.endpoint(), now);
         }
+    }
+
+    fn penalize(&mut self, now: Instant) {
+        let waited = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.cluster.penalize(self.endpoint(), waited, now);
     }
 
     /// Takes the verdict. Says what a failure led to, if the rules were asked at all.
@@ -62,8 +80,7 @@ impl Attempt {
             self.endpoint().succeeded();
             return None;
         };
-        let waited = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
-        self.cluster.penalize(self.endpoint(), waited, now);
+        self.penalize(now);
         let failures = self.endpoint().failed();
         let trial = std::mem::take(&mut self.trial);
         let limit = self.cluster.settings.ejection.consecutive_failures;

@@ -308,6 +308,13 @@ impl Cluster {
         }
     }
 
+    /// An answer began after so long, and what was before is not to count.
+    fn observe_anew(&self, endpoint: &Endpoint, took: Duration, now: Instant) {
+        if self.decay().is_some() {
+            endpoint.latency().restart(took.as_secs_f32(), self.lasting.ledger.tick(now));
+        }
+    }
+
     /// An attempt failed after so long: however fast that was, it was not an answer.
     fn penalize(&self, endpoint: &Endpoint, waited: Duration, now: Instant) {
         self.observe(endpoint, waited.max(self.settings.balancing.ewma.penalty), now);

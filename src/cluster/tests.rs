@@ -474,3 +474,36 @@ fn a_fast_failure_makes_nobody_look_fast() {
     }
     assert!(counts[&3] < 20, "{counts:?}");
 }
+
+#[test]
+fn an_endpoint_that_refuses_fast_does_not_look_fast() {
+    let mut bench = Bench::with("policy='ewma'");
+    let cluster = bench.cluster(&[1, 2, 3, 4], None);
+    let mut counts = BTreeMap::new();
+    for _ in 0..2_000 {
+        let mut attempt = bench.begin(&cluster).unwrap();
+        *counts.entry(port(&attempt)).or_insert(0) += 1;
+        let refuses = port(&attempt) == 3;
+        bench.now += Duration::from_millis(if refuses { 1 } else { 20 });
+        if refuses {
+            attempt.refused(bench.now)
+        } else {
+            attempt.answered(bench.now)
+        }
+        attempt.judge(Outcome::Success, bench.now);
+    }
+    assert!(counts[&3] < 20, "{counts:?}");
+}
+
+#[test]
+fn an_endpoint_that_is_back_is_not_expected_to_be_late_for_having_been_out() {
+    let mut bench = Bench::with("policy='ewma'\nejection={consecutive_failures=1}");
+    let cluster = bench.cluster(&[1, 2], None);
+    let Ejected::For(length) = bench.fail(&cluster, 2) else { panic!() };
+    bench.now += length;
+    let mut trial = bench.begin(&cluster).unwrap();
+    bench.now += Duration::from_millis(10);
+    trial.answered(bench.now);
+    let expected = cluster.expected_latency(trial.endpoint(), bench.now).unwrap();
+    assert!(expected < Duration::from_millis(11), "{expected:?}");
+}

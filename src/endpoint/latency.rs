@@ -31,6 +31,11 @@ impl Latency {
         });
     }
 
+    /// Forgets what was, and begins with this sample in seconds.
+    pub fn restart(&self, sample: f32, now: Tick) {
+        self.0.store(pack(sample.max(LEAST), now), Ordering::Relaxed);
+    }
+
     /// Notes that an answer took at least this long, in seconds, without having come. That is no answer: whoever has never
     /// given one has still given none.
     pub fn observe_at_least(&self, sample: f32, now: Tick, decay: f32) {

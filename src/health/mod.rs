@@ -52,6 +52,11 @@ pub fn judge(status: http::StatusCode) -> Outcome {
     }
 }
 
+/// True for an answer that says "not now" or "not by me": it comes fast, and must not make the endpoint look fast.
+pub fn is_refusal(status: http::StatusCode) -> bool {
+    status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS
+}
+
 /// How many of `usable` endpoints may be out at once: the percentage, rounded down, and never the last one.
 pub fn most_ejected(rules: &config::Ejection, usable: usize) -> usize {
     (usable * rules.max_percent as usize / 100).min(usable.saturating_sub(1))

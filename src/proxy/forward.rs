@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tracing::{info, warn};
 
 use super::retry;
 use crate::cluster::{Attempt, Ejected};
-use crate::health::{Outcome, Reason};
+use crate::health::{self, Outcome, Reason};
 use crate::metrics::{ClusterSeries, End, RequestSeries};
 use crate::upstream::{Error, Exchange};
 
@@ -88,10 +89,12 @@ impl Guard {
     }
 
     /// The endpoint has begun to answer.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, status: StatusCode) {
         // The clock is read only for those who need it: it is not free, and this is every request.
-        if self.attempt.is_awaited() {
-            self.attempt.answered(Instant::now());
+        match (self.attempt.is_awaited(), health::is_refusal(status)) {
+            (false, _) => {}
+            (true, false) => self.attempt.answered(Instant::now()),
+            (true, true) => self.attempt.refused(Instant::now()),
         }
     }
 

@@ -236,7 +236,7 @@ impl Journey<'_> {
 /// What the status says of the endpoint; a good one is confirmed when the body has come whole.
 fn judge_head(guard: &mut Guard, status: StatusCode) {
     match health::judge(status) {
-        Outcome::Success => guard.answered(),
+        Outcome::Success => guard.answered(status),
         failure => guard.judge(failure),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn open(
         held.record.code = refusal.status().0.as_u16();
         return refusal.answer();
     };
-    held.guard.answered();
+    held.guard.answered(head.status);
     let draining = worker.draining.clone();
     worker.tunnels.borrow_mut().spawn_local(async move {
         if let Err(error) = run(client, endpoint, &early, idle).await {
