@@ -49,9 +49,32 @@ impl ConsistentHash {
         Some(&self.candidates[index as usize])
     }
 
+    /// Who is at home there, if that one is there.
+    fn home(&self, key: u64) -> Option<&Candidate> {
+        self.at(self.ring.find(key, |_, _| true)?)
+    }
+
     fn find(&self, key: u64, fits: impl Fn(&Candidate, u64) -> bool) -> Option<&Candidate> {
         let place = self.ring.find(key, |place, name| self.at(place).is_some_and(|candidate| fits(candidate, name)))?;
         self.at(place)
+    }
+
+    /// An attempt at the key's own endpoint: nearly always possible, and found without asking everybody on the way whether
+    /// they fit.
+    fn at_home(&self, key: u64, ask: &Ask<'_>) -> Option<InFlight> {
+        let home = self.home(key)?;
+        if !ask.tried.is_empty() || home.is_starting() {
+            return None;
+        }
+        match self.factor {
+            Some(factor) => home.endpoint.begin_below(self.bound(home, self.allowed(factor))),
+            None => Some(home.endpoint.begin()),
+        }
+    }
+
+    /// Most that may be in flight at all candidates together, this request included.
+    fn allowed(&self, factor: f64) -> f64 {
+        factor * (f64::from(self.ledger.total()) + 1.0)
     }
 
     /// Most that a candidate may carry, this request included, of all that is allowed together.
@@ -64,6 +87,9 @@ impl ConsistentHash {
 impl Balancer for ConsistentHash {
     fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
         let key = ask.key.unwrap_or_else(|| ask.rng.u64(..));
+        if let Some(begun) = self.at_home(key, ask) {
+            return begun;
+        }
         let untried = |candidate: &Candidate| !ask.tried.contains(&candidate.endpoint.id());
         let is_due = |candidate: &Candidate, name: u64| {
             !self.is_starting || !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
@@ -71,7 +97,7 @@ impl Balancer for ConsistentHash {
         if let Some(factor) = self.factor {
             // Again only if another worker took the last free place meanwhile.
             for _ in 0..self.candidates.len() {
-                let allowed = factor * (f64::from(self.ledger.total()) + 1.0);
+                let allowed = self.allowed(factor);
                 let has_room = |candidate: &Candidate| candidate.endpoint.in_flight() < self.bound(candidate, allowed);
                 let fits =
                     |candidate: &Candidate, name| is_due(candidate, name) && untried(candidate) && has_room(candidate);

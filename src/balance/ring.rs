@@ -20,10 +20,10 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Points of an endpoint and probes of a key: together they make shares even to about six per cent (standard deviation).
-const POINTS: u64 = 16;
-const PROBES: u64 = 8;
-/// Points for which there is one entry in the index, on average: they share a cache line.
-const CROWD: usize = 4;
+const POINTS: u64 = 32;
+const PROBES: usize = 4;
+/// Points for which there is one entry in the index, on average: a search begins at most so many before its end.
+const CROWD: usize = 2;
 
 /// The places of all endpoints.
 #[derive(Debug)]
@@ -98,9 +98,9 @@ impl Ring {
     pub fn find(&self, key: u64, mut fits: impl FnMut(usize, u64) -> bool) -> Option<usize> {
         let mut best = None;
         let mut least = f64::MAX;
+        let probes: [u32; PROBES] = std::array::from_fn(|n| nth(key, n as u64));
         for class in &self.classes {
-            for n in 0..PROBES {
-                let probe = nth(key, n);
+            for probe in probes {
                 for point in class.from(probe) {
                     let distance = f64::from(point.at.wrapping_sub(probe));
                     if distance * class.slowness >= least {

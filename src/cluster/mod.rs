@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use crate::balance::{Ask, Cursors, Ring, hash, keeps, mix};
 use crate::config::{self, Policy};
-use crate::endpoint::{Address, Endpoint, Id, Ids, InFlight, Ledger, List, Listed, Standing, Vantage};
+use crate::endpoint::{Address, Endpoint, Id, Ids, InFlight, Ledger, List, Listed, Standing, Tick, Vantage};
 use crate::health;
 
 pub use attempt::{Attempt, Ejected};
@@ -234,7 +234,7 @@ impl Cluster {
         let mut ask = Ask {
             worker: request.worker,
             rng,
-            now: self.lasting.ledger.tick(request.now),
+            now: if self.settings.policy == Policy::Ewma { self.lasting.ledger.tick(request.now) } else { Tick(0) },
             key: request.key,
             tried: request.tried,
         };
