@@ -14,8 +14,9 @@ use crate::support::app::{Proxy, to_service};
 use crate::support::client::{eventually, get};
 use crate::support::consul::{Catalog, Consul, binary};
 use crate::support::origin::Origin;
-use crate::support::seen::{Visitor, is_ready, updates, usable};
 use crate::support::spawned::Spawned;
+use crate::support::visitor::Visitor;
+use crate::support::window::{is_ready, updates, usable};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -36,10 +37,10 @@ async fn a_killed_agent_takes_nobody_out_and_comes_back_empty_without_harm() {
     let visitor = Visitor::start(&proxy);
     consul.kill();
     // Long enough for a backoff without a limit to grow beyond what follows.
-    let tried = async || updates(&proxy, "error").await >= 7.0;
+    let tried = async || updates(proxy.admin(), "error").await >= 7.0;
     eventually("it is looked for again and again", Duration::from_secs(20), tried).await;
-    assert_eq!(usable(&proxy, "web").await, ports(&origins[..3]));
-    assert!(is_ready(&proxy).await);
+    assert_eq!(usable(proxy.admin(), "web").await, ports(&origins[..3]));
+    assert!(is_ready(proxy.admin()).await);
 
     consul.restart().await;
     let back = Instant::now();
@@ -66,9 +67,9 @@ async fn an_agent_that_comes_back_and_stays_empty_is_believed_after_a_second() {
     let proxy = Proxy::start(&to_service(&consul.url(), ""));
     until_usable(&proxy, &origins).await;
     consul.restart().await;
-    eventually("the emptiness is doubted", SOON, async || updates(&proxy, "doubted").await >= 1.0).await;
+    eventually("the emptiness is doubted", SOON, async || updates(proxy.admin(), "doubted").await >= 1.0).await;
     let doubted = Instant::now();
-    assert_eq!(usable(&proxy, "web").await, ports(&origins));
+    assert_eq!(usable(proxy.admin(), "web").await, ports(&origins));
     until_usable(&proxy, &[]).await;
     // Two looks a second apart, less what this test was late to see the first.
     assert!(doubted.elapsed() > Duration::from_millis(800), "believed after {:?}", doubted.elapsed());
@@ -93,7 +94,7 @@ async fn many_instances_that_vanish_at_once_are_looked_at_twice() {
     consul.put("/v1/catalog/deregister", json!({ "Node": "elsewhere" }).to_string()).await;
     until_usable(&proxy, &[]).await;
     assert!(began.elapsed() >= Duration::from_millis(300), "believed after {:?}", began.elapsed());
-    assert_eq!(updates(&proxy, "doubted").await, 1.0);
+    assert_eq!(updates(proxy.admin(), "doubted").await, 1.0);
     proxy.drain().await;
 }
 
@@ -130,7 +131,7 @@ async fn a_deleted_token_keeps_the_lists_and_a_new_one_in_its_file_is_used_witho
     ));
     let both = async |origins: &[SocketAddr]| {
         let ports = sorted(origins);
-        usable(&proxy, "web").await == ports && usable(&proxy, "db").await == ports
+        usable(proxy.admin(), "web").await == ports && usable(proxy.admin(), "db").await == ports
     };
     eventually("one is followed", SOON, async || both(&[one.address()]).await).await;
 
@@ -140,11 +141,11 @@ async fn a_deleted_token_keeps_the_lists_and_a_new_one_in_its_file_is_used_witho
     for service in ["web", "db"] {
         root.register_service(service, &format!("{service}-two"), two.address()).await;
     }
-    eventually("both are refused", SOON, async || updates(&proxy, "denied").await >= 2.0).await;
+    eventually("both are refused", SOON, async || updates(proxy.admin(), "denied").await >= 2.0).await;
     // Long enough for a list to be doubted, looked at again and believed.
     let refused = Instant::now();
     while refused.elapsed() < Duration::from_millis(700) {
-        assert!(both(&[one.address()]).await && is_ready(&proxy).await);
+        assert!(both(&[one.address()]).await && is_ready(proxy.admin()).await);
     }
     assert_eq!(get(proxy.address(), "x", "/").await.text(), "one");
 
@@ -152,7 +153,7 @@ async fn a_deleted_token_keeps_the_lists_and_a_new_one_in_its_file_is_used_witho
     let rotated = Instant::now();
     eventually("two is followed", SOON, async || both(&[one.address(), two.address()]).await).await;
     assert!(rotated.elapsed() < Duration::from_secs(3), "used after {:?}", rotated.elapsed());
-    assert!(updates(&proxy, "denied").await <= 6.0, "a refusal is no reason to insist");
+    assert!(updates(proxy.admin(), "denied").await <= 6.0, "a refusal is no reason to insist");
     proxy.drain().await;
 }
 
@@ -166,10 +167,10 @@ async fn without_rights_there_is_nothing_to_serve_and_nothing_breaks() {
     let settings = to_service(&consul.url(), "").replace("[consul]\n", "[consul]\ntoken = \"no-such-token\"\n");
     let stranger = Proxy::start(&settings);
     let owner = Proxy::start_in(&to_service(&consul.url(), ""), &[("CONSUL_HTTP_TOKEN", "root")]);
-    eventually("the empty list is an answer", SOON, async || is_ready(&anonymous).await).await;
-    eventually("the refusal is counted", SOON, async || updates(&stranger, "denied").await >= 1.0).await;
-    eventually("the owner of a token is served", SOON, async || is_ready(&owner).await).await;
-    assert!(!is_ready(&stranger).await);
+    eventually("the empty list is an answer", SOON, async || is_ready(anonymous.admin()).await).await;
+    eventually("the refusal is counted", SOON, async || updates(stranger.admin(), "denied").await >= 1.0).await;
+    eventually("the owner of a token is served", SOON, async || is_ready(owner.admin()).await).await;
+    assert!(!is_ready(stranger.admin()).await);
     let statuses = async |proxy: &Proxy| get(proxy.address(), "x", "/").await.status;
     assert_eq!([statuses(&anonymous).await, statuses(&owner).await], [503, 200]);
     for proxy in [anonymous, stranger, owner] {
@@ -325,7 +326,7 @@ async fn until_usable(proxy: &Proxy, origins: &[Origin]) {
 
 async fn until_usable_at(proxy: &Proxy, addresses: &[SocketAddr]) {
     let ports = sorted(addresses);
-    let same = async || is_ready(proxy).await && usable(proxy, "web").await == ports;
+    let same = async || is_ready(proxy.admin()).await && usable(proxy.admin(), "web").await == ports;
     eventually(&format!("usable are {ports:?}"), SOON, same).await;
 }
 

@@ -17,7 +17,8 @@ use crate::support::app::Proxy;
 use crate::support::client::{Client, eventually, get};
 use crate::support::consul::{Catalog, Consul};
 use crate::support::origin::Origin;
-use crate::support::seen::{Shown, Visitor, endpoints, is_ready, metric, shares, usable};
+use crate::support::visitor::{Visitor, shares};
+use crate::support::window::{Shown, endpoints, is_ready, sum, usable};
 
 mod scenarios;
 
@@ -267,13 +268,14 @@ async fn until_usable(proxy: &Proxy, origins: &[&Origin]) {
     let mut ports: Vec<u16> = origins.iter().map(|origin| origin.address().port()).collect();
     ports.sort_unstable();
     let names: Vec<&str> = origins.iter().map(|origin| origin.name()).collect();
-    let same = async || is_ready(proxy).await && usable(proxy, "web").await == ports;
+    let same = async || is_ready(proxy.admin()).await && usable(proxy.admin(), "web").await == ports;
     eventually(&format!("usable are {names:?}"), SOON, same).await;
 }
 
 async fn until_weighted(proxy: &Proxy, origin: &Origin, weight: u64) {
     let port = origin.address().port();
-    let is_so = async || endpoints(proxy, "web").await.iter().any(|shown| (shown.port, shown.weight) == (port, weight));
+    let is_so =
+        async || endpoints(proxy.admin(), "web").await.iter().any(|shown| (shown.port, shown.weight) == (port, weight));
     eventually(&format!("{} weighs {weight}", origin.name()), SOON, is_so).await;
 }
 

@@ -14,8 +14,8 @@ use crate::support::app::{Proxy, to_service};
 use crate::support::client::{eventually, get};
 use crate::support::fake::{Fake, Query, Reply, answer, list, response, sound};
 use crate::support::origin::Origin;
-use crate::support::seen::{is_ready, metric, updates, usable};
 use crate::support::spawned::Spawned;
+use crate::support::window::{is_ready, sum, updates, usable};
 
 const SOON: Duration = Duration::from_secs(8);
 
@@ -44,13 +44,13 @@ impl Scene {
 
     async fn until_served(&self, origins: &[&Origin], what: &str) {
         let ports = ports(origins);
-        let same = async || is_ready(&self.proxy).await && usable(&self.proxy, "web").await == ports;
+        let same = async || is_ready(self.proxy.admin()).await && usable(self.proxy.admin(), "web").await == ports;
         eventually(&format!("followed: {what}"), SOON, same).await;
     }
 
     /// The list is the first one, and it serves.
     async fn still_serves_one(&self, what: &str) {
-        assert_eq!(usable(&self.proxy, "web").await, ports(&[&self.one]), "{what}");
+        assert_eq!(usable(self.proxy.admin(), "web").await, ports(&[&self.one]), "{what}");
         assert_eq!(get(self.proxy.address(), "x", "/").await.text(), "one", "{what}");
     }
 
@@ -99,12 +99,12 @@ async fn an_answer_that_is_none_leaves_the_list_as_it_is() {
 async fn refuses(what: &str, reply: Reply) {
     let scene = Scene::start().await;
     scene.fake.script(move |_| reply.clone());
-    let counted = async || updates(&scene.proxy, "error").await >= 2.0;
+    let counted = async || updates(scene.proxy.admin(), "error").await >= 2.0;
     eventually(&format!("counted: {what}"), SOON, counted).await;
     scene.still_serves_one(what).await;
     scene.fake.script(sound(20, &scene.both()));
     scene.until_served(&[&scene.one, &scene.two], what).await;
-    assert_eq!(updates(&scene.proxy, "changed").await, 2.0, "{what}");
+    assert_eq!(updates(scene.proxy.admin(), "changed").await, 2.0, "{what}");
     scene.proxy.drain().await;
 }
 
@@ -200,7 +200,7 @@ async fn an_answer_that_stops_in_the_middle_is_given_up_and_asked_for_again() {
     eventually("half an answer is given", SOON, async || begun.load(Ordering::Relaxed) == 1).await;
     // Only new queries are answered soundly; the one that stopped has to be given up.
     scene.fake.script(sound(20, &scene.both()));
-    let given_up = async || updates(&scene.proxy, "error").await >= 1.0;
+    let given_up = async || updates(scene.proxy.admin(), "error").await >= 1.0;
     eventually("given up", Duration::from_secs(15), given_up).await;
     scene.until_served(&[&scene.one, &scene.two], "after silence").await;
     scene.proxy.drain().await;
@@ -226,8 +226,8 @@ async fn a_lower_index_of_another_backend_is_no_step_back() {
     let waits = async || fake.queries().last().is_some_and(|query| query.waits_beyond(40));
     eventually("it waits beyond the streaming index", SOON, waits).await;
     assert_eq!(fake.queries().len(), 3, "{:?}", fake.queries());
-    assert_eq!(usable(&proxy, "web").await, ports(&[&two]));
-    assert_eq!(updates(&proxy, "doubted").await, 0.0);
+    assert_eq!(usable(proxy.admin(), "web").await, ports(&[&two]));
+    assert_eq!(updates(proxy.admin(), "doubted").await, 0.0);
     proxy.drain().await;
 }
 
@@ -236,16 +236,16 @@ async fn a_server_without_a_leader_takes_nobody_out() {
     let scene = Scene::start().await;
     let many: Vec<SocketAddr> = (1..=9).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
     scene.fake.script(sound(20, &many));
-    eventually("nine", SOON, async || usable(&scene.proxy, "web").await.len() == 9).await;
+    eventually("nine", SOON, async || usable(scene.proxy.admin(), "web").await.len() == 9).await;
     let began = Instant::now();
     let headers = vec![("X-Consul-Index".into(), "30".into()), ("X-Consul-KnownLeader".into(), "false".into())];
     let few = list(&many[..2]);
     scene.fake.script(move |_| Reply::Raw(response(200, &headers, &few)));
     eventually("asked three times", SOON, async || scene.queries_since(began).len() >= 3).await;
-    assert_eq!(usable(&scene.proxy, "web").await.len(), 9);
+    assert_eq!(usable(scene.proxy.admin(), "web").await.len(), 9);
     // With a leader the same is believed.
     scene.fake.script(sound(30, &many[..2]));
-    eventually("two", SOON, async || usable(&scene.proxy, "web").await.len() == 2).await;
+    eventually("two", SOON, async || usable(scene.proxy.admin(), "web").await.len() == 2).await;
     scene.proxy.drain().await;
 }
 
@@ -254,7 +254,7 @@ async fn a_follower_that_replays_its_log_is_never_believed_and_the_leader_is_ask
     let all: Vec<SocketAddr> = (1..=30).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
     let fake = Fake::start_client(sound(100, &all)).await;
     let proxy = Proxy::start(&to_service(&fake.url(), ""));
-    eventually("thirty", SOON, async || usable(&proxy, "web").await.len() == 30).await;
+    eventually("thirty", SOON, async || usable(proxy.admin(), "web").await.len() == 30).await;
     // The first of all asks the leader, since nothing is known of the agent before it has answered.
     eventually("then stale reads", SOON, async || fake.queries().len() >= 2).await;
     assert!(fake.queries()[1..].iter().all(|query| query.parameters.contains_key("stale")), "{:?}", fake.queries());
@@ -275,11 +275,11 @@ async fn a_follower_that_replays_its_log_is_never_believed_and_the_leader_is_ask
     };
     let mut fewest = usize::MAX;
     eventually("the leader was asked each time", SOON, async || {
-        fewest = fewest.min(usable(&proxy, "web").await.len());
+        fewest = fewest.min(usable(proxy.admin(), "web").await.len());
         asked().await
     })
     .await;
-    assert_eq!((fewest, metric(&proxy, "lictor_table_version", "").await), (30, 2.0));
+    assert_eq!((fewest, sum(proxy.admin(), "lictor_table_version", "").await), (30, 2.0));
     proxy.drain().await;
 }
 

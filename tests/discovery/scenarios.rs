@@ -34,7 +34,7 @@ pub async fn critical_and_back(catalog: &Catalog) {
     catalog.set_check("service:critical-one", "critical").await;
     until_usable(&proxy, &[&two]).await;
     assert_eq!(answers(&proxy).await, ["two"]);
-    let shown = endpoints(&proxy, "web").await;
+    let shown = endpoints(proxy.admin(), "web").await;
     assert!(shown.contains(&Shown { port: one.address().port(), status: "critical".into(), weight: 1 }), "{shown:?}");
     catalog.set_check("service:critical-one", "passing").await;
     until_usable(&proxy, &[&one, &two]).await;
@@ -68,7 +68,7 @@ pub async fn service_maintenance(catalog: &Catalog) {
     until_usable(&proxy, &[&one, &two]).await;
     catalog.maintenance("maintenance-two", true).await;
     until_usable(&proxy, &[&one]).await;
-    assert_eq!(endpoints(&proxy, "web").await.iter().filter(|shown| shown.status == "maintenance").count(), 1);
+    assert_eq!(endpoints(proxy.admin(), "web").await.iter().filter(|shown| shown.status == "maintenance").count(), 1);
     assert_eq!(answers(&proxy).await, ["one"]);
     catalog.maintenance("maintenance-two", false).await;
     until_usable(&proxy, &[&one, &two]).await;
@@ -84,7 +84,7 @@ pub async fn node_maintenance(catalog: &Catalog) {
     catalog.node_maintenance(true).await;
     until_usable(&proxy, &[]).await;
     assert_eq!(answers(&proxy).await, ["503"]);
-    assert!(endpoints(&proxy, "web").await.iter().all(|shown| shown.status == "maintenance"));
+    assert!(endpoints(proxy.admin(), "web").await.iter().all(|shown| shown.status == "maintenance"));
     catalog.node_maintenance(false).await;
     until_usable(&proxy, &[&one, &two]).await;
     assert_eq!(answers(&proxy).await, ["one", "two"]);
@@ -116,7 +116,7 @@ pub async fn weights(catalog: &Catalog) {
 pub async fn no_instances_yet(catalog: &Catalog) {
     let [one] = origins(["one"]).await;
     let proxy = follow(catalog, "nobody-yet", "");
-    eventually("an empty list makes it ready", SOON, async || is_ready(&proxy).await).await;
+    eventually("an empty list makes it ready", SOON, async || is_ready(proxy.admin()).await).await;
     let refusal = get(proxy.address(), "x", "/").await;
     let retry_after = refusal.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
     assert!(refusal.status == 503 && retry_after.is_some(), "{refusal:?}");
@@ -155,12 +155,13 @@ pub async fn filters(catalog: &Catalog) {
         "#,
         catalog.url()
     ));
-    eventually("both have their lists", SOON, async || is_ready(&proxy).await).await;
+    eventually("both have their lists", SOON, async || is_ready(proxy.admin()).await).await;
     assert_eq!(Vec::from_iter(shares(&proxy, "canary.example.com", 10).await.into_keys()), ["new"]);
     assert_eq!(Vec::from_iter(shares(&proxy, "www.example.com", 10).await.into_keys()), ["old"]);
     // Promoted: the tag moves, the instance stays.
     register(catalog, "filtered", &old, json!({ "Tags": ["v2"] })).await;
-    let promoted = async || usable(&proxy, "canary").await.len() == 2 && usable(&proxy, "stable").await.is_empty();
+    let promoted =
+        async || usable(proxy.admin(), "canary").await.len() == 2 && usable(proxy.admin(), "stable").await.is_empty();
     eventually("the tag counts", SOON, promoted).await;
     proxy.drain().await;
 }
@@ -200,7 +201,7 @@ pub async fn twins(catalog: &Catalog) {
     catalog.register_service("twins", "leda", two.address()).await;
     let proxy = follow(catalog, "twins", "policy = \"round_robin\"");
     until_usable(&proxy, &[&one, &two]).await;
-    assert_eq!(endpoints(&proxy, "web").await.len(), 2);
+    assert_eq!(endpoints(proxy.admin(), "web").await.len(), 2);
     near(&shares(&proxy, "x", 40).await, &[("one", 20), ("two", 20)], 1);
     // As good as the better of them.
     catalog.set_check("service:castor", "critical").await;
@@ -223,7 +224,7 @@ pub async fn flapping(catalog: &Catalog) {
     }
     let proxy = follow(catalog, "flapping", "");
     until_usable(&proxy, &[&one, &two, &restless]).await;
-    let before = metric(&proxy, "lictor_table_version", "").await;
+    let before = sum(proxy.admin(), "lictor_table_version", "").await;
     let (began, visitor) = (Instant::now(), Visitor::start(&proxy));
     let change = async {
         let mut clock = interval(Duration::from_millis(10));
@@ -237,7 +238,7 @@ pub async fn flapping(catalog: &Catalog) {
     let watch = async {
         let mut looks = 0;
         loop {
-            let usable = usable(&proxy, "web").await;
+            let usable = usable(proxy.admin(), "web").await;
             let stable = [&one, &two].iter().all(|origin| usable.contains(&origin.address().port()));
             assert!(stable, "after {:?} only {usable:?}", began.elapsed());
             looks += 1;
@@ -250,7 +251,7 @@ pub async fn flapping(catalog: &Catalog) {
     let ((), looks) = tokio::join!(change, watch);
     assert!(looks > 20, "{looks} looks");
     until_usable(&proxy, &[&one, &two, &restless]).await;
-    let published = metric(&proxy, "lictor_table_version", "").await - before;
+    let published = sum(proxy.admin(), "lictor_table_version", "").await - before;
     // Four a second, and a burst of three on either side.
     let most = 4.0 * began.elapsed().as_secs_f64() + 6.0;
     assert!((2.0..=most).contains(&published), "{published} tables in {:?}", began.elapsed());

@@ -14,6 +14,6 @@ pub mod client;
 pub mod consul;
 pub mod fake;
 pub mod origin;
-pub mod seen;
 pub mod spawned;
+pub mod visitor;
 pub mod window;

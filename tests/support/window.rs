@@ -8,11 +8,36 @@ use serde_json::Value;
 
 use super::client::get;
 
+/// One endpoint of a cluster, as `/v1/clusters` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shown {
+    pub port: u16,
+    pub status: String,
+    pub weight: u64,
+}
+
 /// The value of a series, written as in the scrape: `name{label="value"}`. A counter that never counted is 0.
 pub async fn metric(admin: SocketAddr, series: &str) -> f64 {
     let scrape = get(admin, "window", "/metrics").await.text();
     let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{series} {value}")))
+}
+
+/// The sum of all series of a family whose labels contain this text; 0 if there is none.
+pub async fn sum(admin: SocketAddr, family: &str, labels: &str) -> f64 {
+    let metrics = get(admin, "window", "/metrics").await.text();
+    let values = metrics.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let rest = series.strip_prefix(family)?;
+        let is_family = rest.is_empty() || rest.starts_with('{');
+        (is_family && rest.contains(labels)).then(|| value.parse::<f64>().unwrap())
+    });
+    values.sum()
+}
+
+/// How many answers of discovery came to this.
+pub async fn updates(admin: SocketAddr, result: &str) -> f64 {
+    sum(admin, "lictor_discovery_updates_total", &format!("result=\"{result}\"")).await
 }
 
 /// A JSON document of the window.
@@ -38,4 +63,30 @@ pub async fn standing(admin: SocketAddr, address: SocketAddr) -> String {
 /// Attempts begun and not ended in the cluster `web`.
 pub async fn in_flight(admin: SocketAddr) -> f64 {
     metric(admin, "lictor_cluster_in_flight{cluster=\"web\"}").await
+}
+
+/// The endpoints of a cluster in the order of their ports; empty as well before the first list.
+pub async fn endpoints(admin: SocketAddr, cluster: &str) -> Vec<Shown> {
+    let clusters = json(admin, "/v1/clusters").await;
+    let cluster = clusters.as_array().unwrap().iter().find(|view| view["name"] == cluster).unwrap();
+    let show = |endpoint: &Value| Shown {
+        port: endpoint["address"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap(),
+        status: endpoint["status"].as_str().unwrap().to_owned(),
+        weight: endpoint["weight"].as_u64().unwrap(),
+    };
+    let mut endpoints: Vec<Shown> = cluster["endpoints"].as_array().unwrap().iter().map(show).collect();
+    endpoints.sort();
+    endpoints
+}
+
+/// The ports of a cluster's endpoints that the source lets take requests.
+pub async fn usable(admin: SocketAddr, cluster: &str) -> Vec<u16> {
+    let mut endpoints = endpoints(admin, cluster).await;
+    endpoints.retain(|endpoint| matches!(&*endpoint.status, "passing" | "warning") && endpoint.weight > 0);
+    endpoints.into_iter().map(|endpoint| endpoint.port).collect()
+}
+
+/// Whether lictor takes itself for ready.
+pub async fn is_ready(admin: SocketAddr) -> bool {
+    get(admin, "window", "/readyz").await.status == 200
 }
