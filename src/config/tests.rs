@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod balancing;
+
 fn parse_file(text: &str) -> Result<Config, Error> {
     parse(text, &Environment::default())
 }

@@ -31,12 +31,7 @@ impl<'a> Document<'a> {
             key: self.key_at(&span).unwrap_or_default(),
             message: explain(error.message()),
         };
-        // A parser quotes what it does not like.
-        let problem = match problem.key.as_str() {
-            "consul.token" => Problem { message: "a token is a string".to_owned(), ..problem },
-            _ => problem,
-        };
-        Error::new(vec![problem])
+        Error::new(vec![discreet(problem)])
     }
 
     /// Gives each problem the line of its key, or of the nearest table that is written.
@@ -68,6 +63,17 @@ impl<'a> Document<'a> {
         let innermost = self.keys.iter().filter(|(_, range)| holds(range)).min_by_key(|(_, range)| range.len());
         innermost.map(|(key, _)| key.clone())
     }
+}
+
+/// A parser quotes what it does not like; what may be a secret must not be quoted.
+fn discreet(problem: Problem) -> Problem {
+    let message = match problem.key.as_str() {
+        "consul.token" => "a token is a string",
+        key if key.ends_with(".sticky.secret") => "a secret is a string",
+        key if key.ends_with(".sticky") || key.contains(".sticky[") => "is a table, such as { secure = true }",
+        _ => return problem,
+    };
+    Problem { message: message.to_owned(), ..problem }
 }
 
 fn walk_table(path: &str, table: &DeTable<'_>, keys: &mut Vec<(String, Range<usize>)>) {

@@ -199,7 +199,7 @@ fn attributes(key: &str, written: &raw::Sticky, problems: &mut Problems) -> Stri
     }
     let mut attributes = format!("; Path={path}");
     if let Some(domain) = &written.domain {
-        if !is_host_name(domain.trim_start_matches('.')) {
+        if !is_host_name(domain.strip_prefix('.').unwrap_or(domain)) {
             problems.add(format!("{key}.domain"), format!("\"{domain}\" is not a domain; use \"example.com\""));
         }
         attributes += &format!("; Domain={domain}");

@@ -281,6 +281,9 @@ fn static_endpoints(key: &str, written: Vec<raw::Endpoint>, problems: &mut Probl
         if !(1..=MAX_WEIGHT).contains(&weight) {
             problems.add(format!("{key}.weight"), format!("{weight} is not a weight; use 1 to {MAX_WEIGHT}"));
         }
+        if endpoint.zone.as_ref().is_some_and(|zone| zone.trim().is_empty()) {
+            problems.add(format!("{key}.zone"), "is empty; leave the key out");
+        }
         let Some(address) = parse_address(&endpoint.address) else {
             problems
                 .add(key, format!("\"{}\" is not an endpoint; use \"10.0.0.1:80\" or \"[::1]:80\"", endpoint.address));
