@@ -9,6 +9,7 @@
 mod support;
 
 mod admin;
+mod balancing;
 mod cli;
 mod consul_faults;
 mod discovery;

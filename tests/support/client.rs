@@ -5,13 +5,13 @@
 //! again until what it hopes for is there, and fails by name when the time is up.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long one step of a client may take before the test fails instead of hanging; far above anything a busy machine needs.
@@ -33,6 +33,15 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
         let stream = within("connect", TcpStream::connect(address)).await;
         let stream = stream.unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Client { wire: Wire::new(stream) }
+    }
+
+    /// The same from this address of our own, of which 127.0.0.0/8 has many.
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Client {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from, 0)).unwrap_or_else(|error| panic!("bind {from}: {error}"));
+        let stream = within("connect", socket.connect(address)).await;
+        let stream = stream.unwrap_or_else(|error| panic!("connect to {address} from {from}: {error}"));
         Client { wire: Wire::new(stream) }
     }
 
@@ -115,6 +124,12 @@ impl Response {
     /// The first header of that name, in any letter case.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
+    }
+
+    /// All headers of that name, in their order.
+    pub fn every(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
     }
 
     /// The body as text.
