@@ -10,6 +10,7 @@ use crate::support::origin::{Origin, Script};
 
 mod hashing;
 mod policies;
+mod reserves;
 mod sessions;
 
 const SOON: Duration = Duration::from_secs(15);

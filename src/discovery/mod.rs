@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::config::{Config, Selection};
+use crate::endpoint::{Locality, Vantage};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Facts, Publisher, Table};
@@ -57,10 +58,10 @@ impl Discovery {
             watches: Watches::new(&config.consul, metrics, sender)?,
             builder,
             selections: config.selections(),
+            facts: Facts { vantage: vantage(&config), ..Facts::default() },
             config,
             publisher,
             readiness,
-            facts: Facts::default(),
             updates,
             reloads,
         })
@@ -100,6 +101,11 @@ impl Discovery {
         self.config = reload.config;
         self.selections = self.config.selections();
         self.facts.lists.retain(|selection, _| self.selections.contains(selection));
+        let vantage = vantage(&self.config);
+        // Clusters go by whether it is the same one.
+        if vantage != self.facts.vantage {
+            self.facts.vantage = vantage;
+        }
         self.watches.follow(&self.selections);
         self.publish();
         // Whoever asked may be gone.
@@ -114,6 +120,14 @@ impl Discovery {
         }
         self.publisher.publish(table);
     }
+}
+
+/// Where we stand, as far as that is written down.
+fn vantage(config: &Config) -> Arc<Vantage> {
+    let name = |written: &Option<String>| written.as_deref().map(Box::from);
+    let place = &config.place;
+    let here = Locality { node: name(&place.node), zone: name(&place.zone), datacenter: name(&place.datacenter) };
+    Arc::new(Vantage { here, ..Vantage::default() })
 }
 
 fn report(old: &Table, new: &Table) {
