@@ -12,6 +12,7 @@ mod hashing;
 mod policies;
 mod reserves;
 mod sessions;
+mod sessions_and_consul;
 
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";

@@ -225,8 +225,9 @@ impl Cluster {
             self.refresh(request.now);
             candidates = self.candidates.load();
         }
-        if let Some(endpoint) = self.kept(request) {
-            return Some(self.attempt(endpoint.begin(), false, request));
+        if let Some(endpoint) = self.kept(&candidates, request) {
+            let is_out = endpoint.standing() != Standing::Eligible;
+            return Some(self.attempt(endpoint.begin(), is_out, request));
         }
         if let Some(endpoint) = self.trial(&candidates, request) {
             return Some(self.attempt(endpoint.begin(), true, request));
@@ -256,10 +257,11 @@ impl Cluster {
     }
 
     /// The endpoint that the request's client is to stay with, if it still may.
-    fn kept(&self, request: &Request<'_>) -> Option<&Arc<Endpoint>> {
+    fn kept(&self, candidates: &Candidates, request: &Request<'_>) -> Option<&Arc<Endpoint>> {
         let member = &self.members[self.sessions.as_ref()?.find(request.session?)?];
-        let fits = member.keeps_sessions() && !request.tried.contains(&member.endpoint.id());
-        fits.then_some(&member.endpoint)
+        // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
+        let serves = member.keeps_sessions() || candidates.panic && member.is_possible();
+        (serves && !request.tried.contains(&member.endpoint.id())).then_some(&member.endpoint)
     }
 
     /// An endpoint on probation whose trial this request becomes, if there is one and the request is fit for it.
