@@ -203,6 +203,11 @@ impl Cluster {
         self.sessions.as_ref()?.token(endpoint)
     }
 
+    /// True if a client with that name for its endpoint stays there, as things are.
+    pub fn keeps(&self, session: &str) -> bool {
+        self.home(&self.candidates.load(), session).is_some()
+    }
+
     /// Everyone on the list, in the order of addresses.
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -258,10 +263,16 @@ impl Cluster {
 
     /// The endpoint that the request's client is to stay with, if it still may.
     fn kept(&self, candidates: &Candidates, request: &Request<'_>) -> Option<&Arc<Endpoint>> {
-        let member = &self.members[self.sessions.as_ref()?.find(request.session?)?];
+        let endpoint = self.home(candidates, request.session?)?;
+        (!request.tried.contains(&endpoint.id())).then_some(endpoint)
+    }
+
+    /// The endpoint of that name, if its clients may stay.
+    fn home(&self, candidates: &Candidates, session: &str) -> Option<&Arc<Endpoint>> {
+        let member = &self.members[self.sessions.as_ref()?.find(session)?];
         // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
         let serves = member.keeps_sessions() || candidates.panic && member.is_possible();
-        (serves && !request.tried.contains(&member.endpoint.id())).then_some(&member.endpoint)
+        serves.then_some(&member.endpoint)
     }
 
     /// An endpoint on probation whose trial this request becomes, if there is one and the request is fit for it.

@@ -28,11 +28,8 @@ impl Affinity {
         let hashes = settings.policy == Policy::ConsistentHash;
         let keys = if hashes { &settings.balancing.hash.keys[..] } else { &[] };
         let sticky = settings.balancing.sticky.as_ref();
-        let session = sticky.and_then(|sticky| message::cookie(&head.headers, &sticky.cookie));
-        Affinity {
-            key: keys.iter().find_map(|key| value(key, head, downstream)),
-            session: session.and_then(|value| std::str::from_utf8(value).ok()).map(Box::from),
-        }
+        let session = sticky.and_then(|sticky| session(&head.headers, &sticky.cookie, cluster));
+        Affinity { key: keys.iter().find_map(|key| value(key, head, downstream)), session: session.map(Box::from) }
     }
 
     /// Sees to it that the client comes back to the endpoint that has answered, and says what that came to; none where
@@ -48,6 +45,13 @@ impl Affinity {
         headers.append(SET_COOKIE, cookie);
         Some(if self.session.is_some() { Session::Moved } else { Session::New })
     }
+}
+
+/// The cookie that can be followed, or else the first. One that was set for another path or domain may stand before it, and
+/// would not go away by being replaced.
+fn session<'a>(headers: &'a HeaderMap, name: &str, cluster: &Cluster) -> Option<&'a str> {
+    let values = || message::cookies(headers, name).filter_map(|value| std::str::from_utf8(value).ok());
+    values().find(|value| cluster.keeps(value)).or_else(|| values().next())
 }
 
 fn value(key: &HashKey, head: &request::Parts, downstream: &Downstream) -> Option<u64> {

@@ -130,6 +130,25 @@ async fn a_cookie_that_is_not_ours_is_replaced_without_a_word() {
 }
 
 #[tokio::test]
+async fn a_cookie_that_can_be_followed_counts_even_behind_one_that_cannot() {
+    let (origins, proxy) = start::<3>("sticky = {}\nejection = { consecutive_failures = 1 }").await;
+    let mut client = Client::connect(proxy.address()).await;
+    let (home, good) = begin(&mut client).await;
+    // As browsers do that have one for an older path or domain as well.
+    for both in [format!("lictor-web=old; {good}"), format!("{good}; lictor-web=old")] {
+        for _ in 0..10 {
+            assert_eq!(kept(&mut client, &both).await, home, "{both}");
+        }
+    }
+    named(&origins, &home).stop().await;
+    let (next, new) = moved(&mut client, &good).await;
+    for _ in 0..10 {
+        assert_eq!(kept(&mut client, &format!("{good}; {new}")).await, next, "nor behind one whose endpoint is out");
+    }
+    moved(&mut client, "lictor-web=old; lictor-web=older").await;
+}
+
+#[tokio::test]
 async fn a_cookie_of_another_name_or_cluster_is_none() {
     let [one, two] = origins().await;
     let both = format!("endpoints = [\"{}\", \"{}\"]\nsticky = {{}}\n", one.address(), two.address());
