@@ -178,6 +178,7 @@ impl App {
             ("workers", config.workers != old.workers),
             ("admin", config.admin != old.admin),
             ("consul", config.consul != old.consul),
+            ("place", config.place != old.place),
             ("listeners", config.listeners != old.listeners),
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),

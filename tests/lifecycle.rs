@@ -306,6 +306,7 @@ async fn what_cannot_change_is_refused_by_name_and_changes_nothing() {
     for (change, key) in [
         ("workers = 2\n", "workers"),
         ("[consul]\naddress = \"http://127.0.0.1:1\"\n", "consul"),
+        ("[place]\nzone = \"b\"\n", "place"),
         ("[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\ntimeouts = { idle = \"1s\" }\n", "listeners"),
         ("[drain]\ndelay = \"1s\"\ntimeout = \"10s\"\n", "drain"),
         ("[log]\nformat = \"json\"\n", "log"),
@@ -314,7 +315,7 @@ async fn what_cannot_change_is_refused_by_name_and_changes_nothing() {
         assert_eq!(refusal, format!("{key} cannot change while lictor runs; restart it"));
     }
     assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one", "not half of it was taken over");
-    assert_eq!(metric(proxy.admin(), "lictor_config_reloads_total{result=\"failure\"}").await, 5.0);
+    assert_eq!(metric(proxy.admin(), "lictor_config_reloads_total{result=\"failure\"}").await, 6.0);
     assert_eq!(metric(proxy.admin(), "lictor_config_last_reload_successful").await, 0.0);
 }
 

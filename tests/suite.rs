@@ -18,6 +18,7 @@ mod failure;
 mod forwarding;
 mod garbled;
 mod lifecycle;
+mod locality;
 mod streaming;
 mod timeouts;
 mod websocket;

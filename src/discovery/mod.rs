@@ -13,7 +13,6 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::config::{Config, Selection};
-use crate::endpoint::{Locality, Vantage};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Facts, Publisher, Table};
@@ -55,10 +54,10 @@ impl Discovery {
     ) -> Result<Self, consul::Error> {
         let (sender, updates) = mpsc::channel(WAITING);
         Ok(Discovery {
-            watches: Watches::new(&config.consul, metrics, sender)?,
+            watches: Watches::new(&config, metrics, sender)?,
+            facts: Facts { vantage: Arc::new(consul::given(&config.place)), ..Facts::default() },
             builder,
             selections: config.selections(),
-            facts: Facts { vantage: vantage(&config), ..Facts::default() },
             config,
             publisher,
             readiness,
@@ -69,7 +68,7 @@ impl Discovery {
 
     /// Runs until nobody can reload any more, which is when the process ends.
     pub async fn run(mut self) {
-        self.watches.follow(&self.selections);
+        self.ask();
         self.publish();
         loop {
             tokio::select! {
@@ -89,9 +88,11 @@ impl Discovery {
     fn note(&mut self, update: Update) {
         let mut next = Some(update);
         while let Some(update) = next {
-            // A watch that has just been given up may have been on its way.
-            if self.selections.contains(&update.selection) {
-                self.facts.lists.insert(update.selection, update.list);
+            match update {
+                // A watch that has just been given up may have been on its way.
+                Update::List { selection, .. } if !self.selections.contains(&selection) => {}
+                Update::List { selection, list } => drop(self.facts.lists.insert(selection, list)),
+                Update::Vantage(vantage) => self.facts.vantage = vantage,
             }
             next = self.updates.try_recv().ok();
         }
@@ -101,15 +102,16 @@ impl Discovery {
         self.config = reload.config;
         self.selections = self.config.selections();
         self.facts.lists.retain(|selection, _| self.selections.contains(selection));
-        let vantage = vantage(&self.config);
-        // Clusters go by whether it is the same one.
-        if vantage != self.facts.vantage {
-            self.facts.vantage = vantage;
-        }
-        self.watches.follow(&self.selections);
+        self.ask();
         self.publish();
         // Whoever asked may be gone.
         let _ = reload.done.send(());
+    }
+
+    /// Has sources find out what the configuration needs, and nothing else.
+    fn ask(&mut self) {
+        self.watches.follow(&self.selections);
+        self.watches.survey(&self.config, &self.facts.vantage);
     }
 
     fn publish(&self) {
@@ -120,14 +122,6 @@ impl Discovery {
         }
         self.publisher.publish(table);
     }
-}
-
-/// Where we stand, as far as that is written down.
-fn vantage(config: &Config) -> Arc<Vantage> {
-    let name = |written: &Option<String>| written.as_deref().map(Box::from);
-    let place = &config.place;
-    let here = Locality { node: name(&place.node), zone: name(&place.zone), datacenter: name(&place.datacenter) };
-    Arc::new(Vantage { here, ..Vantage::default() })
 }
 
 fn report(old: &Table, new: &Table) {

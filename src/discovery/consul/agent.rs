@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::follow::{Ask, Meta};
@@ -79,6 +80,9 @@ pub(super) enum Failure {
     /// The answer is not one.
     #[error("the answer cannot be read: {0}")]
     Garbled(String),
+    /// The answer lacks what it was asked for, which may still come.
+    #[error("{0}")]
+    Incomplete(String),
 }
 
 /// An answer whose body has not been read yet.
@@ -124,7 +128,7 @@ impl Agent {
 
     /// Takes the token over that the file holds now. A file that is missing or empty is about to be written: without a token
     /// Consul would not refuse us but answer that there are no instances.
-    fn refresh_token(&self) {
+    pub(super) fn refresh_token(&self) {
         let from_file = self.settings.token_file.as_deref().map(read_token);
         let Some(Ok(Some(value))) = from_file else { return };
         let mut token = self.token();
@@ -166,11 +170,27 @@ impl Agent {
 
     /// Whether the agent is a server itself: then a stale read may see a state that is still being replayed.
     pub(super) async fn is_server(&self) -> Result<bool, Failure> {
-        let response = self.get("/v1/agent/self", &[], (Duration::ZERO, 0)).await?;
+        Ok(self.about().await?["Config"]["Server"].as_bool().unwrap_or(true))
+    }
+
+    /// What the agent says of itself and its node; it takes agent:read.
+    pub(super) async fn about(&self) -> Result<Value, Failure> {
+        self.document("/v1/agent/self", &[]).await
+    }
+
+    /// The network coordinates of a datacenter's nodes; those without node:read are left out.
+    pub(super) async fn coordinates(&self, datacenter: &str, mode: Consistency) -> Result<Value, Failure> {
+        let mut query = vec![("dc", datacenter.to_owned())];
+        if mode == Consistency::Stale {
+            query.push(("stale", String::new()));
+        }
+        self.document("/v1/coordinate/nodes", &query).await
+    }
+
+    async fn document(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        let response = self.get(path, query, (Duration::ZERO, 0)).await?;
         let body = read(response, MAX_BODY).await?;
-        let document: serde_json::Value =
-            serde_json::from_slice(&body).map_err(|error| Failure::Garbled(error.to_string()))?;
-        Ok(document["Config"]["Server"].as_bool().unwrap_or(true))
+        serde_json::from_slice(&body).map_err(|error| Failure::Garbled(error.to_string()))
     }
 
     async fn get(

@@ -1,37 +1,49 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
-//! worth, `agent` asks, `pace` holds back, `model` reads; here they make a watch.
+//! worth, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And finding out where we stand, where some
+//! cluster prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s.
 
 mod agent;
+mod coordinate;
 mod follow;
 mod model;
 mod pace;
+mod place;
+mod survey;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::config::{Consistency, Consul, Selection};
-use crate::endpoint::List;
+use crate::config::{Config, Consistency, Consul, Place, Selection};
+use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
 
 pub use agent::Error;
 use agent::{Agent, Failure};
+use place::Wanted;
+pub use place::given;
+use survey::Survey;
 
 /// Services that are asked by turns, for want of a query of their own, share this many connections.
 const SWEEPERS: usize = 4;
 
-/// A service's list, as of now.
+/// What Consul has said, whole.
 #[derive(Debug)]
-pub struct Update {
-    /// Which service.
-    pub selection: Selection,
-    /// All of its instances that can be dialled.
-    pub list: List,
+pub enum Update {
+    /// A service's list, as of now.
+    List {
+        /// Which service.
+        selection: Selection,
+        /// All of its instances that can be dialled.
+        list: List,
+    },
+    /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
+    Vantage(Arc<Vantage>),
 }
 
 /// Whether a client can be made from these settings: files that are named are there and hold what they should.
@@ -45,6 +57,8 @@ pub struct Watches {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     running: HashMap<Selection, Arc<AtomicBool>>,
+    /// What the survey is to find out; none runs before something is.
+    wanted: Option<channel::Sender<Wanted>>,
     tasks: JoinSet<()>,
     started: usize,
 }
@@ -54,6 +68,7 @@ pub struct Watches {
 struct Shared {
     agent: Agent,
     settings: Consul,
+    place: Place,
     queries: Semaphore,
     sweepers: Semaphore,
     is_server: OnceCell<bool>,
@@ -81,17 +96,31 @@ impl Shared {
 
 impl Watches {
     /// Follows nothing yet; lists will go to `updates`.
-    pub fn new(settings: &Consul, metrics: &Arc<Metrics>, updates: mpsc::Sender<Update>) -> Result<Self, Error> {
+    pub fn new(config: &Config, metrics: &Arc<Metrics>, updates: mpsc::Sender<Update>) -> Result<Self, Error> {
+        let settings = &config.consul;
         let shared = Shared {
             agent: Agent::new(settings)?,
             settings: settings.clone(),
+            place: config.place.clone(),
             queries: Semaphore::new(settings.max_queries),
             sweepers: Semaphore::new(SWEEPERS),
             is_server: OnceCell::new(),
             updates,
         };
         let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
-        Ok(Watches { shared, metrics, running: HashMap::new(), tasks: JoinSet::new(), started: 0 })
+        Ok(Watches { shared, metrics, running: HashMap::new(), wanted: None, tasks: JoinSet::new(), started: 0 })
+    }
+
+    /// Finds out from now on what this configuration prefers somebody by, going on from what is known, and asks at once.
+    pub fn survey(&mut self, config: &Config, known: &Arc<Vantage>) {
+        let wanted = Wanted::of(config);
+        if let Some(survey) = &self.wanted {
+            survey.send_replace(wanted);
+        } else if wanted.asks(&self.shared.place) {
+            let (sender, receiver) = channel::channel(wanted);
+            self.tasks.spawn(Survey::new(&self.shared, receiver, known).run());
+            self.wanted = Some(sender);
+        }
     }
 
     /// Follows these from now on, and no others. A query that waits is not broken off: the agent would keep its slot all

@@ -1,11 +1,13 @@
 //! Consul's answer to `/v1/health/service/:name`, and what of it makes a list: addresses that can be dialled, the aggregated
-//! status, and the weight that goes with it. Fields that are not used are not read; whatever may be null may be missing.
+//! status, the weight that goes with it, and where the instance stands. Fields that are not used are not read; whatever may be
+//! null may be missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::MAX_WEIGHT;
 use crate::endpoint::{Address, List, Listed, Locality, Status};
@@ -23,7 +25,12 @@ struct Entry {
 struct Node {
     node: Option<String>,
     address: Option<String>,
+    datacenter: Option<String>,
+    meta: Metadata,
 }
+
+/// Texts in Consul; whatever else a gateway may make of them must not cost the list.
+type Metadata = Option<HashMap<String, Value>>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,6 +41,7 @@ struct Service {
     // A float takes every number that JSON can write; the range is checked afterwards.
     port: Option<f64>,
     weights: Option<Weights>,
+    meta: Metadata,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,13 +59,14 @@ struct Check {
     status: Option<String>,
 }
 
-/// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error.
-pub(super) fn parse(body: &[u8]) -> Result<(List, usize), serde_json::Error> {
+/// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error. Zones
+/// are what the metadata has under `zone_key`.
+pub(super) fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
     let entries: Vec<Entry> = serde_json::from_slice(body)?;
     let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
     let mut skipped = 0;
     for entry in entries {
-        let Some(listed) = listed(&entry) else {
+        let Some(listed) = listed(&entry, zone_key) else {
             skipped += 1;
             continue;
         };
@@ -78,7 +87,7 @@ fn worth(listed: &Listed) -> (bool, u32) {
     (matches!(listed.status, Status::Passing | Status::Warning), listed.weight)
 }
 
-fn listed(entry: &Entry) -> Option<Listed> {
+fn listed(entry: &Entry, zone_key: &str) -> Option<Listed> {
     let service = entry.service.as_ref()?;
     let status = aggregate(entry.checks.as_deref().unwrap_or_default());
     Some(Listed {
@@ -86,7 +95,7 @@ fn listed(entry: &Entry) -> Option<Listed> {
         id: identify(entry.node.as_ref(), service),
         status,
         weight: weight(service.weights.as_ref(), status),
-        locality: Locality::default(),
+        locality: locality(entry.node.as_ref(), service, zone_key),
     })
 }
 
@@ -94,6 +103,18 @@ fn listed(entry: &Entry) -> Option<Listed> {
 fn identify(node: Option<&Node>, service: &Service) -> Arc<str> {
     let node = node.and_then(|node| node.node.as_deref()).unwrap_or_default();
     format!("{node}/{}", service.id.as_deref().unwrap_or_default()).into()
+}
+
+/// Where the instance stands. An empty name is Consul's way to say that there is none.
+fn locality(node: Option<&Node>, service: &Service, zone_key: &str) -> Locality {
+    let filled = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Box::from);
+    let of_node = |read: fn(&Node) -> &Option<String>| node.and_then(|node| filled(read(node).as_deref()?));
+    let zone = |meta: &Metadata| filled(meta.as_ref()?.get(zone_key)?.as_str()?);
+    Locality {
+        node: of_node(|node| &node.node),
+        zone: zone(&service.meta).or_else(|| zone(&node?.meta)),
+        datacenter: of_node(|node| &node.datacenter),
+    }
 }
 
 fn address(node: Option<&Node>, service: &Service) -> Option<Address> {
@@ -148,7 +169,7 @@ fn weight(weights: Option<&Weights>, status: Status) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -157,7 +178,7 @@ mod tests {
     }
 
     fn parse_all(entries: Vec<Value>) -> (List, usize) {
-        parse(Value::Array(entries).to_string().as_bytes()).unwrap()
+        parse(Value::Array(entries).to_string().as_bytes(), "zone").unwrap()
     }
 
     fn addresses(list: &[Listed]) -> Vec<String> {
@@ -232,8 +253,35 @@ mod tests {
     #[test]
     fn what_is_not_a_list_is_an_error_and_not_an_empty_list() {
         for body in ["null", "{}", "\"\"", "[", "[{\"Node\":", "<html>", ""] {
-            assert!(parse(body.as_bytes()).is_err(), "{body}");
+            assert!(parse(body.as_bytes(), "zone").is_err(), "{body}");
         }
-        assert!(parse(b"[]").unwrap().0.is_empty());
+        assert!(parse(b"[]", "zone").unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn the_zone_is_the_services_else_the_nodes() {
+        let locality = |of_service: Value, of_node: Value| {
+            let service = json!({"Address": "10.0.0.1", "Port": 80, "Meta": of_service});
+            let node = json!({"Node": "n1", "Datacenter": "dc1", "Meta": of_node});
+            parse_all(vec![json!({"Node": node, "Service": service})]).0[0].locality.clone()
+        };
+        let zone = |of_service, of_node| locality(of_service, of_node).zone.map(String::from);
+        assert_eq!(zone(json!({"zone": "a"}), json!({"zone": "b"})).as_deref(), Some("a"));
+        assert_eq!(zone(json!({"zone": ""}), json!({"zone": "b"})).as_deref(), Some("b"));
+        assert_eq!(zone(json!({"rack": "7"}), json!({"zone": "ü \"\n"})).as_deref(), Some("ü \"\n"));
+        for unknown in [Value::Null, json!({}), json!({"zone": ""}), json!({"Zone": "a"}), json!({"zone": 7})] {
+            assert_eq!(zone(unknown.clone(), unknown), None);
+        }
+        let known = locality(Value::Null, Value::Null);
+        assert_eq!((known.node.as_deref(), known.datacenter.as_deref()), (Some("n1"), Some("dc1")));
+    }
+
+    #[test]
+    fn a_list_without_a_word_of_where_is_a_list() {
+        let bare = json!({"Service": {"Address": "10.0.0.1", "Port": 80}});
+        let empty = json!({"Node": {"Node": "", "Datacenter": ""}, "Service": {"Address": "10.0.0.2", "Port": 80}});
+        let (list, skipped) = parse_all(vec![bare, empty]);
+        assert_eq!((list.len(), skipped), (2, 0));
+        assert!(list.iter().all(|listed| listed.locality == Locality::default()));
     }
 }

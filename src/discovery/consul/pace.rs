@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::agent::Failure;
+
 const BURST: f64 = 3.0;
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
@@ -11,9 +13,18 @@ const COST: u32 = 5;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Asking nobody costs little, and whoever is back should be followed soon.
-pub(super) const ABSENT: Duration = Duration::from_secs(2);
+const ABSENT: Duration = Duration::from_secs(2);
 /// Asking somebody who cannot answer is work for them.
-pub(super) const UNABLE: Duration = Duration::from_secs(10);
+const UNABLE: Duration = Duration::from_secs(10);
+/// Rights are given by people.
+const DENIED: Duration = Duration::from_secs(10);
+/// So are queries.
+const REFUSED: Duration = Duration::from_secs(60);
+/// An agent under pressure has said so.
+const UNAVAILABLE: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Waits and rounds are varied by so much, so that what began together does not stay together.
+const SPREAD: f64 = 0.1;
 
 /// Paces the queries of one watch.
 #[derive(Debug)]
@@ -49,8 +60,23 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
+    /// How long to leave Consul alone after this failure.
+    pub(super) fn after(&mut self, failure: &Failure) -> Duration {
+        let is_absent = matches!(failure, Failure::Unreachable(_));
+        let backoff = self.next(if is_absent { ABSENT } else { UNABLE });
+        match failure {
+            Failure::Denied { .. } => vary(DENIED),
+            Failure::Refused { .. } => vary(REFUSED),
+            Failure::Unavailable { retry_after, .. } => {
+                let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+                vary(UNAVAILABLE).max(backoff).max(asked_for)
+            }
+            Failure::Unreachable(_) | Failure::Garbled(_) | Failure::Incomplete(_) => backoff,
+        }
+    }
+
     /// How long to wait after one more failure: anything up to 100 ms × 2ⁿ ("full jitter"), and never more than `most`.
-    pub(super) fn next(&mut self, most: Duration) -> Duration {
+    fn next(&mut self, most: Duration) -> Duration {
         let longest = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures += 1;
         longest.mul_f64(fastrand::f64())
@@ -65,6 +91,11 @@ impl Backoff {
     pub(super) fn is_first(&self) -> bool {
         self.failures == 1
     }
+}
+
+/// About so long.
+pub(super) fn vary(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64())
 }
 
 #[cfg(test)]

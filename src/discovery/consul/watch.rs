@@ -10,22 +10,13 @@ use tracing::{debug, info, warn};
 
 use super::agent::Failure;
 use super::follow::{Ask, Follow, Verdict};
-use super::pace::{ABSENT, Backoff, Bucket, UNABLE};
+use super::pace::{Backoff, Bucket, vary};
 use super::{Shared, Update, model};
 use crate::config::{Consistency, Selection};
 use crate::metrics::{self, WatchSeries};
 
 /// Between two looks at a service that has no query of its own.
 pub(super) const SWEEP: Duration = Duration::from_secs(10);
-/// Waits and rounds are varied by so much, so that watches that began together do not stay together.
-const SPREAD: f64 = 0.1;
-/// Rights are given by people.
-const DENIED: Duration = Duration::from_secs(10);
-/// So are queries.
-const REFUSED: Duration = Duration::from_secs(60);
-/// An agent under pressure has said so.
-const UNAVAILABLE: Duration = Duration::from_secs(1);
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Watch {
     shared: Arc<Shared>,
@@ -118,7 +109,8 @@ impl Watch {
             None => {
                 let (body, cost) = answer.body().await?;
                 self.bucket.cost(cost);
-                let (list, skipped) = model::parse(&body).map_err(|error| Failure::Garbled(error.to_string()))?;
+                let (list, skipped) = model::parse(&body, &self.shared.place.zone_key)
+                    .map_err(|error| Failure::Garbled(error.to_string()))?;
                 self.series.skipped(skipped);
                 follow.judge(&meta, ask, list, Instant::now())
             }
@@ -135,7 +127,7 @@ impl Watch {
                 self.series.update(metrics::Update::Changed);
                 debug!(service = %self.selection, endpoints = list.len(), "changed");
                 // Fails only when discovery has ended, and this watch with it.
-                let _ = self.shared.updates.send(Update { selection: self.selection.clone(), list }).await;
+                let _ = self.shared.updates.send(Update::List { selection: self.selection.clone(), list }).await;
                 Duration::ZERO
             }
             Verdict::Unchanged => {
@@ -157,27 +149,14 @@ impl Watch {
 
     /// Counts and reports a failure, and says how long to leave Consul alone.
     fn pause_after(&mut self, failure: &Failure) -> Duration {
-        let is_absent = matches!(failure, Failure::Unreachable(_));
-        let backoff = self.backoff.next(if is_absent { ABSENT } else { UNABLE });
+        let pause = self.backoff.after(failure);
         if self.backoff.is_first() {
             warn!(service = %self.selection, error = %failure, "cannot be followed; the last list stays");
         }
         let denied = matches!(failure, Failure::Denied { .. });
         self.series.update(if denied { metrics::Update::Denied } else { metrics::Update::Error });
-        match failure {
-            Failure::Denied { .. } => vary(DENIED),
-            Failure::Refused { .. } => vary(REFUSED),
-            Failure::Unavailable { retry_after, .. } => {
-                let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
-                vary(UNAVAILABLE).max(backoff).max(asked_for)
-            }
-            Failure::Unreachable(_) | Failure::Garbled(_) => backoff,
-        }
+        pause
     }
-}
-
-fn vary(duration: Duration) -> Duration {
-    duration.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64())
 }
 
 async fn sleep_some(pause: Duration) {
