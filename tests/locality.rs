@@ -9,7 +9,8 @@ use crate::support::app::{Proxy, parse, to_service};
 use crate::support::client::eventually;
 use crate::support::consul::{Catalog, Consul};
 use crate::support::origin::Origin;
-use crate::support::seen::{is_ready, shares, usable};
+use crate::support::visitor::shares;
+use crate::support::window::{is_ready, usable};
 
 /// A question without an answer is put again within ten seconds, and coordinates are read every half minute, should the agent have
 /// been quicker than the test to write its own. All of it usually takes two seconds.
@@ -118,7 +119,10 @@ async fn round_trips_by_coordinates_decide_who_is_near() {
     // Without any, nobody is near.
     let settings = to_service(&consul.url(), "locality = { prefer_rtt = [\"2ms\"] }");
     let proxy = Proxy::start(&settings);
-    eventually("all are there", SOON, async || usable(&proxy, "web").await.len() == 3 && is_ready(&proxy).await).await;
+    eventually("all are there", SOON, async || {
+        usable(proxy.admin(), "web").await.len() == 3 && is_ready(proxy.admin()).await
+    })
+    .await;
     at(&consul, "near", 0.001).await;
     at(&consul, "far", 0.02).await;
     let all = async || consul.get("/v1/coordinate/nodes").await.as_array().unwrap().len() >= 2;
@@ -163,7 +167,7 @@ async fn an_agent_that_may_not_say_where_we_stand_is_made_up_for_by_the_file() {
 
     let settings = to_service(&consul.url(), BY_ZONE).replace("[consul]", &format!("[consul]\ntoken = \"{token}\""));
     let proxy = Proxy::start(&settings);
-    eventually("it is ready", SOON, async || is_ready(&proxy).await).await;
+    eventually("it is ready", SOON, async || is_ready(proxy.admin()).await).await;
     assert!(serve(&proxy, &["far", "near"]).await);
     proxy.drain().await;
     let told = Proxy::start(&format!("{settings}[place]\nzone = \"b\"\n"));

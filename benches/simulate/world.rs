@@ -20,8 +20,8 @@ use crate::origin::{FAILS_AFTER, MEAN_WORK, Origin};
 use crate::scenario::{ENDPOINTS, Ejection, Scenario};
 use crate::{Failing, Options};
 
-/// How long a client waits before it leaves. An endpoint that is given more than it can do has a queue without end; this is what ends
-/// it in life. A hundred times what an answer should take.
+/// How long a client waits before it leaves. An endpoint that is given more than it can do has a queue without end; this is
+/// what ends it in life. A hundred times what an answer should take.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What became of the requests.
