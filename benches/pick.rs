@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 
 use lictor::balance::{Ask, Balancer, Candidate, Context, Cursors, Ring, balancer, hash, keeps};
-use lictor::cluster::{Own, Request};
+use lictor::cluster::{Handle, Own, Request};
 use lictor::config::{self, Config, Environment, Policy, Selection};
 use lictor::endpoint::{Address, Endpoint, Ids, Ledger, List, Listed, Tick};
 use lictor::table::{self, Builder, Facts, Lists, LocalReader, Publisher, Reader};
@@ -138,6 +138,7 @@ const WORKERS: usize = 2;
 struct Worker {
     index: usize,
     reader: LocalReader,
+    cluster: Handle,
     rng: fastrand::Rng,
     now: Instant,
 }
@@ -145,7 +146,8 @@ struct Worker {
 impl Worker {
     fn new(reader: &Reader, index: usize) -> Self {
         let rng = fastrand::Rng::with_seed(SEED + index as u64);
-        Worker { index, reader: reader.local(), rng, now: Instant::now() }
+        let cluster = Handle::new(&reader.load().clusters()[0]);
+        Worker { index, reader: reader.local(), cluster, rng, now: Instant::now() }
     }
 
     /// Look at the table, keep the cluster, begin an attempt, judge it as `proxy::forward` does where the answer is a good one,
@@ -154,7 +156,11 @@ impl Worker {
         // At hand: the clock has a figure of its own.
         self.now += STEP;
         let now = self.now;
-        let cluster = Arc::clone(&self.reader.load().clusters()[0]);
+        let table = self.reader.load();
+        if !self.cluster.holds(&table.clusters()[0]) {
+            self.cluster = Handle::new(&table.clusters()[0]);
+        }
+        let cluster = self.cluster.clone();
         let key = Some(self.rng.u64(..));
         let request = Request { now, worker: self.index, tried: &[], can_retry: true, key, session };
         let mut attempt = cluster.begin(&request, &mut self.rng).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use lictor::cluster::{Attempt, Cluster, New, Own, Request};
+use lictor::cluster::{Attempt, Cluster, Handle, New, Own, Request};
 use lictor::config::{self, Environment, Policy};
 use lictor::endpoint::{Address, Id, Ids, Listed};
 use lictor::health::{self, Outcome, Reason};
@@ -39,7 +39,7 @@ pub struct Tally {
 
 /// Clients, lictor's cluster, and the origins behind its endpoints.
 pub struct World {
-    cluster: Arc<Cluster>,
+    cluster: Handle,
     places: HashMap<Id, usize>,
     origins: Vec<Origin>,
     failing: Failing,
@@ -139,7 +139,7 @@ impl World {
         let key = self.world.u64(..);
         let request = self.to_come;
         self.open.insert(request, Open { arrived: self.now, work, key, tried: Vec::new(), attempt: None });
-        self.cluster.request(self.time());
+        self.cluster.request(0, self.time());
         self.plan(PATIENCE, Event::Leaves(request));
         self.send(request);
         self.to_come -= 1;
@@ -222,7 +222,7 @@ impl World {
 }
 
 /// The cluster as lictor makes it of such a configuration.
-fn cluster(scenario: &Scenario, policy: Policy, now: Instant) -> Result<Arc<Cluster>, Box<dyn Error>> {
+fn cluster(scenario: &Scenario, policy: Policy, now: Instant) -> Result<Handle, Box<dyn Error>> {
     let ejection = match scenario.ejection {
         Ejection::Default => "",
         Ejection::Off => "ejection = { consecutive_failures = 0 }",
@@ -237,7 +237,7 @@ fn cluster(scenario: &Scenario, policy: Policy, now: Instant) -> Result<Arc<Clus
     let (ids, vantage) = (Ids::default(), Arc::default());
     let own = Own { seed: 0, secret: [0; 32] };
     let new = New { workers: 1, now, ids: &ids, vantage: &vantage, own: &own };
-    Ok(Arc::new(Cluster::build(&config.clusters[0], Some(list), None, &new)))
+    Ok(Handle::new(&Arc::new(Cluster::build(&config.clusters[0], Some(list), None, &new))))
 }
 
 /// Drawn from an exponential distribution.

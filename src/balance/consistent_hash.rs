@@ -17,26 +17,36 @@ pub(super) struct ConsistentHash {
     candidates: Arc<[Candidate]>,
     ring: Arc<Ring>,
     /// The candidate at each place of the ring.
-    present: Box<[Option<u32>]>,
+    present: Box<[u32]>,
     ledger: Arc<Ledger>,
     /// How far beyond its share anybody may be loaded; none without a bound.
     factor: Option<f64>,
     total_weight: f64,
+    /// In flight without being in the ledger's total: begun before there was a bound.
+    uncounted: u32,
     is_starting: bool,
 }
+
+/// A place at which there is no candidate.
+const NOBODY: u32 = u32::MAX;
 
 impl ConsistentHash {
     pub(super) fn new(candidates: Arc<[Candidate]>, ring: &Arc<Ring>, context: &Context<'_>) -> Self {
         let places = candidates.iter().map(|candidate| candidate.place as usize + 1).max().unwrap_or_default();
-        let mut present = vec![None; places];
+        let mut present = vec![NOBODY; places];
         for (index, candidate) in candidates.iter().enumerate() {
-            present[candidate.place as usize] = Some(index as u32);
+            present[candidate.place as usize] = index as u32;
         }
         let factor = context.settings.balancing.hash.load_factor;
         ConsistentHash {
             is_starting: candidates.iter().any(Candidate::is_starting),
             factor: (factor > 0.0).then_some(factor),
             total_weight: candidates.iter().map(|candidate| f64::from(candidate.weight)).sum(),
+            uncounted: candidates
+                .iter()
+                .map(|candidate| candidate.endpoint.in_flight())
+                .fold(0, u32::saturating_add)
+                .saturating_sub(context.ledger.total()),
             candidates,
             ring: Arc::clone(ring),
             present: present.into(),
@@ -45,13 +55,12 @@ impl ConsistentHash {
     }
 
     fn at(&self, place: usize) -> Option<&Candidate> {
-        let index = self.present.get(place).copied().flatten()?;
-        Some(&self.candidates[index as usize])
+        self.candidates.get(*self.present.get(place)? as usize)
     }
 
     /// Who is at home there, if that one is there.
     fn home(&self, key: u64) -> Option<&Candidate> {
-        self.at(self.ring.find(key, |_, _| true)?)
+        self.at(self.ring.home(key)?)
     }
 
     fn find(&self, key: u64, fits: impl Fn(&Candidate, u64) -> bool) -> Option<&Candidate> {
@@ -74,17 +83,23 @@ impl ConsistentHash {
 
     /// Most that may be in flight at all candidates together, this request included.
     fn allowed(&self, factor: f64) -> f64 {
-        factor * (f64::from(self.ledger.total()) + 1.0)
+        factor * (f64::from(self.ledger.total()) + f64::from(self.uncounted) + 1.0)
     }
 
     /// Most that a candidate may carry, this request included, of all that is allowed together.
     fn bound(&self, candidate: &Candidate, allowed: f64) -> u32 {
         // In this order, so that what comes out even is not rounded up.
-        (allowed * f64::from(candidate.weight) / self.total_weight).ceil() as u32
+        let bound = allowed * f64::from(candidate.weight) / self.total_weight;
+        let whole = bound as u32;
+        whole.saturating_add(u32::from(bound > f64::from(whole)))
     }
 }
 
 impl Balancer for ConsistentHash {
+    fn has_home(&self, key: u64) -> bool {
+        self.home(key).is_some()
+    }
+
     fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
         let key = ask.key.unwrap_or_else(|| ask.rng.u64(..));
         if let Some(begun) = self.at_home(key, ask) {

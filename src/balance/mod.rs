@@ -55,6 +55,11 @@ pub struct Ask<'a> {
 pub trait Balancer: Send + Sync {
     /// Begins an attempt at the candidate that is to serve: one that was not tried, while there is any.
     fn pick(&self, ask: &mut Ask<'_>) -> InFlight;
+
+    /// True if whoever has this key, out of all who could be candidates, is one. Only those who hash can tell.
+    fn has_home(&self, _key: u64) -> bool {
+        true
+    }
 }
 
 /// What outlives a list of candidates, and what is made for it elsewhere.

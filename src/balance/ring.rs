@@ -20,10 +20,17 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Points of an endpoint and probes of a key: together they make shares even to about six per cent (standard deviation).
-const POINTS: u64 = 32;
-const PROBES: usize = 4;
-/// Points for which there is one entry in the index, on average: a search begins at most so many before its end.
-const CROWD: usize = 2;
+const POINTS: u64 = 16;
+const PROBES: usize = 6;
+/// Makes probes out of a key, which is a hash already: odd numbers without a pattern (SplitMix64 from 1 on).
+const SCATTER: [u64; PROBES] = [
+    0x910a_2dec_8902_5cc1,
+    0xbeeb_8da1_658e_ec67,
+    0xf893_a2ee_fb32_555f,
+    0x71c1_8690_ee42_c90b,
+    0x71bb_54d8_d101_b5b9,
+    0xc34d_0bff_9015_0281,
+];
 
 /// The places of all endpoints.
 #[derive(Debug)]
@@ -42,19 +49,18 @@ struct Owner {
 /// The points of endpoints whose weights have the same highest bit.
 #[derive(Debug)]
 struct Class {
-    /// In the order of places.
-    points: Box<[Point]>,
-    /// Where the points of each equal part of the ring begin.
+    /// Where points are, in order, and behind them the end of the ring: apart from whose they are, so that a search reads half as
+    /// much.
+    places: Box<[u32]>,
+    /// Whose they are.
+    owners: Box<[u32]>,
+    /// For each equal part of the ring, of which there are at least as many as points, the first point that is not before it.
     index: Box<[u32]>,
     shift: u32,
     /// Of the fastest in here.
     slowness: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
-    at: u32,
-    owner: u32,
+    /// True if that is everybody's.
+    is_uniform: bool,
 }
 
 /// A number for these bytes that is the same everywhere and always: XXH3 with 64 bits.
@@ -75,22 +81,35 @@ fn nth(number: u64, n: u64) -> u32 {
     (mix(number.wrapping_add(STEP.wrapping_mul(n + 1))) >> 32) as u32
 }
 
+fn probes(key: u64) -> [u32; PROBES] {
+    SCATTER.map(|odd| (key.wrapping_mul(odd) >> 32) as u32)
+}
+
 impl Ring {
     /// Of endpoints by what they are to be called here, name, which is the hash of their address, and weight.
     pub fn new(endpoints: impl Iterator<Item = (usize, u64, u32)>) -> Self {
         let mut owners = Vec::new();
-        let mut classes: Vec<(Vec<Point>, f64)> = vec![(Vec::new(), f64::MAX); u32::BITS as usize];
+        let mut classes: Vec<(Vec<(u32, u32)>, f64)> = vec![(Vec::new(), f64::MAX); u32::BITS as usize];
         for (place, name, weight) in endpoints.filter(|(_, _, weight)| *weight > 0) {
             let slowness = 1.0 / f64::from(weight);
             let (points, least) = &mut classes[weight.ilog2() as usize];
-            points.extend((0..POINTS).map(|n| Point { at: nth(name, n), owner: owners.len() as u32 }));
+            points.extend((0..POINTS).map(|n| (nth(name, n), owners.len() as u32)));
             owners.push(Owner { place, name, slowness });
             *least = least.min(slowness);
         }
         let classes = classes.into_iter().filter(|(points, _)| !points.is_empty());
         Ring {
+            classes: classes.map(|(points, slowness)| Class::new(points, slowness, &owners)).collect(),
             owners: owners.into(),
-            classes: classes.map(|(points, slowness)| Class::new(points, slowness)).collect(),
+        }
+    }
+
+    /// Who has this key, of all; none if there is nobody.
+    pub fn home(&self, key: u64) -> Option<usize> {
+        match &*self.classes {
+            // The usual case, in which nothing needs to be compared but distances.
+            [class] if class.is_uniform => Some(self.owners[class.owners[class.nearest(key)] as usize].place),
+            _ => self.find(key, |_, _| true),
         }
     }
 
@@ -98,15 +117,14 @@ impl Ring {
     pub fn find(&self, key: u64, mut fits: impl FnMut(usize, u64) -> bool) -> Option<usize> {
         let mut best = None;
         let mut least = f64::MAX;
-        let probes: [u32; PROBES] = std::array::from_fn(|n| nth(key, n as u64));
         for class in &self.classes {
-            for probe in probes {
+            for probe in probes(key) {
                 for point in class.from(probe) {
-                    let distance = f64::from(point.at.wrapping_sub(probe));
+                    let distance = f64::from(class.places[point].wrapping_sub(probe));
                     if distance * class.slowness >= least {
                         break;
                     }
-                    let owner = &self.owners[point.owner as usize];
+                    let owner = &self.owners[class.owners[point] as usize];
                     let cost = distance * owner.slowness;
                     if cost < least && fits(owner.place, owner.name) {
                         (least, best) = (cost, Some(owner.place));
@@ -119,22 +137,45 @@ impl Ring {
 }
 
 impl Class {
-    fn new(mut points: Vec<Point>, slowness: f64) -> Self {
+    fn new(mut points: Vec<(u32, u32)>, slowness: f64, all: &[Owner]) -> Self {
         points.sort_unstable();
-        let parts = (points.len() / CROWD).next_power_of_two();
+        let (mut places, owners): (Vec<u32>, Vec<u32>) = points.into_iter().unzip();
+        places.push(u32::MAX);
+        let is_uniform = owners.iter().all(|owner| all[*owner as usize].slowness == slowness);
+        let parts = owners.len().next_power_of_two();
         let shift = u32::BITS - parts.ilog2();
-        let start = |part: usize| points.partition_point(|point| u64::from(point.at) < (part as u64) << shift) as u32;
-        Class { index: (0..parts).map(start).collect(), shift, slowness, points: points.into() }
+        let first = |part: usize| {
+            places[..owners.len()].partition_point(|place| u64::from(*place) < (part as u64) << shift) as u32
+        };
+        let index = (0..parts).map(first).collect();
+        Class { index, shift, slowness, is_uniform, places: places.into(), owners: owners.into() }
+    }
+
+    /// The point that comes first behind any of the key's probes.
+    fn nearest(&self, key: u64) -> usize {
+        let behind = |probe: u32| {
+            let first = self.first(probe);
+            u64::from(self.places[first].wrapping_sub(probe)) << 32 | first as u64
+        };
+        let nearest = probes(key).into_iter().map(behind).min().unwrap_or_default();
+        (nearest & u64::from(u32::MAX)) as usize
     }
 
     /// All points, from the first that is not before this place.
-    fn from(&self, place: u32) -> impl Iterator<Item = &Point> {
+    fn from(&self, place: u32) -> impl Iterator<Item = usize> {
+        let first = self.first(place);
+        (first..self.owners.len()).chain(0..first)
+    }
+
+    /// The first point that is not before this place.
+    fn first(&self, place: u32) -> usize {
         // A shift by all bits is the first and only part.
-        let part = u64::from(place) >> self.shift;
-        let mut first = self.index[part as usize] as usize;
-        while self.points.get(first).is_some_and(|point| point.at < place) {
-            first += 1;
+        let mut point = self.index[(u64::from(place) >> self.shift) as usize] as usize;
+        // None or one is passed over, nearly always: without asking which, since that could not be foreseen.
+        point += usize::from(self.places[point] < place);
+        while self.places[point] < place {
+            point += 1;
         }
-        self.points[first..].iter().chain(&self.points[..first])
+        if point == self.owners.len() { 0 } else { point }
     }
 }

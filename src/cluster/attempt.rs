@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Cluster;
-use crate::endpoint::{Endpoint, InFlight};
+use super::{Cluster, Handle};
+use crate::endpoint::{Endpoint, InFlight, Standing, Tick};
 use crate::health::{Outcome, Reason};
 
 /// One try at one endpoint. Dropped without a verdict, it means that the client left, and nobody is to blame.
 pub struct Attempt {
-    cluster: Arc<Cluster>,
+    cluster: Handle,
     in_flight: InFlight,
     trial: bool,
     /// For whoever wants to know how long it took to be answered, until it was.
-    began: Option<Instant>,
+    began: Option<Tick>,
 }
 
 /// What a failure led to.
@@ -26,7 +26,7 @@ pub enum Ejected {
 }
 
 impl Attempt {
-    pub(super) fn new(cluster: Arc<Cluster>, in_flight: InFlight, trial: bool, began: Option<Instant>) -> Self {
+    pub(super) fn new(cluster: Handle, in_flight: InFlight, trial: bool, began: Option<Tick>) -> Self {
         Attempt { cluster, in_flight, trial, began }
     }
 
@@ -36,7 +36,7 @@ impl Attempt {
     }
 
     /// The cluster it belongs to.
-    pub fn cluster(&self) -> &Arc<Cluster> {
+    pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
@@ -47,11 +47,11 @@ impl Attempt {
 
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
     pub fn answered(&mut self, now: Instant) {
-        if let Some(began) = self.began.take() {
-            let took = now.saturating_duration_since(began);
+        if let (Some(began), Some(decay)) = (self.began.take(), self.cluster.decay) {
+            let tick = self.cluster.lasting.ledger.tick(now);
+            let (latency, took) = (self.endpoint().latency(), tick.since(began));
             // Somebody who is back is what it is now: what it was has been paid for.
-            let observe = if self.trial { Cluster::observe_anew } else { Cluster::observe };
-            observe(&self.cluster, self.endpoint(), took, now);
+            if self.trial { latency.restart(took, tick) } else { latency.observe(took, tick, decay) }
         }
         self.pass(now);
     }
@@ -68,9 +68,13 @@ impl Attempt {
         }
     }
 
+    /// However fast that was, it was not an answer.
     fn penalize(&mut self, now: Instant) {
-        let waited = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
-        self.cluster.penalize(self.endpoint(), waited, now);
+        let Some(decay) = self.cluster.decay else { return };
+        let now = self.cluster.lasting.ledger.tick(now);
+        let waited = self.began.take().map_or(0.0, |began| now.since(began));
+        let penalty = self.cluster.settings.balancing.ewma.penalty.as_secs_f32();
+        self.endpoint().latency().observe(waited.max(penalty), now, decay);
     }
 
     /// Takes the verdict. Says what a failure led to, if the rules were asked at all.
@@ -82,7 +86,8 @@ impl Attempt {
         };
         self.penalize(now);
         let failures = self.endpoint().failed();
-        let trial = std::mem::take(&mut self.trial);
+        // It may have been readmitted meanwhile; then this is one failure like any other.
+        let trial = std::mem::take(&mut self.trial) && self.endpoint().standing() != Standing::Eligible;
         let limit = self.cluster.settings.ejection.consecutive_failures;
         if limit == 0 {
             if trial {
@@ -111,8 +116,9 @@ impl Drop for Attempt {
         if self.trial {
             self.endpoint().release_trial();
         }
-        if let Some(began) = self.began {
-            self.cluster.observe_in_vain(self.endpoint(), began.elapsed());
+        if let (Some(began), Some(decay)) = (self.began, self.cluster.decay) {
+            let now = self.cluster.lasting.ledger.tick(Instant::now());
+            self.endpoint().latency().observe_at_least(now.since(began), now, decay);
         }
     }
 }

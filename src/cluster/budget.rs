@@ -2,7 +2,7 @@
 //! A fixed number of retries multiplies the load on a cluster that fails as a whole; a budget bounds what retries add to it.
 //!
 //! The ten seconds are ten slots, each a second's stamp and a count in one word. A request touches one slot; only a retry
-//! adds them up.
+//! adds them up, over all workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,28 +14,32 @@ const FLOOR_PER_SECOND: f64 = 10.0;
 #[derive(Debug)]
 pub struct Budget {
     epoch: Instant,
-    requests: Window,
+    /// Of each worker, which alone counts there.
+    requests: Box<[Window]>,
     retries: Window,
 }
 
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Window([AtomicU64; SECONDS as usize]);
 
 impl Budget {
     /// An empty one.
-    pub fn new(now: Instant) -> Self {
-        Budget { epoch: now, requests: Window::default(), retries: Window::default() }
+    pub fn new(workers: usize, now: Instant) -> Self {
+        let requests = (0..workers.max(1)).map(|_| Window::default()).collect();
+        Budget { epoch: now, requests, retries: Window::default() }
     }
 
-    /// Counts a request.
-    pub fn request(&self, now: Instant) {
-        self.requests.add(self.second(now));
+    /// Counts a request of a worker's.
+    pub fn request(&self, worker: usize, now: Instant) {
+        self.requests[worker % self.requests.len()].add(self.second(now));
     }
 
     /// Counts a retry if `share` of the requests allows one more.
     pub fn withdraw(&self, share: f64, now: Instant) -> bool {
         let second = self.second(now);
-        let allowed = share * self.requests.sum(second) as f64 + FLOOR_PER_SECOND * SECONDS as f64;
+        let requests: u64 = self.requests.iter().map(|window| window.sum(second)).sum();
+        let allowed = share * requests as f64 + FLOOR_PER_SECOND * SECONDS as f64;
         let within = (self.retries.sum(second) + 1) as f64 <= allowed;
         if within {
             self.retries.add(second);
@@ -80,14 +84,14 @@ mod tests {
     #[test]
     fn without_traffic_ten_a_second_may_be_retried() {
         let now = Instant::now();
-        assert_eq!(withdrawals(&Budget::new(now), 0.2, now), 100);
+        assert_eq!(withdrawals(&Budget::new(2, now), 0.2, now), 100);
     }
 
     #[test]
     fn traffic_adds_its_share_for_ten_seconds() {
         let now = Instant::now();
-        let budget = Budget::new(now);
-        (0..1000).for_each(|_| budget.request(now));
+        let budget = Budget::new(2, now);
+        (0..1000).for_each(|turn| budget.request(turn % 2, now));
         assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(9)), 300);
         assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(10)), 0);
         assert_eq!(withdrawals(&budget, 0.2, now + Duration::from_secs(19)), 100);

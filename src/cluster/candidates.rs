@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::locality::{self, Strength};
 use super::{Cluster, Member, slow_start};
-use crate::balance::{Ask, Balancer, Candidate, Context, balancer, mix};
+use crate::balance::{Ask, Balancer, Candidate, Context, balancer};
+use crate::config::Policy;
 use crate::endpoint::{Endpoint, Id, InFlight, Standing};
 use crate::health;
 
@@ -44,18 +45,20 @@ impl Candidates {
         let settings = &cluster.settings.balancing;
         let mut standings = Standings::read(&cluster.members, now);
         let panic = standings.is_panic(settings.panic_percent);
-        if panic {
-            standings.eligible = standings.possible;
-        }
+        // In a panic all serve, but those who were eligible before still say where to go.
+        let eligible = std::mem::take(&mut standings.eligible);
+        let serving = if panic { &standings.possible } else { &eligible };
+        let leading = if eligible.is_empty() { serving } else { &eligible };
         let percent = |place: usize| slow_start::percent(&settings.slow_start, &cluster.members[place], now);
-        let serving = standings.eligible.iter().map(|place| Serving { place: *place, percent: percent(*place) });
+        let serving = serving.iter().map(|place| Serving { place: *place, percent: percent(*place) });
         let serving: Vec<Serving> = serving.collect();
+        let strengths = strengths(&cluster.members, leading, percent);
         if serving.iter().any(|serving| serving.percent < 100) {
             let step = now + slow_start::step(&settings.slow_start);
             standings.review = Some(standings.review.map_or(step, |review| review.min(step)));
         }
         let probation = if panic { Box::default() } else { standings.probation.into() };
-        Candidates { tiers: tiers(cluster, &serving, stamp), probation, review: standings.review, panic }
+        Candidates { tiers: tiers(cluster, &serving, &strengths, stamp), probation, review: standings.review, panic }
     }
 
     /// True if time or a judgement has overtaken this state.
@@ -80,8 +83,11 @@ impl Candidates {
         if self.tiers.len() < 2 {
             return self.tiers.first();
         }
-        // Who goes by a key has to come to the same tier each time.
-        let number = ask.key.map_or_else(|| ask.rng.u64(..), |key| mix(!key)) >> 32;
+        // Who goes by a key goes on only if the one who has it there is out: so that nobody's keys move but that one's.
+        if let Some(key) = ask.key {
+            return self.tiers.iter().find(|tier| tier.balancer.has_home(key)).or(self.tiers.first());
+        }
+        let number = ask.rng.u64(..) >> 32;
         self.tiers.iter().find(|tier| number < tier.below).or(self.tiers.first())
     }
 }
@@ -141,25 +147,32 @@ fn standing(endpoint: &Endpoint, now: Instant) -> Result<(), Option<Instant>> {
     }
 }
 
-fn tiers(cluster: &Cluster, serving: &[Serving], stamp: u64) -> Box<[Tier]> {
-    let members = &cluster.members;
+/// What each tier has, and what of it can be relied on now: of whoever is only beginning, the part that it has.
+fn strengths(members: &[Member], leading: &[usize], percent: impl Fn(usize) -> u32) -> Vec<Strength> {
     let count = members.iter().map(|member| member.tier + 1).max().unwrap_or_default();
     let mut strengths = vec![Strength::default(); count];
     for member in members {
         strengths[member.tier].whole += f64::from(member.weight);
     }
-    let mut groups: Vec<Vec<&Serving>> = (0..count).map(|_| Vec::new()).collect();
-    for one in serving {
-        let member = &members[one.place];
-        strengths[member.tier].serving += f64::from(member.weight);
-        groups[member.tier].push(one);
+    for place in leading {
+        let member = &members[*place];
+        strengths[member.tier].serving += f64::from(member.weight) * f64::from(percent(*place)) / 100.0;
     }
-    let shares = locality::spill(&strengths, cluster.settings.balancing.locality.overprovisioning);
+    strengths
+}
+
+fn tiers(cluster: &Cluster, serving: &[Serving], strengths: &[Strength], stamp: u64) -> Box<[Tier]> {
+    let members = &cluster.members;
+    let mut groups: Vec<Vec<&Serving>> = strengths.iter().map(|_| Vec::new()).collect();
+    for one in serving {
+        groups[members[one.place].tier].push(one);
+    }
+    let shares = locality::spill(strengths, cluster.settings.balancing.locality.overprovisioning);
     let mut upto = 0.0;
     let mut tiers = Vec::new();
     for (group, (serving, share)) in groups.into_iter().zip(shares).enumerate() {
         upto += share;
-        let eligible = candidates(members, subset(members, serving, cluster.settings.balancing.subset_size));
+        let eligible = candidates(cluster, subset(members, serving, cluster.settings.balancing.subset_size));
         let context = Context {
             settings: &cluster.settings,
             cursors: &cluster.lasting.cursors,
@@ -186,14 +199,16 @@ fn subset<'a>(members: &[Member], mut serving: Vec<&'a Serving>, size: usize) ->
     serving
 }
 
-fn candidates(members: &[Member], serving: Vec<&Serving>) -> Arc<[Candidate]> {
+fn candidates(cluster: &Cluster, serving: Vec<&Serving>) -> Arc<[Candidate]> {
     let least = serving.iter().map(|one| one.percent).min().unwrap_or(100);
     // Where all have the same part of their shares, they have the same shares as ever.
     let is_even = serving.iter().all(|one| one.percent == least);
+    // But whose keys are whose must not depend on how far the others are.
+    let is_hashed = cluster.settings.policy == Policy::ConsistentHash;
     let candidate = |one: &Serving| {
-        let member = &members[one.place];
-        let (weight, percent) = if is_even { (1, 100) } else { (one.percent, one.percent) };
-        let weight = member.weight.saturating_mul(weight);
+        let member = &cluster.members[one.place];
+        let weight = member.weight.saturating_mul(if is_even { 1 } else { one.percent });
+        let percent = if is_even && !is_hashed { 100 } else { one.percent };
         Candidate { endpoint: Arc::clone(&member.endpoint), weight, percent, place: one.place as u32 }
     };
     serving.into_iter().map(candidate).collect()

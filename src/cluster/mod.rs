@@ -7,6 +7,7 @@
 mod attempt;
 mod budget;
 mod candidates;
+mod handle;
 mod locality;
 mod member;
 mod session;
@@ -20,14 +21,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use crate::balance::{Ask, Cursors, Ring, hash, keeps, mix};
-use crate::config::{self, Policy};
-use crate::endpoint::{Address, Endpoint, Id, Ids, InFlight, Ledger, List, Listed, Standing, Tick, Vantage};
+use crate::balance::{Cursors, Ring, hash, keeps, mix};
+use crate::config::{self, Policy, Prefer};
+use crate::endpoint::{Address, Endpoint, Id, Ids, Ledger, List, Listed, Standing, Vantage};
 use crate::health;
 
 pub use attempt::{Attempt, Ejected};
 use budget::Budget;
 use candidates::Candidates;
+pub use handle::Handle;
 pub use member::Member;
 use session::Sessions;
 
@@ -41,9 +43,11 @@ pub struct Cluster {
     rings: Box<[Arc<Ring>]>,
     /// For those whose clients stay where they are.
     sessions: Option<Sessions>,
-    candidates: ArcSwap<Candidates>,
+    candidates: Arc<ArcSwap<Candidates>>,
     lasting: Arc<Lasting>,
     generation: u64,
+    /// What the policy's memory of an answer falls to 1/e in, in milliseconds, if it has one.
+    decay: Option<f32>,
 }
 
 /// What a cluster keeps when its list or its settings change.
@@ -110,7 +114,7 @@ impl Own {
 impl Lasting {
     fn new(new: &New<'_>) -> Self {
         Lasting {
-            budget: Budget::new(new.now),
+            budget: Budget::new(new.workers, new.now),
             cursors: Arc::new(Cursors::new(new.workers)),
             ledger: Ledger::new(new.now),
             generation: AtomicU64::default(),
@@ -140,16 +144,17 @@ impl Cluster {
             let secret = sticky.secret.as_ref().map_or(&new.own.secret[..], |secret| secret.reveal().as_bytes());
             Sessions::new(secret, &settings.name, &members)
         });
-        let mut cluster = Cluster {
+        let cluster = Cluster {
             settings: Arc::clone(settings),
             list,
             vantage: Arc::clone(new.vantage),
             rings: rings(settings, &members),
             members,
             sessions,
-            candidates: ArcSwap::default(),
+            candidates: Arc::default(),
             generation: lasting.generation.fetch_add(1, Ordering::Relaxed) + 1,
             lasting,
+            decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay.as_secs_f32() * 1000.0),
         };
         cluster.lasting.ledger.keep(keeps(settings));
         let candidates = {
@@ -157,7 +162,7 @@ impl Cluster {
             Candidates::sort(&cluster, cluster.stamp(), new.now)
         };
         cluster.report(previous.is_some_and(Cluster::is_panicking), &candidates);
-        cluster.candidates = ArcSwap::from_pointee(candidates);
+        cluster.candidates.store(Arc::new(candidates));
         cluster
     }
 
@@ -178,7 +183,10 @@ impl Cluster {
 
     /// True if it would be another one with this vantage.
     pub fn depends_on(&self, vantage: &Arc<Vantage>) -> bool {
-        !self.settings.balancing.locality.is_off() && !Arc::ptr_eq(&self.vantage, vantage)
+        match &self.settings.balancing.locality.prefer {
+            Prefer::Levels(levels) => !levels.is_empty() && self.vantage.here != vantage.here,
+            Prefer::RoundTrip(_) => !Arc::ptr_eq(&self.vantage, vantage),
+        }
     }
 
     /// True if so few are eligible that everybody serves; as of the last time that anything happened.
@@ -193,8 +201,7 @@ impl Cluster {
 
     /// How soon an endpoint is expected to answer, where that is looked at.
     pub fn expected_latency(&self, endpoint: &Endpoint, now: Instant) -> Option<Duration> {
-        let decay = self.decay()?;
-        let seconds = endpoint.latency().read(self.lasting.ledger.tick(now), decay)?;
+        let seconds = endpoint.latency().read(self.lasting.ledger.tick(now), self.decay?)?;
         Duration::try_from_secs_f32(seconds).ok()
     }
 
@@ -213,52 +220,14 @@ impl Cluster {
         &self.members
     }
 
-    /// Counts a request towards the retry budget.
-    pub fn request(&self, now: Instant) {
-        self.lasting.budget.request(now);
+    /// Counts a request of a worker's towards the retry budget.
+    pub fn request(&self, worker: usize, now: Instant) {
+        self.lasting.budget.request(worker, now);
     }
 
     /// Takes one retry from the budget, if there is one.
     pub fn may_retry(&self, now: Instant) -> bool {
         self.lasting.budget.withdraw(self.settings.retry.budget, now)
-    }
-
-    /// Picks an endpoint and begins an attempt at it; none if nobody may serve.
-    pub fn begin(self: &Arc<Self>, request: &Request<'_>, rng: &mut fastrand::Rng) -> Option<Attempt> {
-        let mut candidates = self.candidates.load();
-        if candidates.is_stale(request.now) {
-            self.refresh(request.now);
-            candidates = self.candidates.load();
-        }
-        if let Some(endpoint) = self.kept(&candidates, request) {
-            let is_out = endpoint.standing() != Standing::Eligible;
-            return Some(self.attempt(endpoint.begin(), is_out, request));
-        }
-        if let Some(endpoint) = self.trial(&candidates, request) {
-            return Some(self.attempt(endpoint.begin(), true, request));
-        }
-        let mut ask = Ask {
-            worker: request.worker,
-            rng,
-            now: if self.settings.policy == Policy::Ewma { self.lasting.ledger.tick(request.now) } else { Tick(0) },
-            key: request.key,
-            tried: request.tried,
-        };
-        let picked = candidates.pick(&mut ask)?;
-        // An attempt that began under another table may have ejected it since.
-        if candidates.panic || picked.endpoint().standing() == Standing::Eligible {
-            let is_out = picked.endpoint().standing() != Standing::Eligible;
-            return Some(self.attempt(picked, is_out, request));
-        }
-        drop(picked);
-        self.sort(request.now);
-        let picked = self.candidates.load().pick(&mut ask)?;
-        Some(self.attempt(picked, false, request))
-    }
-
-    fn attempt(self: &Arc<Self>, in_flight: InFlight, trial: bool, request: &Request<'_>) -> Attempt {
-        let began = (self.settings.policy == Policy::Ewma).then_some(request.now);
-        Attempt::new(Arc::clone(self), in_flight, trial, began)
     }
 
     /// The endpoint that the request's client is to stay with, if it still may.
@@ -271,7 +240,9 @@ impl Cluster {
     fn home(&self, candidates: &Candidates, session: &str) -> Option<&Arc<Endpoint>> {
         let member = &self.members[self.sessions.as_ref()?.find(session)?];
         // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
-        let serves = member.keeps_sessions() || candidates.panic && member.is_possible();
+        let never_disbelieves = self.settings.balancing.panic_percent == 0;
+        let serves_in_panic = member.is_possible() && (member.is_usable() || !never_disbelieves);
+        let serves = member.keeps_sessions() || candidates.panic && serves_in_panic;
         serves.then_some(&member.endpoint)
     }
 
@@ -308,39 +279,6 @@ impl Cluster {
         self.candidates.store(Arc::new(candidates));
     }
 
-    /// What the policy's memory of an answer falls to 1/e in, in milliseconds, if it has one.
-    fn decay(&self) -> Option<f32> {
-        let is_kept = self.settings.policy == Policy::Ewma;
-        is_kept.then(|| self.settings.balancing.ewma.decay.as_secs_f32() * 1000.0)
-    }
-
-    /// An answer began after so long.
-    fn observe(&self, endpoint: &Endpoint, took: Duration, now: Instant) {
-        if let Some(decay) = self.decay() {
-            endpoint.latency().observe(took.as_secs_f32(), self.lasting.ledger.tick(now), decay);
-        }
-    }
-
-    /// An answer began after so long, and what was before is not to count.
-    fn observe_anew(&self, endpoint: &Endpoint, took: Duration, now: Instant) {
-        if self.decay().is_some() {
-            endpoint.latency().restart(took.as_secs_f32(), self.lasting.ledger.tick(now));
-        }
-    }
-
-    /// An attempt failed after so long: however fast that was, it was not an answer.
-    fn penalize(&self, endpoint: &Endpoint, waited: Duration, now: Instant) {
-        self.observe(endpoint, waited.max(self.settings.balancing.ewma.penalty), now);
-    }
-
-    /// A client left after so long, without an answer.
-    fn observe_in_vain(&self, endpoint: &Endpoint, waited: Duration) {
-        if let Some(decay) = self.decay() {
-            let now = self.lasting.ledger.tick(Instant::now());
-            endpoint.latency().observe_at_least(waited.as_secs_f32(), now, decay);
-        }
-    }
-
     /// Of the next list of candidates; 0 if there is a newer cluster of this name.
     fn stamp(&self) -> u64 {
         let is_newest = self.generation == self.lasting.generation.load(Ordering::Relaxed);
@@ -362,17 +300,19 @@ impl Cluster {
         let rules = &self.settings.ejection;
         let _book = self.lasting.book();
         let usable = self.members.iter().filter(|member| member.is_usable());
-        let (mut count, mut out) = (0, 0);
+        let (mut count, mut out, mut is_usable) = (0, 0, false);
         for member in usable {
+            let is_other = member.endpoint.id() != endpoint.id();
             count += 1;
-            out +=
-                usize::from(member.endpoint.standing() != Standing::Eligible && member.endpoint.id() != endpoint.id());
+            out += usize::from(member.endpoint.standing() != Standing::Eligible && is_other);
+            is_usable |= !is_other;
         }
         match endpoint.standing() {
             Standing::Ejected => return Err("ejected"),
             // A trial that failed does not change how many are out.
             Standing::Probation | Standing::Trial => {}
-            Standing::Eligible if out >= health::most_ejected(rules, count) => return Err("max_percent"),
+            // Whoever takes no new clients, and only keeps those that it has, leaves no gap.
+            Standing::Eligible if is_usable && out >= health::most_ejected(rules, count) => return Err("max_percent"),
             Standing::Eligible => {}
         }
         let length = health::eject(rules, endpoint, now, fastrand::f64());
@@ -382,6 +322,10 @@ impl Cluster {
 
     fn readmit(&self, endpoint: &Endpoint, now: Instant) {
         let _book = self.lasting.book();
+        // In a panic several requests serve as trials at once; the first that succeeds decides.
+        if endpoint.standing() == Standing::Eligible {
+            return;
+        }
         health::readmit(endpoint, now);
         self.sort_with_book(now);
     }

@@ -104,8 +104,8 @@ pub enum Prefer {
     RoundTrip(Vec<Duration>),
 }
 
-/// What two places can have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What two places can have in common, from the narrowest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// The machine.
     Node,

@@ -3,9 +3,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A moment, in milliseconds since the cluster's ledger was opened; wraps after seven weeks, which a difference survives.
+/// A moment, in nanoseconds since the cluster's ledger was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tick(pub u32);
+pub struct Tick(pub u64);
+
+impl Tick {
+    /// Seconds since an earlier one.
+    pub fn since(self, earlier: Tick) -> f32 {
+        self.0.saturating_sub(earlier.0) as f32 * 1e-9
+    }
+
+    /// For the memory: milliseconds, which wrap after seven weeks, as a difference survives.
+    fn milliseconds(self) -> u32 {
+        (self.0 / 1_000_000) as u32
+    }
+}
 
 /// The average so far; none before the first sample.
 // The upper half is the average in seconds as a float's bits, the lower its tick.
@@ -52,7 +64,7 @@ impl Latency {
 }
 
 fn pack(average: f32, now: Tick) -> u64 {
-    u64::from(average.to_bits()) << 32 | u64::from(now.0)
+    u64::from(average.to_bits()) << 32 | u64::from(now.milliseconds())
 }
 
 /// What is left of the average, and the share of it that is left.
@@ -62,7 +74,7 @@ fn decayed(word: u64, now: Tick, decay: f32) -> Option<(f32, f32)> {
     }
     let average = f32::from_bits((word >> 32) as u32);
     // Another worker may have been a moment ahead.
-    let passed = (now.0.wrapping_sub(word as u32) as i32).max(0);
+    let passed = (now.milliseconds().wrapping_sub(word as u32) as i32).max(0);
     let kept = if passed == 0 { 1.0 } else { (-(passed as f32) / decay).exp() };
     Some((average * kept, kept))
 }
@@ -73,46 +85,50 @@ mod tests {
 
     const DECAY: f32 = 10_000.0;
 
+    fn at(millisecond: u32) -> Tick {
+        Tick(u64::from(millisecond) * 1_000_000)
+    }
+
     fn average(latency: &Latency, millisecond: u32) -> f32 {
-        latency.read(Tick(millisecond), DECAY).unwrap()
+        latency.read(at(millisecond), DECAY).unwrap()
     }
 
     #[test]
     fn a_peak_counts_at_once_and_is_forgotten_slowly() {
         let latency = Latency::default();
-        assert_eq!(latency.read(Tick(0), DECAY), None);
-        latency.observe(0.01, Tick(0), DECAY);
-        latency.observe(1.0, Tick(1), DECAY);
+        assert_eq!(latency.read(at(0), DECAY), None);
+        latency.observe(0.01, at(0), DECAY);
+        latency.observe(1.0, at(1), DECAY);
         assert_eq!(average(&latency, 1), 1.0);
-        latency.observe(0.01, Tick(1), DECAY);
+        latency.observe(0.01, at(1), DECAY);
         assert_eq!(average(&latency, 1), 1.0, "no time has passed in which to learn better");
-        latency.observe(0.01, Tick(10_001), DECAY);
+        latency.observe(0.01, at(10_001), DECAY);
         assert!((0.36..0.39).contains(&average(&latency, 10_001)), "1/e of the peak is left after the decay time");
     }
 
     #[test]
     fn an_average_without_samples_fades() {
         let latency = Latency::default();
-        latency.observe(1.0, Tick(0), DECAY);
+        latency.observe(1.0, at(0), DECAY);
         assert!(average(&latency, 100_000) < 1e-4);
     }
 
     #[test]
     fn waiting_in_vain_can_only_make_it_worse() {
         let latency = Latency::default();
-        latency.observe_at_least(0.5, Tick(0), DECAY);
-        assert_eq!(latency.read(Tick(0), DECAY), None);
-        latency.observe(1.0, Tick(0), DECAY);
-        latency.observe_at_least(0.5, Tick(0), DECAY);
+        latency.observe_at_least(0.5, at(0), DECAY);
+        assert_eq!(latency.read(at(0), DECAY), None);
+        latency.observe(1.0, at(0), DECAY);
+        latency.observe_at_least(0.5, at(0), DECAY);
         assert_eq!(average(&latency, 0), 1.0);
-        latency.observe_at_least(3.0, Tick(0), DECAY);
+        latency.observe_at_least(3.0, at(0), DECAY);
         assert_eq!(average(&latency, 0), 3.0);
     }
 
     #[test]
     fn the_clock_may_wrap_and_step_back_a_little() {
         let latency = Latency::default();
-        latency.observe(1.0, Tick(u32::MAX), DECAY);
+        latency.observe(1.0, at(u32::MAX), DECAY);
         assert!(average(&latency, 9_999) < 0.4);
         assert_eq!(average(&latency, u32::MAX - 5), 1.0);
     }

@@ -58,7 +58,8 @@ impl Ledger {
 
     /// That moment by the ledger's clock.
     pub fn tick(&self, now: Instant) -> Tick {
-        Tick(now.saturating_duration_since(self.opened).as_millis() as u32)
+        let passed = now.saturating_duration_since(self.opened);
+        Tick(passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos()))
     }
 
     /// Says what to keep from now on.

@@ -109,7 +109,10 @@ impl Contestant {
     fn node(&self, in_flight: u32) -> Node {
         let carried = u64::from(in_flight.min(MOST - 1)) << PLACES;
         let handicap = (u64::from(self.handicap) << PLACES) / 100;
-        Node { load: (carried + handicap) / u64::from(self.weight), tied: u64::from(self.weight) }
+        let weight = u64::from(self.weight);
+        // The usual weight does not need the division, which is half of the work.
+        let load = if weight == 1 { carried } else { carried + handicap };
+        Node { load: if weight == 1 { load } else { load / weight }, tied: weight }
     }
 }
 

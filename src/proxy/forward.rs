@@ -2,7 +2,7 @@
 //! how it ended, and counts the request when it is dropped, however that comes about.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -12,9 +12,10 @@ use http_body::{Body, Frame, SizeHint};
 use tracing::{info, warn};
 
 use super::retry;
+use super::series::Entry;
 use crate::cluster::{Attempt, Ejected};
 use crate::health::{self, Outcome, Reason};
-use crate::metrics::{ClusterSeries, End, RequestSeries};
+use crate::metrics::End;
 use crate::upstream::{Error, Exchange};
 
 /// The body of an answer that an endpoint gives.
@@ -28,14 +29,14 @@ pub struct Forward {
 /// An attempt together with its count; judged once.
 pub(super) struct Guard {
     attempt: Attempt,
-    series: Arc<ClusterSeries>,
+    entry: Rc<Entry>,
     worker: usize,
     judged: bool,
 }
 
 /// A request, counted when it is over.
 pub(super) struct Record {
-    pub(super) series: Arc<RequestSeries>,
+    pub(super) entry: Rc<Entry>,
     pub(super) worker: usize,
     pub(super) code: u16,
     pub(super) started: Instant,
@@ -80,8 +81,8 @@ impl Body for Forward {
 }
 
 impl Guard {
-    pub(super) fn new(attempt: Attempt, series: &Arc<ClusterSeries>, worker: usize) -> Self {
-        Guard { attempt, series: Arc::clone(series), worker, judged: false }
+    pub(super) fn new(attempt: Attempt, entry: &Rc<Entry>, worker: usize) -> Self {
+        Guard { attempt, entry: Rc::clone(entry), worker, judged: false }
     }
 
     pub(super) fn attempt(&self) -> &Attempt {
@@ -103,7 +104,7 @@ impl Guard {
         if std::mem::replace(&mut self.judged, true) {
             return;
         }
-        self.series.attempt(self.worker, end(outcome));
+        self.entry.attempts.attempt(self.worker, end(outcome));
         if outcome == Outcome::Success && !self.attempt.is_awaited() {
             return self.attempt.endpoint().succeeded();
         }
@@ -123,11 +124,11 @@ impl Guard {
         let (cluster, endpoint) = (self.attempt.cluster().name(), self.attempt.endpoint().address());
         match ejected {
             Ejected::For(length) => {
-                self.series.ejection(reason.name(), None);
+                self.entry.attempts.ejection(reason.name(), None);
                 warn!(%cluster, %endpoint, reason = reason.name(), ?length, "ejected");
             }
             Ejected::Not(why) => {
-                self.series.ejection(reason.name(), Some(why));
+                self.entry.attempts.ejection(reason.name(), Some(why));
                 info!(%cluster, %endpoint, reason = reason.name(), why, "fails, but was not ejected");
             }
         }
@@ -137,14 +138,14 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.judged {
-            self.series.attempt(self.worker, End::Abandoned);
+            self.entry.attempts.attempt(self.worker, End::Abandoned);
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.series.record(self.worker, self.code, self.started.elapsed());
+        self.entry.request.record(self.worker, self.code, self.started.elapsed());
     }
 }
 

@@ -1,7 +1,6 @@
 //! One request from head to answer.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::CONTENT_LENGTH;
@@ -13,13 +12,14 @@ use tracing::debug;
 use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::forward::{Forward, Guard, Record};
+use super::series::Entry;
 use super::{Edge, Worker, outgoing, retry, tunnel};
-use crate::cluster::{self, Cluster};
+use crate::cluster;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome};
 use crate::listener::Client;
 use crate::message::{self, Upload};
-use crate::metrics::{ClusterSeries, RequestSeries};
+use crate::metrics::RequestSeries;
 use crate::upstream::{Call, Error, Exchange, Limits};
 
 /// Answers a request, and sees to it that it is counted.
@@ -27,25 +27,23 @@ pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<C
     let started = Instant::now();
     let worker = &edge.worker;
     let (head, body) = request.into_parts();
-    let (host, cluster, entry) = match find(edge, &head) {
+    let (host, entry) = match find(edge, &head) {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
-            return refuse(&refusal, worker, series, started);
+            return refuse(&refusal, worker, &series, started);
         }
     };
-    let affinity = Affinity::of(&head, &client.downstream, &cluster);
-    let journey = Journey { worker, cluster, series: entry.1, started, client, affinity };
+    let affinity = Affinity::of(&head, &client.downstream, &entry.cluster);
+    let journey = Journey { worker, entry, started, client, affinity };
     match journey.go(head, body, host).await {
-        Ok((response, guard)) => journey.pass_on(response, guard, entry.0),
-        Err(refusal) => refuse(&refusal, worker, entry.0, started),
+        Ok((response, guard)) => journey.pass_on(response, guard),
+        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
     }
 }
 
-type Found = (HeaderValue, Arc<Cluster>, (Arc<RequestSeries>, Arc<ClusterSeries>));
-
-/// The host, the cluster that the request belongs to, and the series that count it.
-fn find(edge: &Edge, head: &request::Parts) -> Result<Found, Refusal> {
+/// The host, and what the request needs of the route that it takes.
+fn find(edge: &Edge, head: &request::Parts) -> Result<(HeaderValue, Rc<Entry>), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
@@ -55,14 +53,11 @@ fn find(edge: &Edge, head: &request::Parts) -> Result<Found, Refusal> {
     let mut reader = worker.reader.borrow_mut();
     let table = reader.load();
     let route = table.routes().find(name, head.uri.path()).ok_or(Refusal::Route)?;
-    let cluster = Arc::clone(table.cluster(route));
-    let mut series = worker.series.borrow_mut();
-    let entry = series.of(&worker.metrics, edge.listener, (table, route, &cluster));
-    let series = (Arc::clone(&entry.request), Arc::clone(&entry.attempts));
-    Ok((host, cluster, series))
+    let entry = worker.series.borrow_mut().of(&worker.metrics, edge.listener, (table, route));
+    Ok((host, entry))
 }
 
-fn refuse(refusal: &Refusal, worker: &Worker, series: Arc<RequestSeries>, started: Instant) -> Response<Body> {
+fn refuse(refusal: &Refusal, worker: &Worker, series: &RequestSeries, started: Instant) -> Response<Body> {
     let response = refusal.answer();
     debug!(?refusal, "refused");
     series.record(worker.index, response.status().as_u16(), started.elapsed());
@@ -73,8 +68,7 @@ fn refuse(refusal: &Refusal, worker: &Worker, series: Arc<RequestSeries>, starte
 struct Journey<'a> {
     worker: &'a Rc<Worker>,
     // Of the table at the start, for all attempts: a request sees one truth.
-    cluster: Arc<Cluster>,
-    series: Arc<ClusterSeries>,
+    entry: Rc<Entry>,
     started: Instant,
     client: Rc<Client>,
     affinity: Affinity,
@@ -99,7 +93,7 @@ impl Journey<'_> {
         let (way, upgrading) =
             outgoing::prepare(&mut head, &upload, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
         let can_repeat = retry::can_repeat(&head.method, &upload);
-        self.cluster.request(self.started);
+        self.entry.cluster.request(self.worker.index, self.started);
         let mut tried = Vec::new();
         let mut now = self.started;
         loop {
@@ -126,7 +120,7 @@ impl Journey<'_> {
                 Err(error) => error,
             };
             guard.fail(&error);
-            debug!(cluster = %self.cluster.name(), endpoint = %guard.attempt().endpoint().address(), %error, "attempt failed");
+            debug!(cluster = %self.entry.cluster.name(), endpoint = %guard.attempt().endpoint().address(), %error, "attempt failed");
             now = Instant::now();
             self.may_retry(&error, &head.method, &upload, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
             tried.push(guard.attempt().endpoint().id());
@@ -134,7 +128,7 @@ impl Journey<'_> {
     }
 
     fn limits(&self, began: Instant) -> Limits {
-        let timeouts = &self.cluster.settings().timeouts;
+        let timeouts = &self.entry.cluster.settings().timeouts;
         Limits {
             began,
             connect: timeouts.connect,
@@ -149,15 +143,15 @@ impl Journey<'_> {
             now,
             worker: self.worker.index,
             tried,
-            can_retry: can_retry && self.cluster.settings().retry.attempts > 0,
+            can_retry: can_retry && self.entry.cluster.settings().retry.attempts > 0,
             key: self.affinity.key,
             session: self.affinity.session.as_deref(),
         };
-        match self.cluster.begin(&request, &mut rng) {
-            Some(attempt) => Ok(Guard::new(attempt, &self.series, self.worker.index)),
+        match self.entry.cluster.begin(&request, &mut rng) {
+            Some(attempt) => Ok(Guard::new(attempt, &self.entry, self.worker.index)),
             None => {
-                self.series.no_endpoint();
-                Err(if self.cluster.list().is_some() { Refusal::NoEndpoint } else { Refusal::NoList })
+                self.entry.attempts.no_endpoint();
+                Err(if self.entry.cluster.list().is_some() { Refusal::NoEndpoint } else { Refusal::NoList })
             }
         }
     }
@@ -181,22 +175,22 @@ impl Journey<'_> {
         body: &Upload,
         (retries, now): (usize, Instant),
     ) -> Result<(), ()> {
-        let settings = self.cluster.settings();
+        let settings = self.entry.cluster.settings();
         let is_late = settings.timeouts.request.is_some_and(|request| now >= self.started + request);
         let refusal = match retry::refusal(error, method, body) {
             Some(why) => Some(why),
             None if retries >= settings.retry.attempts as usize => Some("attempts"),
             None if is_late => Some("deadline"),
-            None if !self.cluster.may_retry(now) => Some("budget"),
+            None if !self.entry.cluster.may_retry(now) => Some("budget"),
             None => None,
         };
         match refusal {
             Some(why) => {
-                self.series.no_retry(why);
+                self.entry.attempts.no_retry(why);
                 Err(())
             }
             None => {
-                self.series.retry(retry::blame(error).map_or("stale_connection", health::Reason::name));
+                self.entry.attempts.retry(retry::blame(error).map_or("stale_connection", health::Reason::name));
                 Ok(())
             }
         }
@@ -208,27 +202,32 @@ impl Journey<'_> {
             return;
         }
         let endpoint = guard.attempt().endpoint();
-        if let Some(session) = self.affinity.bind(&mut head.headers, endpoint, &self.cluster) {
-            self.series.session(self.worker.index, session);
+        if let Some(session) = self.affinity.bind(&mut head.headers, endpoint, &self.entry.cluster) {
+            self.entry.attempts.session(self.worker.index, session);
         }
     }
 
     /// The endpoint's answer as the client is to see it.
-    fn pass_on(&self, answer: Answer, guard: Guard, series: Arc<RequestSeries>) -> Response<Body> {
+    fn pass_on(&self, answer: Answer, guard: Guard) -> Response<Body> {
         let (response, client) = match answer {
             Answer::Body(response) => (response, None),
             Answer::Switched(response, client) => (response, Some(client)),
         };
         let (mut head, exchange) = response.into_parts();
         self.bind(&mut head, &guard);
-        let record = Record { series, worker: self.worker.index, code: head.status.as_u16(), started: self.started };
+        let record = Record {
+            entry: Rc::clone(&self.entry),
+            worker: self.worker.index,
+            code: head.status.as_u16(),
+            started: self.started,
+        };
         let Some(client) = client else {
             message::end_to_end(&mut head.headers);
             // hyper speaks the client's version.
             head.version = Version::HTTP_11;
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
-        let idle = self.cluster.settings().timeouts.idle;
+        let idle = self.entry.cluster.settings().timeouts.idle;
         tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), idle)
     }
 }

@@ -130,18 +130,6 @@ async fn a_zone_without_endpoints_sends_all_its_requests_further() {
     assert_eq!(hits(&origins), [10, 10]);
 }
 
-#[tokio::test]
-async fn where_we_stand_can_change_by_a_reload() {
-    let origins = origins::<2>().await;
-    let endpoints = || origins.iter().zip(["near", "far"].map(|zone| format!("zone = \"{zone}\"")));
-    let cluster = to_each(endpoints(), &format!("policy = \"round_robin\"\n{ZONE}"));
-    let text = |zone: &str| format!("[place]\nzone = \"{zone}\"\n{cluster}");
-    let proxy = Proxy::start(&text("near"));
-    assert_eq!(during(&origins, send(&proxy, 10)).await, [10, 0]);
-    proxy.app().reload(parse(&text("far"))).await.unwrap();
-    assert_eq!(during(&origins, send(&proxy, 10)).await, [0, 10]);
-}
-
 /// Who serves, each as often as the others of so many.
 async fn serving(origins: &[Origin], proxy: &Proxy, size: usize) -> BTreeSet<String> {
     let counts = during(origins, send(proxy, size * 10)).await;

@@ -186,7 +186,11 @@ async fn a_client_whose_endpoint_leaves_the_list_goes_to_another() {
     let (next, new) = moved(&mut client, &cookie).await;
     assert_ne!(next, home);
     // Even without a secret, reloads do not make it another.
-    proxy.app().reload(parse(&to_endpoints(&addresses(&origins), "sticky = {}\nsubset_size = 1"))).await.unwrap();
+    proxy
+        .app()
+        .reload(parse(&to_endpoints(&addresses(&origins), "sticky = {}\nsubset_size = 1\nretry = { attempts = 0 }")))
+        .await
+        .unwrap();
     for _ in 0..10 {
         assert_eq!(kept(&mut client, &new).await, next, "and stays there, whoever returns");
     }

@@ -332,10 +332,11 @@ fn ewma_turns_away_from_whoever_answers_late_and_looks_again_when_the_memory_fad
     for candidate in
         fleet.candidates.iter().filter(|candidate| candidate.endpoint.id() != fleet.candidates[2].endpoint.id())
     {
-        candidate.endpoint.latency().observe(0.01, Tick(30_000), DECAY);
+        candidate.endpoint.latency().observe(0.01, Tick(30_000_000_000), DECAY);
     }
     let balancer = fleet.balancer();
-    let again = (0..1_000).any(|_| fleet.index(&balancer.pick(&mut Ask { now: Tick(30_000), ..ask(&mut rng) })) == 2);
+    let again =
+        (0..1_000).any(|_| fleet.index(&balancer.pick(&mut Ask { now: Tick(30_000_000_000), ..ask(&mut rng) })) == 2);
     assert!(again);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::text::{is_host_name, nearest};
 use super::super::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, Secret, SlowStart, Sticky, raw};
-use super::{Problems, positive};
+use super::Problems;
 
 // Defaults; `config/reference.toml` says why each is what it is.
 const DECAY: Duration = Duration::from_secs(10);
@@ -31,7 +31,17 @@ pub(super) fn check(key: &str, policy: Policy, written: raw::Policy, problems: &
     if subset_size > 0 && policy == Policy::ConsistentHash {
         problems.add(
             format!("{key}.subset_size"),
-            "each process would hash over a subset of its own; leave it out, or use another policy",
+            "each process would hash over a subset of its own; use 0 here, or another policy",
+        );
+    }
+    let attempts = written.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(super::policy::RETRY.attempts);
+    if (1..=attempts as usize).contains(&subset_size) {
+        problems.add(
+            format!("{key}.subset_size"),
+            format!(
+                "{subset_size} endpoints are not enough for {attempts} retries; use {} at least, better 20",
+                attempts + 1
+            ),
         );
     }
     Balancing {
@@ -46,7 +56,11 @@ pub(super) fn check(key: &str, policy: Policy, written: raw::Policy, problems: &
 }
 
 fn ewma(key: &str, written: raw::Ewma, problems: &mut Problems) -> Ewma {
-    positive(&format!("{key}.ewma.decay"), written.decay, problems);
+    for (name, duration) in [("decay", written.decay), ("penalty", written.penalty)] {
+        if duration.is_some_and(|duration| duration.is_zero()) {
+            problems.add(format!("{key}.ewma.{name}"), "is nothing at all; leave the key out for its default");
+        }
+    }
     Ewma { decay: written.decay.unwrap_or(DECAY), penalty: written.penalty.unwrap_or(PENALTY) }
 }
 
@@ -55,7 +69,7 @@ fn hash(key: &str, written: raw::Hash, problems: &mut Problems) -> Hash {
     if load_factor != 0.0 && !(1.0..=LARGEST_FACTOR).contains(&load_factor) {
         problems.add(
             format!("{key}.hash.load_factor"),
-            format!("{load_factor} is not a bound; use 1.05 to {LARGEST_FACTOR}, such as 1.25, or 0 for none"),
+            format!("{load_factor} is not a bound; use 1 to {LARGEST_FACTOR}, such as 1.25, or 0 for none"),
         );
     }
     let Some(names) = written.keys else { return Hash { keys: vec![HashKey::ClientAddress], load_factor } };
@@ -122,6 +136,10 @@ fn locality(key: &str, written: raw::Locality, problems: &mut Problems) -> Local
 }
 
 fn round_trips(key: &str, bounds: Vec<Duration>, problems: &mut Problems) -> Prefer {
+    if bounds.is_empty() {
+        problems.add(format!("{key}.prefer_rtt"), "is empty; leave it out, or name bounds: [\"1ms\", \"10ms\"]");
+        return Prefer::RoundTrip(bounds);
+    }
     let ascend = bounds.is_sorted_by(|a, b| a < b) && bounds.first().is_some_and(|first| !first.is_zero());
     if bounds.len() > MOST_BOUNDS {
         problems.add(format!("{key}.prefer_rtt"), format!("has {} bounds; use at most {MOST_BOUNDS}", bounds.len()));
@@ -149,6 +167,9 @@ fn levels(key: &str, names: &[String], problems: &mut Problems) -> Prefer {
             }
         }
     }
+    if !levels.is_sorted() {
+        problems.add(format!("{key}.prefer"), "names a wider place before a narrower one; say the nearest first");
+    }
     Prefer::Levels(levels)
 }
 
@@ -164,6 +185,14 @@ fn sticky(key: &str, written: raw::Sticky, problems: &mut Problems) -> Option<St
         );
     }
     let attributes = attributes(&key, &written, problems);
+    let secure = written.secure.unwrap_or_default();
+    let is_host = secure && written.domain.is_none() && written.path.as_deref().is_none_or(|path| path == "/");
+    if cookie.starts_with("__Host-") && !is_host || cookie.starts_with("__Secure-") && !secure {
+        problems.add(
+            format!("{key}.cookie"),
+            format!("\"{cookie}\" is refused by browsers: __Secure- needs secure = true, __Host- also path \"/\" and no domain"),
+        );
+    }
     if !written.enabled.unwrap_or(true) {
         return None;
     }
@@ -173,7 +202,7 @@ fn sticky(key: &str, written: raw::Sticky, problems: &mut Problems) -> Option<St
 fn secret(key: &str, written: &raw::Sticky, problems: &mut Problems) -> Option<Secret> {
     let (name, secret) = match (&written.secret, &written.secret_file) {
         (None, None) => return None,
-        (Some(secret), None) => ("secret", secret.clone()),
+        (Some(secret), None) => ("secret", secret.trim().to_owned()),
         (_, Some(path)) => match std::fs::read_to_string(path) {
             Ok(text) => ("secret_file", text.trim().to_owned()),
             Err(error) => {
@@ -231,5 +260,5 @@ fn attributes(key: &str, written: &raw::Sticky, problems: &mut Problems) -> Stri
 /// A name as cookies have it (RFC 9110 section 5.6.2).
 fn is_token(name: &str) -> bool {
     let other = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || other(byte))
+    !name.is_empty() && name.len() <= 256 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || other(byte))
 }

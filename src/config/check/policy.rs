@@ -9,7 +9,7 @@ use super::{Problems, balancing, positive};
 // Defaults; `config/reference.toml` says why each is what it is.
 const EJECTION: Ejection =
     Ejection { consecutive_failures: 3, base: Duration::from_secs(10), max: Duration::from_secs(300), max_percent: 50 };
-const RETRY: Retry = Retry { attempts: 2, budget: 0.2 };
+pub(super) const RETRY: Retry = Retry { attempts: 2, budget: 0.2 };
 const MAX_ATTEMPTS: u32 = 10;
 const CONNECT: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(60);

@@ -16,6 +16,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const ABSENT: Duration = Duration::from_secs(2);
 /// Asking somebody who cannot answer is work for them.
 const UNABLE: Duration = Duration::from_secs(10);
+/// The answer itself was all right, and is large; what it lacks comes soon or not at all.
+const INCOMPLETE: Duration = Duration::from_secs(60);
 /// Rights are given by people.
 const DENIED: Duration = Duration::from_secs(10);
 /// So are queries.
@@ -62,8 +64,11 @@ pub(super) struct Backoff {
 impl Backoff {
     /// How long to leave Consul alone after this failure.
     pub(super) fn after(&mut self, failure: &Failure) -> Duration {
-        let is_absent = matches!(failure, Failure::Unreachable(_));
-        let backoff = self.next(if is_absent { ABSENT } else { UNABLE });
+        let backoff = self.next(match failure {
+            Failure::Unreachable(_) => ABSENT,
+            Failure::Incomplete(_) => INCOMPLETE,
+            _ => UNABLE,
+        });
         match failure {
             Failure::Denied { .. } => vary(DENIED),
             Failure::Refused { .. } => vary(REFUSED),

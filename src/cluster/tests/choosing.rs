@@ -1,243 +1,6 @@
-//! Ejection, return and retries as a cluster lives them, with time and chance passed in.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use proptest::prelude::*;
+//! What holds for every policy: weights that ramp, tiers, subsets, panic, sessions.
 
 use super::*;
-use crate::config::Environment;
-use crate::endpoint::{Listed, Locality, Status};
-use crate::health::{Outcome, Reason};
-
-const FAILURE: Outcome = Outcome::Failure(Reason::Connect);
-
-struct Bench {
-    ids: Ids,
-    now: Instant,
-    settings: Arc<config::Cluster>,
-    rng: fastrand::Rng,
-    vantage: Arc<Vantage>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Bench::with("")
-    }
-
-    /// One whose cluster has these keys as well.
-    fn with(more: &str) -> Self {
-        let policy = if more.contains("policy") { "" } else { "policy='round_robin'" };
-        let text = format!(
-            "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.web]\nendpoints=['127.0.0.1:1']\n{policy}\n{more}"
-        );
-        let config = config::parse(&text, &Environment::default()).unwrap();
-        let settings = Arc::clone(&config.clusters[0]);
-        let (ids, vantage) = (Ids::default(), Arc::default());
-        Bench { ids, now: Instant::now(), settings, rng: fastrand::Rng::with_seed(1), vantage }
-    }
-
-    fn cluster(&self, ports: &[u16], previous: Option<&Cluster>) -> Arc<Cluster> {
-        self.cluster_of(ports.iter().map(|port| listed(*port)).collect(), previous)
-    }
-
-    fn cluster_of(&self, list: Vec<Listed>, previous: Option<&Cluster>) -> Arc<Cluster> {
-        let new = New {
-            workers: 1,
-            now: self.now,
-            ids: &self.ids,
-            vantage: &self.vantage,
-            own: &Own { seed: 1, secret: [0; 32] },
-        };
-        Arc::new(Cluster::build(&self.settings, Some(list.into()), previous, &new))
-    }
-
-    fn begin(&mut self, cluster: &Arc<Cluster>) -> Option<Attempt> {
-        self.begin_after(cluster, &[])
-    }
-
-    fn begin_after(&mut self, cluster: &Arc<Cluster>, tried: &[Id]) -> Option<Attempt> {
-        cluster.begin(&Request { tried, ..request(self.now) }, &mut self.rng)
-    }
-
-    /// Which of the cluster's endpoints serve, out of many picks that all succeed.
-    fn serving(&mut self, cluster: &Arc<Cluster>) -> Vec<u16> {
-        let mut ports = Vec::new();
-        for _ in 0..50 {
-            let mut attempt = self.begin(cluster).unwrap();
-            ports.push(port(&attempt));
-            attempt.judge(Outcome::Success, self.now);
-        }
-        ports.sort_unstable();
-        ports.dedup();
-        ports
-    }
-
-    /// How often each endpoint is picked, of so many times.
-    fn counts(&mut self, cluster: &Arc<Cluster>, picks: usize) -> BTreeMap<u16, usize> {
-        let mut counts = BTreeMap::new();
-        for _ in 0..picks {
-            *counts.entry(port(&self.begin(cluster).unwrap())).or_default() += 1;
-        }
-        counts
-    }
-
-    /// Lets attempts at one endpoint fail until the rules were asked.
-    fn fail(&mut self, cluster: &Arc<Cluster>, failing: u16) -> Ejected {
-        loop {
-            let mut attempt = self.begin(cluster).unwrap();
-            let outcome = if port(&attempt) == failing { FAILURE } else { Outcome::Success };
-            if let Some((_, ejected)) = attempt.judge(outcome, self.now) {
-                return ejected;
-            }
-        }
-    }
-}
-
-fn listed(port: u16) -> Listed {
-    Listed::new(Address::from(([127, 0, 0, 1], port)))
-}
-
-fn request<'a>(now: Instant) -> Request<'a> {
-    Request { now, worker: 0, tried: &[], can_retry: true, key: None, session: None }
-}
-
-fn port(attempt: &Attempt) -> u16 {
-    endpoint_port(attempt.endpoint())
-}
-
-fn endpoint_port(endpoint: &Endpoint) -> u16 {
-    match endpoint.address() {
-        Address::Ip(address) => address.port(),
-        Address::Name(..) => unreachable!(),
-    }
-}
-
-#[test]
-fn three_failures_in_a_row_eject_and_one_good_trial_readmits() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1, 2, 3], None);
-    let Ejected::For(length) = bench.fail(&cluster, 2) else { panic!("should be ejected") };
-    assert_eq!(bench.serving(&cluster), [1, 3]);
-    bench.now += length;
-    let trial = bench.begin(&cluster).unwrap();
-    assert_eq!(port(&trial), 2, "the first request after the time is the trial");
-    assert_eq!(bench.serving(&cluster), [1, 3], "one trial at a time");
-    drop(trial);
-    assert_eq!(
-        bench.serving(&cluster),
-        [1, 2, 3],
-        "a trial whose client left is given to another request, which succeeds"
-    );
-}
-
-#[test]
-fn a_failed_trial_ejects_at_once_and_for_longer() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1, 2, 3], None);
-    let Ejected::For(first) = bench.fail(&cluster, 2) else { panic!() };
-    bench.now += first;
-    let mut trial = bench.begin(&cluster).unwrap();
-    let Some((_, Ejected::For(second))) = trial.judge(FAILURE, bench.now) else { panic!("should be ejected again") };
-    assert!(second >= bench.settings.ejection.base * 2);
-    assert_eq!(bench.serving(&cluster), [1, 3]);
-}
-
-#[test]
-fn never_more_than_the_allowed_share_is_out() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1, 2, 3], None);
-    assert!(matches!(bench.fail(&cluster, 1), Ejected::For(_)));
-    assert_eq!(bench.fail(&cluster, 2), Ejected::Not("max_percent"));
-    assert_eq!(bench.serving(&cluster), [2, 3]);
-    let lonely = bench.cluster(&[7], None);
-    assert_eq!(bench.fail(&lonely, 7), Ejected::Not("max_percent"));
-}
-
-#[test]
-fn a_success_between_failures_ends_the_row() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1], None);
-    for turn in 0..30 {
-        let outcome = if turn % 3 == 2 { Outcome::Success } else { FAILURE };
-        assert_eq!(bench.begin(&cluster).unwrap().judge(outcome, bench.now), None);
-    }
-}
-
-#[test]
-fn a_client_that_leaves_blames_nobody() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1, 2], None);
-    for _ in 0..30 {
-        drop(bench.begin(&cluster));
-    }
-    assert_eq!(bench.serving(&cluster), [1, 2]);
-    assert!(cluster.members().iter().all(|member| member.endpoint.in_flight() == 0));
-}
-
-#[test]
-fn an_ejection_under_an_old_list_holds_under_the_new_one() {
-    let mut bench = Bench::new();
-    let old = bench.cluster(&[1, 2, 3], None);
-    let new = bench.cluster(&[1, 2, 3, 4], Some(&old));
-    assert!(matches!(bench.fail(&old, 2), Ejected::For(_)));
-    assert_eq!(bench.serving(&new), [1, 3, 4]);
-    bench.now += Duration::from_secs(60);
-    assert_eq!(bench.serving(&old), [1, 2, 3], "and so does the return");
-    assert_eq!(bench.serving(&new), [1, 2, 3, 4]);
-}
-
-#[test]
-fn when_the_list_leaves_only_ejected_endpoints_they_serve() {
-    let mut bench = Bench::new();
-    let old = bench.cluster(&[1, 2], None);
-    assert!(matches!(bench.fail(&old, 2), Ejected::For(_)));
-    let new = bench.cluster(&[2], Some(&old));
-    assert_eq!(bench.serving(&new), [2]);
-}
-
-#[test]
-fn a_retry_goes_where_the_request_was_not_yet_while_there_is_somebody() {
-    let mut bench = Bench::new();
-    let cluster = bench.cluster(&[1, 2, 3], None);
-    for _ in 0..100 {
-        let mut tried = Vec::new();
-        for _ in 0..3 {
-            let attempt = bench.begin_after(&cluster, &tried).unwrap();
-            assert!(!tried.contains(&attempt.endpoint().id()));
-            tried.push(attempt.endpoint().id());
-        }
-        assert!(bench.begin_after(&cluster, &tried).is_some(), "better the same one than none");
-    }
-}
-
-#[test]
-fn endpoints_in_maintenance_and_those_of_weight_zero_take_no_requests() {
-    let mut bench = Bench::new();
-    let mut listed = bench.cluster(&[1, 2], None).list().unwrap().to_vec();
-    listed[0].status = Status::Maintenance;
-    listed[1].weight = 0;
-    let cluster = bench.cluster_of(listed, None);
-    assert!(bench.begin(&cluster).is_none());
-}
-
-#[test]
-fn an_endpoint_on_trial_returns_when_ejection_is_turned_off() {
-    let mut bench = Bench::new();
-    let first = bench.cluster(&[1, 2], None);
-    bench.fail(&first, 1);
-    let mut off = (*bench.settings).clone();
-    off.ejection.consecutive_failures = 0;
-    bench.settings = Arc::new(off);
-    let second = bench.cluster(&[1, 2], Some(&first));
-    bench.now += Duration::from_secs(20);
-    let mut attempt = bench.begin(&second).unwrap();
-    assert_eq!(port(&attempt), 1);
-    attempt.judge(FAILURE, bench.now);
-    drop(attempt);
-    bench.now += Duration::from_secs(36000);
-    assert_eq!(bench.serving(&second), [1, 2]);
-}
 
 fn with_status(port: u16, status: Status) -> Listed {
     Listed { status, ..listed(port) }
@@ -406,7 +169,7 @@ fn subsets_of_many_processes_spread_evenly() {
         let own = Own { seed, secret: [0; 32] };
         let new = New { workers: 1, now: bench.now, ids: &bench.ids, vantage: &bench.vantage, own: &own };
         let list: List = (0..50).map(listed).collect();
-        let cluster = Arc::new(Cluster::build(&bench.settings, Some(list), None, &new));
+        let cluster = Handle::new(&Arc::new(Cluster::build(&bench.settings, Some(list), None, &new)));
         for _ in 0..5 {
             let begun = cluster.begin(&request(bench.now), &mut fastrand::Rng::with_seed(seed)).unwrap();
             *chosen.entry(port(&begun)).or_insert(0) += 1;
@@ -423,7 +186,7 @@ fn a_session_stays_with_its_endpoint_while_that_may_serve_or_drains() {
     let second = cluster.members()[1].endpoint.id();
     let token = Arc::clone(cluster.session(second).unwrap());
     assert!(!token.contains("127") && token.len() == 32, "{token}");
-    let kept = |cluster: &Arc<Cluster>, bench: &mut Bench| {
+    let kept = |cluster: &Handle, bench: &mut Bench| {
         let request = Request { session: Some(&token), ..request(bench.now) };
         (0..20).all(|_| port(&cluster.begin(&request, &mut bench.rng).unwrap()) == 2)
     };
@@ -506,4 +269,97 @@ fn an_endpoint_that_is_back_is_not_expected_to_be_late_for_having_been_out() {
     trial.answered(bench.now);
     let expected = cluster.expected_latency(trial.endpoint(), bench.now).unwrap();
     assert!(expected < Duration::from_millis(11), "{expected:?}");
+}
+
+#[test]
+fn a_panic_does_not_call_requests_back_to_where_nobody_is_well() {
+    let mut bench = Bench::with("locality={prefer=['zone']}\npanic_percent=50");
+    let here = Locality { zone: Some("a".into()), ..Locality::default() };
+    bench.vantage = Arc::new(Vantage { here, ..Vantage::default() });
+    let near = (0..10).map(|port| Listed { status: Status::Critical, ..in_zone(port, "a") });
+    let far = (10..20).map(|port| in_zone(port, "b"));
+    let mut list: Vec<Listed> = near.chain(far).collect();
+    list[19].status = Status::Critical;
+    let cluster = bench.cluster_of(list, None);
+    assert!(cluster.is_panicking());
+    assert!(bench.serving(&cluster).iter().all(|port| *port >= 10));
+}
+
+#[test]
+fn a_cold_zone_gets_no_more_than_it_may_have_yet() {
+    let mut bench = Bench::with("locality={prefer=['zone']}\nslow_start={window='60s'}");
+    let here = Locality { zone: Some("a".into()), ..Locality::default() };
+    bench.vantage = Arc::new(Vantage { here, ..Vantage::default() });
+    let first = bench.cluster_of(vec![in_zone(2, "b")], None);
+    let second = bench.cluster_of(vec![in_zone(1, "a"), in_zone(2, "b")], Some(&first));
+    let count = bench.counts(&second, 10_000)[&1];
+    assert!((800..1_200).contains(&count), "a tenth: {count}");
+}
+
+#[test]
+fn keys_leave_a_zone_only_with_their_own_endpoint() {
+    let mut bench = Bench::with("policy='consistent_hash'\nlocality={prefer=['zone']}");
+    let here = Locality { zone: Some("a".into()), ..Locality::default() };
+    bench.vantage = Arc::new(Vantage { here, ..Vantage::default() });
+    let list = |status| {
+        let zone = |port: u16| in_zone(port, if port < 4 { "a" } else { "b" });
+        (0..8).map(|port| Listed { status: if port == 2 { status } else { Status::Passing }, ..zone(port) }).collect()
+    };
+    let whole = bench.cluster_of(list(Status::Passing), None);
+    let broken = bench.cluster_of(list(Status::Critical), Some(&whole));
+    let mut owner = |cluster: &Handle, key: u64| {
+        port(&cluster.begin(&Request { key: Some(mix(key)), ..request(bench.now) }, &mut bench.rng).unwrap())
+    };
+    for key in 0..2_000 {
+        let (before, after) = (owner(&whole, key), owner(&broken, key));
+        assert!(before < 4);
+        assert!(if before == 2 { after >= 4 } else { after == before }, "{before} {after}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_only_keeps_its_sessions_can_be_ejected_whatever_share_may_be_out() {
+    let mut bench = Bench::with("sticky={}");
+    let list = vec![listed(1), with_status(2, Status::Maintenance)];
+    let cluster = bench.cluster_of(list, None);
+    let token = Arc::clone(cluster.session(cluster.members()[1].endpoint.id()).unwrap());
+    let mut served = Vec::new();
+    for _ in 0..5 {
+        let asked = Request { session: Some(&token), ..request(bench.now) };
+        let mut attempt = cluster.begin(&asked, &mut bench.rng).unwrap();
+        served.push(port(&attempt));
+        let outcome = if port(&attempt) == 2 { FAILURE } else { Outcome::Success };
+        attempt.judge(outcome, bench.now);
+    }
+    assert_eq!(served, [2, 2, 2, 1, 1]);
+}
+
+#[test]
+fn one_late_failure_does_not_undo_a_return_in_a_panic() {
+    let mut bench = Bench::with("panic_percent=60");
+    let cluster = bench.cluster(&[1, 2], None);
+    bench.fail(&cluster, 2);
+    assert!(cluster.is_panicking());
+    let mut to_second = Vec::new();
+    while to_second.len() < 3 {
+        to_second.extend(bench.begin(&cluster).filter(|attempt| port(attempt) == 2));
+    }
+    to_second[0].judge(Outcome::Success, bench.now);
+    assert!(!cluster.is_panicking());
+    assert_eq!(to_second[1].judge(FAILURE, bench.now), None, "one failure, not a failed trial");
+}
+
+#[test]
+fn what_ran_before_there_was_a_bound_does_not_take_all_room() {
+    let mut bench = Bench::new();
+    let first = bench.cluster(&[1, 2, 3], None);
+    let old: Vec<Attempt> = (0..30).map(|_| bench.begin(&first).unwrap()).collect();
+    bench.settings = Bench::with("policy='consistent_hash'").settings;
+    let second = bench.cluster(&[1, 2, 3], Some(&first));
+    let key = |bench: &mut Bench| {
+        port(&second.begin(&Request { key: Some(mix(7)), ..request(bench.now) }, &mut bench.rng).unwrap())
+    };
+    let home = key(&mut bench);
+    assert!((0..5).all(|_| key(&mut bench) == home), "the key is at home");
+    drop(old);
 }
