@@ -1,5 +1,5 @@
 //! What a policy does for the clients of a cluster in which not all is well: many minutes of requests through the true
-//! `Cluster::begin` and the true verdicts, in virtual time and with seeded chance, in seconds.
+//! `Handle::begin` and the true verdicts, in virtual time and with seeded chance, in seconds.
 //!
 //! Everything that would differ between two runs is left out: no sockets, no threads, no clock. What is left is the question
 //! that a policy answers, and the same requests come at the same moments with the same work, whoever is asked.

@@ -1,4 +1,4 @@
-//! Interchangeable endpoints and the policy over them. [`Cluster::begin`] picks one and returns an [`Attempt`], which is in
+//! Interchangeable endpoints and the policy over them. [`Handle::begin`] picks one and returns an [`Attempt`], which is in
 //! flight until it is dropped and takes at most one verdict; verdicts eject and readmit.
 //!
 //! A cluster is part of a table and its list never changes. What outlives a table, the cluster's own (`Lasting`) and each
