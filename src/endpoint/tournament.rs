@@ -62,6 +62,9 @@ impl Tournament {
 
     /// The place of one who carries least, of those who are not `barred` if there is any.
     pub fn least(&mut self, barred: &[usize], rng: &mut fastrand::Rng) -> usize {
+        if barred.is_empty() {
+            return self.winner(rng).unwrap_or_default();
+        }
         let kept: Vec<(usize, Node)> = barred.iter().map(|place| (*place, self.nodes[self.base + place])).collect();
         kept.iter().for_each(|(place, _)| self.set(*place, NOBODY));
         let winner = self.winner(rng);
@@ -109,9 +112,8 @@ impl Contestant {
     fn node(&self, in_flight: u32) -> Node {
         let carried = u64::from(in_flight.min(MOST - 1)) << PLACES;
         let handicap = (u64::from(self.handicap) << PLACES) / 100;
-        let weight = u64::from(self.weight);
+        let (weight, load) = (u64::from(self.weight), carried + handicap);
         // The usual weight does not need the division, which is half of the work.
-        let load = if weight == 1 { carried } else { carried + handicap };
         Node { load: if weight == 1 { load } else { load / weight }, tied: weight }
     }
 }

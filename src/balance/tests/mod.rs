@@ -371,6 +371,13 @@ fn whoever_starts_slowly_has_its_part_under_every_policy() {
 }
 
 #[test]
+fn whoever_starts_with_the_least_share_there_is_is_not_hammered_either() {
+    let fleet = Fleet::starting(Policy::LeastConnections, &[(1, 1), (100, 100), (100, 100)]);
+    let _busy = [fleet.candidates[1].endpoint.begin(), fleet.candidates[2].endpoint.begin()];
+    assert!(fleet.counts(10_000, 1)[0] < 200);
+}
+
+#[test]
 fn whoever_starts_slowly_is_not_hammered_for_being_idle() {
     let weights: Vec<(u32, u32)> = std::iter::once((10, 10)).chain([(100, 100); 9]).collect();
     for policy in [Policy::LeastConnections, Policy::P2c, Policy::Ewma] {
