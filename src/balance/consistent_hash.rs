@@ -24,7 +24,6 @@ pub(super) struct ConsistentHash {
     total_weight: f64,
     /// In flight without being in the ledger's total: begun before there was a bound.
     uncounted: u32,
-    is_starting: bool,
 }
 
 /// A place at which there is no candidate.
@@ -39,7 +38,6 @@ impl ConsistentHash {
         }
         let factor = context.settings.balancing.hash.load_factor;
         ConsistentHash {
-            is_starting: candidates.iter().any(Candidate::is_starting),
             factor: (factor > 0.0).then_some(factor),
             total_weight: candidates.iter().map(|candidate| f64::from(candidate.weight)).sum(),
             uncounted: candidates
@@ -107,7 +105,7 @@ impl Balancer for ConsistentHash {
         }
         let untried = |candidate: &Candidate| !ask.tried.contains(&candidate.endpoint.id());
         let is_due = |candidate: &Candidate, name: u64| {
-            !self.is_starting || !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
+            !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
         };
         if let Some(factor) = self.factor {
             // Again only if another worker took the last free place meanwhile.

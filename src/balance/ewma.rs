@@ -9,7 +9,6 @@
 //! weights'.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::alias::Draw;
 use super::{Ask, Balancer, Candidate, untried};
@@ -30,7 +29,7 @@ impl Ewma {
     pub(super) fn new(candidates: Arc<[Candidate]>, settings: &config::Ewma) -> Self {
         let total: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
         let average_weight = total as f32 / candidates.len() as f32;
-        Ewma { draw: Draw::of(&candidates), candidates, average_weight, decay: milliseconds(settings.decay) }
+        Ewma { draw: Draw::of(&candidates), candidates, average_weight, decay: settings.decay_milliseconds() }
     }
 
     /// What one more request at this candidate is expected to take.
@@ -52,8 +51,4 @@ impl Balancer for Ewma {
         });
         self.candidates[index].endpoint.begin()
     }
-}
-
-fn milliseconds(duration: Duration) -> f32 {
-    duration.as_secs_f32() * 1000.0
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::locality::{self, Strength};
-use super::{Cluster, Member, slow_start};
+use super::{Cluster, Member, member, slow_start};
 use crate::balance::{Ask, Balancer, Candidate, Context, balancer};
 use crate::config::Policy;
 use crate::endpoint::{Endpoint, Id, InFlight, Standing};
@@ -149,8 +149,7 @@ fn standing(endpoint: &Endpoint, now: Instant) -> Result<(), Option<Instant>> {
 
 /// What each tier has, and what of it can be relied on now: of whoever is only beginning, the part that it has.
 fn strengths(members: &[Member], leading: &[usize], percent: impl Fn(usize) -> u32) -> Vec<Strength> {
-    let count = members.iter().map(|member| member.tier + 1).max().unwrap_or_default();
-    let mut strengths = vec![Strength::default(); count];
+    let mut strengths = vec![Strength::default(); member::tiers(members)];
     for member in members {
         strengths[member.tier].whole += f64::from(member.weight);
     }

@@ -20,8 +20,15 @@ pub struct Member {
     pub tier: usize,
     /// When it was first seen fit to serve, if that was after the cluster had its first list.
     pub since: Option<Instant>,
+    /// The hash of its address: who it is in every process alike.
+    pub(super) name: u64,
     /// Its place in this process's order of preference among equals.
     pub(super) rank: u64,
+}
+
+/// How many tiers these are in.
+pub(super) fn tiers(members: &[Member]) -> usize {
+    members.iter().map(|member| member.tier + 1).max().unwrap_or_default()
 }
 
 impl Member {

@@ -154,7 +154,7 @@ impl Cluster {
             candidates: Arc::default(),
             generation: lasting.generation.fetch_add(1, Ordering::Relaxed) + 1,
             lasting,
-            decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay.as_secs_f32() * 1000.0),
+            decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay_milliseconds()),
         };
         cluster.lasting.ledger.keep(keeps(settings));
         let candidates = {
@@ -240,8 +240,8 @@ impl Cluster {
     fn home(&self, candidates: &Candidates, session: &str) -> Option<&Arc<Endpoint>> {
         let member = &self.members[self.sessions.as_ref()?.find(session)?];
         // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
-        let never_disbelieves = self.settings.balancing.panic_percent == 0;
-        let serves_in_panic = member.is_possible() && (member.is_usable() || !never_disbelieves);
+        let disbelieves = self.settings.balancing.panic_percent > 0;
+        let serves_in_panic = member.is_usable() || disbelieves && member.is_possible();
         let serves = member.keeps_sessions() || candidates.panic && serves_in_panic;
         serves.then_some(&member.endpoint)
     }
@@ -272,17 +272,19 @@ impl Cluster {
 
     fn sort_with_book(&self, now: Instant) {
         let candidates = Candidates::sort(self, self.stamp(), now);
-        let stamp_is_newest = self.generation == self.lasting.generation.load(Ordering::Relaxed);
-        if stamp_is_newest {
+        if self.is_newest() {
             self.report(self.is_panicking(), &candidates);
         }
         self.candidates.store(Arc::new(candidates));
     }
 
+    fn is_newest(&self) -> bool {
+        self.generation == self.lasting.generation.load(Ordering::Relaxed)
+    }
+
     /// Of the next list of candidates; 0 if there is a newer cluster of this name.
     fn stamp(&self) -> u64 {
-        let is_newest = self.generation == self.lasting.generation.load(Ordering::Relaxed);
-        if is_newest { self.lasting.stamp.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
+        if self.is_newest() { self.lasting.stamp.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
     }
 
     /// Says when a panic begins and ends.
@@ -344,9 +346,12 @@ fn members(
     let is_first = previous.is_none_or(|previous| previous.list.is_none());
     let member = |listed: &Listed| {
         let known = known.get(&listed.address);
-        let endpoint = match known {
-            Some(member) => Arc::clone(&member.endpoint),
-            None => Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger)),
+        let (endpoint, name) = match known {
+            Some(member) => (Arc::clone(&member.endpoint), member.name),
+            None => {
+                let endpoint = Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger);
+                (Arc::new(endpoint), hash(listed.address.to_string().as_bytes()))
+            }
         };
         let mut member = Member {
             endpoint,
@@ -355,7 +360,8 @@ fn members(
             weight: listed.weight,
             tier: locality::tier(&settings.balancing.locality, new.vantage, &listed.locality),
             since: known.and_then(|known| known.since),
-            rank: mix(new.own.seed ^ hash(listed.address.to_string().as_bytes())),
+            name,
+            rank: mix(new.own.seed ^ name),
         };
         let was_usable = known.is_some_and(|known| known.is_usable());
         if member.is_usable() && !was_usable && !is_first {
@@ -370,16 +376,12 @@ fn rings(settings: &config::Cluster, members: &[Member]) -> Box<[Arc<Ring>]> {
     if settings.policy != Policy::ConsistentHash {
         return Box::default();
     }
-    let tiers = members.iter().map(|member| member.tier + 1).max().unwrap_or_default();
     let ring = |tier: usize| {
         let members = members.iter().enumerate().filter(|(_, member)| member.tier == tier);
-        let points = members.filter(|(_, member)| member.is_possible()).map(|(place, member)| {
-            let name = hash(member.endpoint.address().to_string().as_bytes());
-            (place, name, member.weight)
-        });
-        Arc::new(Ring::new(points))
+        let possible = members.filter(|(_, member)| member.is_possible());
+        Arc::new(Ring::new(possible.map(|(place, member)| (place, member.name, member.weight))))
     };
-    (0..tiers).map(ring).collect()
+    (0..member::tiers(members)).map(ring).collect()
 }
 
 impl std::fmt::Debug for Own {

@@ -143,6 +143,13 @@ impl Policy {
     }
 }
 
+impl Ewma {
+    /// The decay in the memory's own unit.
+    pub fn decay_milliseconds(&self) -> f32 {
+        self.decay.as_secs_f32() * 1000.0
+    }
+}
+
 impl Locality {
     /// True if nobody is preferred.
     pub fn is_off(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::proto::MetricFamily;
 
+use super::add;
 use super::family::counter;
 
 /// How an attempt ended, for the count.
@@ -71,12 +72,12 @@ impl ClusterSeries {
 
     /// Counts an attempt's end.
     pub fn attempt(&self, worker: usize, end: End) {
-        add_one(&self.shard(worker).attempts[end as usize]);
+        add(&self.shard(worker).attempts[end as usize], 1);
     }
 
     /// Counts an answer to a client that is bound to an endpoint.
     pub fn session(&self, worker: usize, session: Session) {
-        add_one(&self.shard(worker).sessions[session as usize]);
+        add(&self.shard(worker).sessions[session as usize], 1);
     }
 
     fn shard(&self, worker: usize) -> &Shard {
@@ -110,11 +111,6 @@ impl ClusterSeries {
     fn count(&self, event: Event) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
-}
-
-/// Adds to a figure that only this thread writes: no locked instruction.
-fn add_one(figure: &AtomicU64) {
-    figure.store(figure.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFamily> {

@@ -172,5 +172,10 @@ impl<L: Hash + Eq + Ord + Clone, S> Held<L, S> {
     }
 }
 
+/// Adds to a figure that only this thread writes: no locked instruction.
+fn add(figure: &AtomicU64, amount: u64) {
+    figure.store(figure.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+}
+
 #[cfg(test)]
 mod tests;

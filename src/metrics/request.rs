@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::proto::{Bucket, Histogram, MetricFamily, MetricType};
 
+use super::add;
 use super::family::{counter, family, labelled};
 
 /// Upper bounds in seconds: the client libraries' defaults, and two below them, since a proxy's day is made of milliseconds.
@@ -47,11 +48,6 @@ struct Code {
 struct Durations {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
-}
-
-/// Adds to a figure that only this thread writes: no locked instruction.
-fn add(figure: &AtomicU64, amount: u64) {
-    figure.store(figure.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 impl RequestSeries {
