@@ -1,10 +1,14 @@
 //! The configuration as it is written: one struct a TOML table, nothing but serde. What the values mean, and whether
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
+
+pub use policy::{Ejection, Ewma, Hash, Locality, Policy, Retry, SlowStart, Sticky, Timeouts};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -150,34 +154,6 @@ pub struct Cluster {
     pub timeouts: Option<Timeouts>,
 }
 
-/// `[defaults]`, and the same keys of a cluster.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    /// Name of a balancing policy.
-    pub policy: Option<String>,
-    /// For the policy `ewma`.
-    pub ewma: Option<Ewma>,
-    /// For the policy `consistent_hash`.
-    pub hash: Option<Hash>,
-    /// How a new or returning endpoint begins.
-    pub slow_start: Option<SlowStart>,
-    /// Who is preferred for being near.
-    pub locality: Option<Locality>,
-    /// Share of eligible endpoints below which everybody serves.
-    pub panic_percent: Option<u32>,
-    /// Endpoints that one process uses.
-    pub subset_size: Option<usize>,
-    /// Keeps a client with an endpoint.
-    pub sticky: Option<Sticky>,
-    /// When an endpoint is taken out.
-    pub ejection: Option<Ejection>,
-    /// When another attempt is made.
-    pub retry: Option<Retry>,
-    /// How long anything may take.
-    pub timeouts: Option<Timeouts>,
-}
-
 /// `clusters.NAME.consul`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -204,79 +180,6 @@ pub struct Place {
     pub zone_key: Option<String>,
 }
 
-/// `ewma`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ewma {
-    /// How fast the past is forgotten.
-    #[serde(default, deserialize_with = "duration")]
-    pub decay: Option<Duration>,
-    /// What a failure counts as.
-    #[serde(default, deserialize_with = "duration")]
-    pub penalty: Option<Duration>,
-}
-
-/// `hash`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Hash {
-    /// `header:NAME`, `cookie:NAME`, `query:NAME`, `path`, `client_address` or `identity`, in order of preference.
-    pub keys: Option<Vec<String>>,
-    /// Bound of an endpoint's load relative to its share.
-    pub load_factor: Option<f64>,
-}
-
-/// `slow_start`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlowStart {
-    /// Until an endpoint has its whole share.
-    #[serde(default, deserialize_with = "duration")]
-    pub window: Option<Duration>,
-    /// What it begins with.
-    pub start_percent: Option<u32>,
-}
-
-/// `locality`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Locality {
-    /// `node`, `zone`, `datacenter`, nearest first.
-    pub prefer: Option<Vec<String>>,
-    /// Bounds of round trips, nearest first.
-    #[serde(default, deserialize_with = "durations")]
-    pub prefer_rtt: Option<Vec<Duration>>,
-    /// How much the near ones take before others help.
-    pub overprovisioning: Option<f64>,
-}
-
-/// `sticky`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sticky {
-    /// False to leave it off where the defaults turn it on, or to keep only its keys in the defaults.
-    pub enabled: Option<bool>,
-    /// Name of the cookie.
-    pub cookie: Option<String>,
-    /// Key of the signature.
-    pub secret: Option<String>,
-    /// File that holds the key of the signature.
-    pub secret_file: Option<String>,
-    /// `Path`
-    pub path: Option<String>,
-    /// `Domain`
-    pub domain: Option<String>,
-    /// `Max-Age`
-    #[serde(default, deserialize_with = "duration")]
-    pub max_age: Option<Duration>,
-    /// `Secure`
-    pub secure: Option<bool>,
-    /// `HttpOnly`
-    pub http_only: Option<bool>,
-    /// `SameSite`
-    pub same_site: Option<String>,
-}
-
 /// One of `clusters.NAME.endpoints`: an address, or a table with a weight.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -286,47 +189,6 @@ pub struct Endpoint {
     pub weight: Option<u32>,
     /// Where it stands.
     pub zone: Option<String>,
-}
-
-/// `ejection`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ejection {
-    /// Failures in a row; 0 turns ejection off.
-    pub consecutive_failures: Option<u32>,
-    /// Length of the first ejection.
-    #[serde(default, deserialize_with = "duration")]
-    pub base: Option<Duration>,
-    /// Length that no ejection exceeds.
-    #[serde(default, deserialize_with = "duration")]
-    pub max: Option<Duration>,
-    /// Share of a cluster that may be out.
-    pub max_percent: Option<u32>,
-}
-
-/// `retry`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// Attempts after the first.
-    pub attempts: Option<u32>,
-    /// Share of requests that may be retried.
-    pub budget: Option<f64>,
-}
-
-/// `timeouts`
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Timeouts {
-    /// Until a connection to an endpoint stands.
-    #[serde(default, deserialize_with = "duration")]
-    pub connect: Option<Duration>,
-    /// The whole request, to the last byte of the answer.
-    #[serde(default, deserialize_with = "duration")]
-    pub request: Option<Duration>,
-    /// Silence in both directions.
-    #[serde(default, deserialize_with = "duration")]
-    pub idle: Option<Duration>,
 }
 
 /// `[drain]`
