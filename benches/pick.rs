@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 
 use lictor::balance::{Ask, Balancer, Candidate, Context, Cursors, Ring, balancer, hash, keeps};
-use lictor::cluster::{Handle, Own, Request};
+use lictor::cluster::{Handle, Own, Purpose, Request};
 use lictor::config::{self, Config, Environment, Policy, Selection};
 use lictor::endpoint::{Address, Endpoint, Ids, Ledger, List, Listed, Tick};
+use lictor::metrics::Metrics;
 use lictor::table::{self, Builder, Facts, Lists, LocalReader, Publisher, Reader};
 
 /// A handful, a large service, and more than anybody has: a pick must not notice.
@@ -162,12 +163,13 @@ impl Worker {
         }
         let cluster = self.cluster.clone();
         let key = Some(self.rng.u64(..));
-        let request = Request { now, worker: self.index, tried: &[], can_retry: true, key, session };
+        let request =
+            Request { now, worker: self.index, tried: &[], purpose: Purpose::First, can_retry: true, key, session };
         let mut attempt = cluster.begin(&request, &mut self.rng).unwrap();
         if attempt.is_awaited() {
             attempt.answered(now + STEP);
         }
-        attempt.endpoint().succeeded();
+        attempt.succeeded();
     }
 }
 
@@ -203,7 +205,7 @@ fn published(config: &Config, count: u16) -> (Reader, Publisher) {
     let list: List = (0..count).map(|number| Listed::new(address(number))).collect();
     let (publisher, reader) = table::channel();
     let facts = Facts { lists: Lists::from([(selection, list)]), ..Facts::default() };
-    let builder = Builder::new(WORKERS, Own { seed: SEED, secret: [0; 32] });
+    let builder = Builder::new(WORKERS, Own { seed: SEED, secret: [0; 32] }, &Arc::new(Metrics::new(WORKERS)));
     publisher.publish(builder.build(config, &facts, &publisher.current(), Instant::now()));
     (reader, publisher)
 }

@@ -4,6 +4,7 @@
 //! What each figure means is in `benches/README.md`.
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made is a bench that must not run")]
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion};
@@ -11,6 +12,7 @@ use criterion::{BatchSize, Criterion};
 use lictor::cluster::Own;
 use lictor::config::{self, Config, Environment, Selection};
 use lictor::endpoint::{Address, List, Listed};
+use lictor::metrics::Metrics;
 use lictor::table::{self, Builder, Facts, Lists};
 
 const CLUSTERS: u16 = 1_000;
@@ -23,7 +25,7 @@ fn main() {
 }
 
 fn table(criterion: &mut Criterion) {
-    let (config, builder) = (config(), Builder::new(1, Own { seed: 7, secret: [0; 32] }));
+    let (config, builder) = (config(), Builder::new(1, Own { seed: 7, secret: [0; 32] }, &Arc::new(Metrics::new(1))));
     let lists: Lists = (0..CLUSTERS).map(|number| (selection(number), list(number, ENDPOINTS_EACH))).collect();
     let mut changed = lists.clone();
     let facts = Facts { lists, ..Facts::default() };

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
@@ -23,7 +23,7 @@ use crate::lifecycle::{Drain, Draining, Readiness};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
 use crate::proxy::{Edge, Worker};
-use crate::table::{self, Builder, Reader, Table};
+use crate::table::{self, Builder, Reader, SLOT, Table};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ impl App {
         let (reloads, reload) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
-        let builder = Builder::draw(config.workers).ok_or(Error::Randomness)?;
+        let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?;
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, reload)?;
         let mut app = App {
             config,
@@ -103,7 +103,8 @@ impl App {
             threads: Vec::new(),
         };
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
-        app.spawn("control".to_owned(), stopped.clone(), move || control(discovery, window, admin_socket, metrics))?;
+        let part = Control { discovery, window, socket: admin_socket, reader: reader.clone(), metrics };
+        app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
             let part = Part { index, sockets, reader: reader.clone(), draining: drain.watch() };
@@ -219,15 +220,37 @@ impl Drop for App {
     }
 }
 
-/// The control thread: discovery and the operator's window.
-async fn control(discovery: Discovery, window: Admin, socket: Option<std::net::TcpListener>, metrics: Arc<Metrics>) {
+/// What the control thread is made from.
+struct Control {
+    discovery: Discovery,
+    window: Admin,
+    socket: Option<std::net::TcpListener>,
+    reader: Reader,
+    metrics: Arc<Metrics>,
+}
+
+/// The control thread: discovery, the operator's window, and a look at all endpoints now and then.
+async fn control(part: Control) {
+    let Control { discovery, window, socket, reader, metrics } = part;
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let series = metrics.listener(&"admin".into());
         tasks.spawn_local(listener::serve(listener, Rc::new(window), admin::LIMITS, series, forever.watch()));
     }
+    tasks.spawn_local(examine(reader));
     discovery.run().await;
+}
+
+/// Has clusters compare their endpoints with each other.
+async fn examine(reader: Reader) {
+    let mut slots = tokio::time::interval(SLOT);
+    // What is late is not made up for: a slot is what has happened since the last.
+    slots.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = slots.tick().await;
+        reader.load().examine(now.into_std());
+    }
 }
 
 /// What one worker is made from.
@@ -259,7 +282,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
         let series = metrics.listener(&settings.name);
         serving.spawn_local(listener::serve(
             listener,
-            Rc::new(Edge::new(&worker, place)),
+            Rc::new(Edge::new(&worker, place, settings)),
             limits,
             series,
             draining.clone(),

@@ -22,9 +22,9 @@ const MAP: &[(&str, &[&str])] = &[
     ("balance", &["config", "endpoint"]),
     ("upstream", &["endpoint", "message"]),
     ("health", &["config", "endpoint"]),
-    ("cluster", &["balance", "config", "endpoint", "health"]),
+    ("cluster", &["balance", "config", "endpoint", "health", "metrics"]),
     ("route", &["config"]),
-    ("table", &["cluster", "config", "endpoint", "route"]),
+    ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),
     ("listener", &["lifecycle", "message", "metrics"]),
     (

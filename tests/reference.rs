@@ -49,7 +49,8 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
-        assert_eq!((shown.request_header, shown.idle), (listener.request_header, listener.idle));
+        let shown = (shown.request_header, shown.idle, shown.trust_deadline);
+        assert_eq!(shown, (listener.request_header, listener.idle, listener.trust_deadline));
     }
     let cluster = &built_in.clusters[0];
     for shown in &shown.clusters {
@@ -57,6 +58,8 @@ fn every_default_in_the_reference_is_the_built_in_one() {
         assert_eq!(shown.balancing, cluster.balancing, "{}", shown.name);
         assert_eq!(shown.ejection, cluster.ejection, "{}", shown.name);
         assert_eq!(shown.retry, cluster.retry, "{}", shown.name);
+        assert_eq!(shown.hedge, cluster.hedge, "{}", shown.name);
+        assert_eq!(shown.limits, cluster.limits, "{}", shown.name);
         assert_eq!(shown.timeouts, cluster.timeouts, "{}", shown.name);
     }
 }

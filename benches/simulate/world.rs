@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use lictor::cluster::{Attempt, Cluster, Handle, New, Own, Request};
+use lictor::cluster::{Attempt, Cluster, Handle, New, Own, Purpose, Request};
 use lictor::config::{self, Environment, Policy};
 use lictor::endpoint::{Address, Id, Ids, Listed};
 use lictor::health::{self, Outcome, Reason};
+use lictor::metrics::Metrics;
 
 use crate::origin::{FAILS_AFTER, MEAN_WORK, Origin};
 use crate::scenario::{ENDPOINTS, Ejection, Scenario};
@@ -152,7 +153,9 @@ impl World {
     fn send(&mut self, request: u32) {
         let now = self.time();
         let Some(open) = self.open.get_mut(&request) else { return };
-        let asked = Request { now, worker: 0, tried: &open.tried, can_retry: true, key: Some(open.key), session: None };
+        let purpose = if open.tried.is_empty() { Purpose::First } else { Purpose::Retry };
+        let key = Some(open.key);
+        let asked = Request { now, worker: 0, tried: &open.tried, purpose, can_retry: true, key, session: None };
         let Some(attempt) = self.cluster.begin(&asked, &mut self.rng) else {
             return self.end_badly(request);
         };
@@ -202,8 +205,7 @@ impl World {
         open.tried.push(attempt.endpoint().id());
         drop(attempt);
         let settings = &self.cluster.settings().retry;
-        let may_retry =
-            self.failing == Failing::Refused && retries < settings.attempts as usize && self.cluster.may_retry(now);
+        let may_retry = retries < settings.attempts as usize && self.cluster.may_retry(now);
         if may_retry { self.send(request) } else { self.end_badly(request) }
     }
 
@@ -236,7 +238,8 @@ fn cluster(scenario: &Scenario, policy: Policy, now: Instant) -> Result<Handle, 
     let list = (0..ENDPOINTS).map(listed).collect();
     let (ids, vantage) = (Ids::default(), Arc::default());
     let own = Own { seed: 0, secret: [0; 32] };
-    let new = New { workers: 1, now, ids: &ids, vantage: &vantage, own: &own };
+    let metrics = &Metrics::new(1);
+    let new = New { workers: 1, now, ids: &ids, vantage: &vantage, own: &own, metrics };
     Ok(Handle::new(&Arc::new(Cluster::build(&config.clusters[0], Some(list), None, &new))))
 }
 

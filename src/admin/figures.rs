@@ -1,6 +1,7 @@
 //! Figures that are not counted but read off the table when somebody asks.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use prometheus::proto::MetricFamily;
 
@@ -14,7 +15,9 @@ const STATES: [&str; 6] = ["eligible", "ejected", "probation", "critical", "main
 
 pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
-    let (mut in_flight, mut panics) = (Vec::new(), Vec::new());
+    let (mut in_flight, mut panics, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut budgets, mut requests, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    let now = Instant::now();
     for cluster in table.clusters() {
         let label = || ("cluster", cluster.name().to_string());
         let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
@@ -26,11 +29,24 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         let running: u32 = cluster.members().iter().map(|member| member.endpoint.in_flight()).sum();
         in_flight.push((vec![label()], f64::from(running)));
         panics.push((vec![label()], f64::from(u8::from(cluster.is_panicking()))));
+        connections.push((vec![label()], f64::from(cluster.connections())));
+        budgets.push((vec![label()], cluster.retries_left(now) as f64));
+        if cluster.settings().limits.has_gate() {
+            let (admitted, queued) = cluster.admitted();
+            let states = [("admitted", admitted), ("queued", queued)];
+            requests
+                .extend(states.map(|(state, count)| (vec![label(), ("state", state.to_owned())], f64::from(count))));
+            limits.extend(cluster.most_admitted().map(|most| (vec![label()], f64::from(most))));
+        }
     }
     vec![
         gauge("lictor_cluster_endpoints", "Endpoints on the list, by state.", states),
         gauge("lictor_cluster_in_flight", "Attempts begun and not ended.", in_flight),
         gauge("lictor_cluster_panic", "1 if so few endpoints are eligible that all of them serve.", panics),
+        gauge("lictor_cluster_connections", "Connections to endpoints, idle ones included.", connections),
+        gauge("lictor_cluster_retry_budget", "Retries that are still allowed now.", budgets),
+        gauge("lictor_cluster_requests", "Requests where there are limits, by whether they are let in.", requests),
+        gauge("lictor_cluster_limit", "Requests that are let in at once.", limits),
         gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
     ]

@@ -45,6 +45,7 @@ struct EndpointView {
     /// Where the policy goes by it.
     expected_latency_seconds: Option<f64>,
     in_flight: u32,
+    connections: u32,
     ejected_for_seconds: Option<f64>,
 }
 
@@ -91,6 +92,7 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
         tier: (!cluster.settings().balancing.locality.is_off()).then_some(member.tier),
         expected_latency_seconds: cluster.expected_latency(&member.endpoint, now).map(|time| time.as_secs_f64()),
         in_flight: member.endpoint.in_flight(),
+        connections: member.endpoint.connections(),
         ejected_for_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
     }
 }

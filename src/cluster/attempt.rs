@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::verdict::Spared;
 use super::{Cluster, Handle};
 use crate::endpoint::{Endpoint, InFlight, Standing, Tick};
-use crate::health::{Outcome, Reason};
+use crate::health::{self, Outcome};
 
 /// One try at one endpoint. Dropped without a verdict, it means that the client left, and nobody is to blame.
 pub struct Attempt {
@@ -14,20 +15,12 @@ pub struct Attempt {
     trial: bool,
     /// For whoever wants to know how long it took to be answered, until it was.
     began: Option<Tick>,
-}
-
-/// What a failure led to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Ejected {
-    /// Out for this long.
-    For(Duration),
-    /// The rules forbid it, for the reason named.
-    Not(&'static str),
+    judged: bool,
 }
 
 impl Attempt {
     pub(super) fn new(cluster: Handle, in_flight: InFlight, trial: bool, began: Option<Tick>) -> Self {
-        Attempt { cluster, in_flight, trial, began }
+        Attempt { cluster, in_flight, trial, began, judged: false }
     }
 
     /// Where it goes.
@@ -47,13 +40,22 @@ impl Attempt {
 
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
     pub fn answered(&mut self, now: Instant) {
-        if let (Some(began), Some(decay)) = (self.began.take(), self.cluster.decay) {
+        if let Some(began) = self.began.take() {
             let tick = self.cluster.lasting.ledger.tick(now);
-            let (latency, took) = (self.endpoint().latency(), tick.since(began));
-            // Somebody who is back is what it is now: what it was has been paid for.
-            if self.trial { latency.restart(took, tick) } else { latency.observe(took, tick, decay) }
+            self.learn(tick.since(began), tick);
         }
         self.pass(now);
+    }
+
+    fn learn(&self, took: f32, now: Tick) {
+        let latency = self.endpoint().latency();
+        match self.cluster.decay {
+            // Somebody who is back is what it is now: what it was has been paid for.
+            Some(_) if self.trial => latency.restart(took, now),
+            Some(decay) => latency.observe(took, now, decay),
+            None => {}
+        }
+        self.endpoint().answered_after(Duration::try_from_secs_f32(took).unwrap_or_default());
     }
 
     /// The endpoint has answered that it will not do it: it is there, and passes a trial, but that is no sign of speed.
@@ -77,37 +79,49 @@ impl Attempt {
         self.endpoint().latency().observe(waited.max(penalty), now, decay);
     }
 
-    /// Takes the verdict. Says what a failure led to, if the rules were asked at all.
-    pub fn judge(&mut self, outcome: Outcome, now: Instant) -> Option<(Reason, Ejected)> {
+    /// Takes the verdict, and what follows from it for the endpoint.
+    pub fn judge(&mut self, outcome: Outcome, now: Instant) {
+        self.judged = true;
         let Outcome::Failure(reason) = outcome else {
             self.answered(now);
-            self.endpoint().succeeded();
-            return None;
+            return self.endpoint().succeeded();
         };
+        self.endpoint().erred();
+        let settings = std::sync::Arc::clone(&self.cluster.settings);
+        let rules = &settings.ejection;
+        if !reason.counts(rules.failures) {
+            // An answer, if not a good one: it counts in its share of errors and not in the row.
+            self.refused(now);
+            return self.endpoint().succeeded();
+        }
+        let limit = rules.consecutive_failures;
         self.penalize(now);
         let failures = self.endpoint().failed();
         // It may have been readmitted meanwhile; then this is one failure like any other.
         let trial = std::mem::take(&mut self.trial) && self.endpoint().standing() != Standing::Eligible;
-        let limit = self.cluster.settings.ejection.consecutive_failures;
-        if limit == 0 {
+        let is_suspect = self.cluster.member(self.endpoint()).is_some_and(super::Member::is_suspect);
+        if limit == 0 && !health::compares(rules) {
             if trial {
                 // Ejection was turned off while it was out: there is nothing to return from.
                 self.cluster.readmit(self.endpoint(), now);
             }
-            return None;
+            return;
         }
-        if failures < limit && !trial {
-            return None;
+        let is_row = limit > 0 && failures >= limit;
+        if !is_row && !trial && !is_suspect {
+            return;
         }
-        let ejected = match self.cluster.eject(self.endpoint(), now) {
-            Ok(length) => Ejected::For(length),
-            // Attempts that were under way when it was ejected: nothing new.
-            Err("ejected") => return None,
+        match self.cluster.try_eject(self.endpoint(), now) {
             // Said once for each row of failures, not with each request of an outage.
-            Err(_) if !failures.is_multiple_of(limit) => return None,
-            Err(why) => Ejected::Not(why),
-        };
-        Some((reason, ejected))
+            Err(Spared::By(_)) if !failures.is_multiple_of(limit) => {}
+            ejected => self.cluster.report_ejection(self.endpoint(), reason, ejected),
+        }
+    }
+
+    /// The usual verdict: answered whole. For attempts that nobody awaits.
+    pub fn succeeded(&mut self) {
+        self.judged = true;
+        self.endpoint().succeeded();
     }
 }
 
@@ -115,6 +129,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if self.trial {
             self.endpoint().release_trial();
+        }
+        if !self.judged {
+            self.endpoint().unjudged();
         }
         if let (Some(began), Some(decay)) = (self.began, self.cluster.decay) {
             let now = self.cluster.lasting.ledger.tick(Instant::now());

@@ -37,14 +37,24 @@ impl Budget {
 
     /// Counts a retry if `share` of the requests allows one more.
     pub fn withdraw(&self, share: f64, now: Instant) -> bool {
+        let within = self.left(share, now) > 0;
+        if within {
+            self.spend(now);
+        }
+        within
+    }
+
+    /// Counts a retry, whether or not there was one left.
+    pub fn spend(&self, now: Instant) {
+        self.retries.add(self.second(now));
+    }
+
+    /// Retries that are left if `share` of the requests may be retried.
+    pub fn left(&self, share: f64, now: Instant) -> u64 {
         let second = self.second(now);
         let requests: u64 = self.requests.iter().map(|window| window.sum(second)).sum();
         let allowed = share * requests as f64 + FLOOR_PER_SECOND * SECONDS as f64;
-        let within = (self.retries.sum(second) + 1) as f64 <= allowed;
-        if within {
-            self.retries.add(second);
-        }
-        within
+        (allowed as u64).saturating_sub(self.retries.sum(second))
     }
 
     fn second(&self, now: Instant) -> u64 {

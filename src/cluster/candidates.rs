@@ -79,6 +79,21 @@ impl Candidates {
         Some(tier.balancer.pick(ask))
     }
 
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.eligible.len()).sum()
+    }
+
+    /// True if there is somebody among them who was not tried.
+    pub(super) fn has_untried(&self, tried: &[Id]) -> bool {
+        self.tiers.iter().any(|tier| tier.has_untried(tried))
+    }
+
+    /// All of them, nearest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.tiers.iter().flat_map(|tier| tier.eligible.iter()).map(|candidate| &candidate.endpoint)
+    }
+
     fn draw(&self, ask: &mut Ask<'_>) -> Option<&Tier> {
         if self.tiers.len() < 2 {
             return self.tiers.first();

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
-use super::{Attempt, Candidates, Cluster, Request};
+use super::{Attempt, Candidates, Cluster, Purpose, Request};
 use crate::balance::Ask;
-use crate::endpoint::{InFlight, Standing, Tick};
+use crate::endpoint::{Id, InFlight, Standing, Tick};
 
 /// A cluster as one thread holds it; a clone is no business of other threads.
 #[derive(Clone)]
@@ -35,41 +35,76 @@ impl Handle {
         Arc::ptr_eq(&self.0.cluster, cluster)
     }
 
-    /// Picks an endpoint and begins an attempt at it; none if nobody may serve.
+    /// Picks an endpoint and begins an attempt; none if nobody may serve, or nobody has room.
     pub fn begin(&self, request: &Request<'_>, rng: &mut fastrand::Rng) -> Option<Attempt> {
         let mut cache = self.0.candidates.borrow_mut();
         if cache.load().is_stale(request.now) {
             self.refresh(request.now);
         }
         let candidates = cache.load();
+        if request.purpose != Purpose::First && !candidates.has_untried(request.tried) {
+            // Better somebody who is out than somebody who has just failed.
+            let reserve = if request.purpose == Purpose::Retry { self.reserve(request) } else { return None };
+            if let Some(endpoint) = reserve {
+                return Some(self.attempt(endpoint.begin(), true, request));
+            }
+        }
         if let Some(endpoint) = self.kept(candidates, request) {
             let is_out = endpoint.standing() != Standing::Eligible;
-            return Some(self.attempt(endpoint.begin(), is_out, request));
+            return self.with_room(endpoint.begin()).map(|begun| self.attempt(begun, is_out, request));
         }
         if let Some(endpoint) = self.trial(candidates, request) {
             return Some(self.attempt(endpoint.begin(), true, request));
         }
         let now = self.tick(request).unwrap_or(Tick(0));
         let mut ask = Ask { worker: request.worker, rng, now, key: request.key, tried: request.tried };
-        let picked = candidates.pick(&mut ask)?;
+        let mut picked = candidates.pick(&mut ask)?;
         // An attempt that began under another table may have ejected it since.
-        if candidates.panic || picked.endpoint().standing() == Standing::Eligible {
-            let is_out = picked.endpoint().standing() != Standing::Eligible;
-            return Some(self.attempt(picked, is_out, request));
+        if !candidates.panic && picked.endpoint().standing() != Standing::Eligible {
+            drop(picked);
+            self.sort(request.now);
+            picked = cache.load().pick(&mut ask)?;
         }
-        drop(picked);
-        self.sort(request.now);
-        let picked = cache.load().pick(&mut ask)?;
-        Some(self.attempt(picked, false, request))
+        let begun = match self.with_room(picked) {
+            Some(begun) => begun,
+            None => self.elsewhere(cache.load(), request)?,
+        };
+        let is_out = begun.endpoint().standing() != Standing::Eligible;
+        Some(self.attempt(begun, is_out, request))
+    }
+
+    /// True if nobody may serve, however long one waits for room.
+    pub fn is_hopeless(&self) -> bool {
+        self.0.candidates.borrow_mut().load().count() == 0
+    }
+
+    /// True if there is somebody who may serve and was not tried.
+    pub fn has_untried(&self, tried: &[Id]) -> bool {
+        self.0.candidates.borrow_mut().load().has_untried(tried)
+    }
+
+    /// The attempt, unless its endpoint has as many as it may have.
+    fn with_room(&self, begun: InFlight) -> Option<InFlight> {
+        let most = self.settings().limits.endpoint_in_flight;
+        (most == 0 || begun.endpoint().in_flight() <= most).then_some(begun)
+    }
+
+    /// Somebody with room, where whoever the policy chose has none: the gate lets in only as many as there is room for, but
+    /// does not know where.
+    fn elsewhere(&self, candidates: &Candidates, request: &Request<'_>) -> Option<InFlight> {
+        let most = self.settings().limits.endpoint_in_flight;
+        let mut roomy: Vec<_> = candidates.all().filter(|endpoint| endpoint.in_flight() < most).collect();
+        roomy.sort_by_key(|endpoint| (request.tried.contains(&endpoint.id()), endpoint.in_flight()));
+        roomy.into_iter().find_map(|endpoint| self.with_room(endpoint.begin()))
     }
 
     fn attempt(&self, in_flight: InFlight, trial: bool, request: &Request<'_>) -> Attempt {
         Attempt::new(self.clone(), in_flight, trial, self.tick(request))
     }
 
-    /// The request's time by the ledger, where the policy goes by time.
+    /// The request's time by the ledger, where that matters to somebody.
     fn tick(&self, request: &Request<'_>) -> Option<Tick> {
-        self.decay.map(|_| self.lasting.ledger.tick(request.now))
+        self.times.then(|| self.lasting.ledger.tick(request.now))
     }
 }
 

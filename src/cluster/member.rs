@@ -42,6 +42,11 @@ impl Member {
         self.weight > 0 && self.status != Status::Maintenance
     }
 
+    /// True if it was on the list until a moment ago.
+    pub fn is_suspect(&self) -> bool {
+        false
+    }
+
     /// True for who came with it may go on there: it takes no new clients, but nobody has said that it does not work.
     pub(super) fn keeps_sessions(&self) -> bool {
         self.status != Status::Critical && self.endpoint.standing() == Standing::Eligible

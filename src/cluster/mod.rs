@@ -5,17 +5,20 @@
 //! endpoint's, is shared by `Arc`, so an attempt that began under an old table still counts under the new one.
 
 mod attempt;
+mod book;
 mod budget;
 mod candidates;
+mod gate;
+mod gradient;
 mod handle;
 mod locality;
 mod member;
 mod session;
 mod slow_start;
+mod verdict;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -25,13 +28,19 @@ use crate::balance::{Cursors, Ring, hash, keeps, mix};
 use crate::config::{self, Policy, Prefer};
 use crate::endpoint::{Address, Endpoint, Id, Ids, Ledger, List, Listed, Standing, Vantage};
 use crate::health;
+use crate::metrics::{ClusterSeries, Metrics};
 
-pub use attempt::{Attempt, Ejected};
+pub use crate::health::SLOT;
+pub use attempt::Attempt;
+use book::Book;
 use budget::Budget;
 use candidates::Candidates;
+use gate::Gate;
+pub use gate::{Overload, Permit};
 pub use handle::Handle;
 pub use member::Member;
 use session::Sessions;
+use verdict::Windows;
 
 /// A named group of interchangeable endpoints.
 pub struct Cluster {
@@ -48,6 +57,8 @@ pub struct Cluster {
     generation: u64,
     /// What the policy's memory of an answer falls to 1/e in, in milliseconds, if it has one.
     decay: Option<f32>,
+    /// Whether it matters how long answers take.
+    times: bool,
 }
 
 /// What a cluster keeps when its list or its settings change.
@@ -55,11 +66,11 @@ struct Lasting {
     budget: Budget,
     cursors: Arc<Cursors>,
     ledger: Arc<Ledger>,
-    /// Counts the clusters of this name, and the lists of candidates that the newest had.
-    generation: AtomicU64,
-    stamp: AtomicU64,
-    // Held while standings change and candidates are sorted, by control and by workers alike; never across an await.
-    book: Mutex<()>,
+    /// Open while standings change and candidates are sorted.
+    book: Book,
+    gate: Arc<Gate>,
+    windows: Windows,
+    series: Arc<ClusterSeries>,
 }
 
 /// What a request asks of a pick.
@@ -71,12 +82,25 @@ pub struct Request<'a> {
     pub worker: usize,
     /// Endpoints that it has tried.
     pub tried: &'a [Id],
+    /// What the attempt is for.
+    pub purpose: Purpose,
     /// Whether it could go elsewhere if the attempt fails: such a request may be a trial.
     pub can_retry: bool,
     /// What it is known by, where a policy goes by that.
     pub key: Option<u64>,
     /// The endpoint that its client is to stay with, by its token.
     pub session: Option<&'a str>,
+}
+
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The request's first.
+    First,
+    /// After one that failed: rather at somebody who is out than at nobody, or at the same again.
+    Retry,
+    /// Beside one that takes long: only at somebody else.
+    Hedge,
 }
 
 /// What new clusters and endpoints are made with.
@@ -92,6 +116,8 @@ pub struct New<'a> {
     pub vantage: &'a Arc<Vantage>,
     /// This process's own preferences, and its own secret.
     pub own: &'a Own,
+    /// Where it counts.
+    pub metrics: &'a Metrics,
 }
 
 /// What tells this process from others, and says nothing about it to a log.
@@ -112,20 +138,16 @@ impl Own {
 }
 
 impl Lasting {
-    fn new(new: &New<'_>) -> Self {
+    fn new(name: &Arc<str>, new: &New<'_>) -> Self {
         Lasting {
             budget: Budget::new(new.workers, new.now),
             cursors: Arc::new(Cursors::new(new.workers)),
             ledger: Ledger::new(new.now),
-            generation: AtomicU64::default(),
-            stamp: AtomicU64::default(),
-            book: Mutex::default(),
+            book: Book::default(),
+            gate: Gate::new(),
+            windows: Windows::default(),
+            series: new.metrics.cluster(name),
         }
-    }
-
-    fn book(&self) -> MutexGuard<'_, ()> {
-        // Guards no data of its own, so a panic cannot have left any half changed.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,7 +160,8 @@ impl Cluster {
         previous: Option<&Cluster>,
         new: &New<'_>,
     ) -> Self {
-        let lasting = previous.map_or_else(|| Arc::new(Lasting::new(new)), |previous| Arc::clone(&previous.lasting));
+        let fresh = || Arc::new(Lasting::new(&settings.name, new));
+        let lasting = previous.map_or_else(fresh, |previous| Arc::clone(&previous.lasting));
         let members = members(settings, list.as_ref(), previous, (&lasting, new));
         let sessions = settings.balancing.sticky.as_ref().map(|sticky| {
             let secret = sticky.secret.as_ref().map_or(&new.own.secret[..], |secret| secret.reveal().as_bytes());
@@ -152,17 +175,18 @@ impl Cluster {
             members,
             sessions,
             candidates: Arc::default(),
-            generation: lasting.generation.fetch_add(1, Ordering::Relaxed) + 1,
+            generation: lasting.book.generation(),
             lasting,
             decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay_milliseconds()),
+            times: settings.policy == Policy::Ewma || settings.ejection.latency_factor > 0.0,
         };
         cluster.lasting.ledger.keep(keeps(settings));
         let candidates = {
-            let _book = cluster.lasting.book();
+            let _book = cluster.lasting.book.open();
             Candidates::sort(&cluster, cluster.stamp(), new.now)
         };
         cluster.report(previous.is_some_and(Cluster::is_panicking), &candidates);
-        cluster.candidates.store(Arc::new(candidates));
+        cluster.install(candidates, new.now);
         cluster
     }
 
@@ -230,6 +254,42 @@ impl Cluster {
         self.lasting.budget.withdraw(self.settings.retry.budget, now)
     }
 
+    /// Retries that the budget still has.
+    pub fn retries_left(&self, now: Instant) -> u64 {
+        self.lasting.budget.left(self.settings.retry.budget, now)
+    }
+
+    /// Connections to its endpoints.
+    pub fn connections(&self) -> u32 {
+        self.lasting.ledger.open_connections()
+    }
+
+    /// Lets a request in, where there is a limit to how many may be in. It waits until then at most, and not for ever.
+    pub async fn enter(&self, now: Instant, deadline: Option<Instant>) -> Result<Option<Permit>, Overload> {
+        let limits = &self.settings.limits;
+        if !limits.has_gate() {
+            return Ok(None);
+        }
+        let patience = now + limits.queue_timeout;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        self.lasting.gate.enter(limits.queue, until).await.map(Some)
+    }
+
+    /// Requests that are in, and those that wait to be.
+    pub fn admitted(&self) -> (u32, u32) {
+        self.lasting.gate.counts()
+    }
+
+    /// How many may be in; none if there is no limit.
+    pub fn most_admitted(&self) -> Option<u32> {
+        self.lasting.gate.most()
+    }
+
+    /// What it counts.
+    pub fn series(&self) -> &Arc<ClusterSeries> {
+        &self.lasting.series
+    }
+
     /// The endpoint that the request's client is to stay with, if it still may.
     fn kept(&self, candidates: &Candidates, request: &Request<'_>) -> Option<&Arc<Endpoint>> {
         let endpoint = self.home(candidates, request.session?)?;
@@ -257,16 +317,39 @@ impl Cluster {
         candidates.probation.iter().find(|endpoint| fit(endpoint) && endpoint.claim_trial()).cloned()
     }
 
+    /// True if a request that has tried these could go to somebody else.
+    pub fn has_reserve(&self, tried: &[Id]) -> bool {
+        self.out_of(tried).next().is_some()
+    }
+
+    /// Those who were not tried and are out, but not on purpose.
+    fn out_of(&self, tried: &[Id]) -> impl Iterator<Item = &Member> {
+        let fit = |member: &&Member| member.is_usable() || member.is_suspect();
+        // Whoever is on its trial has as much as it can bear.
+        let idle = |member: &&Member| member.endpoint.standing() != Standing::Trial;
+        let untried = |member: &&Member| !tried.contains(&member.endpoint.id());
+        self.members.iter().filter(fit).filter(idle).filter(untried)
+    }
+
+    /// Somebody who was not tried and is out: for a request that has failed everywhere else. Whoever has been out longest
+    /// first; if it serves, it is back.
+    fn reserve(&self, request: &Request<'_>) -> Option<Arc<Endpoint>> {
+        let soonest = self.out_of(request.tried).min_by_key(|member| member.endpoint.ejections().until)?;
+        // Whoever is on probation has its one trial, which this may be.
+        soonest.endpoint.claim_trial();
+        Some(Arc::clone(&soonest.endpoint))
+    }
+
     /// Brings the candidates in step with time, unless somebody else is about to.
     fn refresh(&self, now: Instant) {
-        if let Ok(_book) = self.lasting.book.try_lock() {
+        if let Some(_book) = self.lasting.book.try_open() {
             self.sort_with_book(now);
         }
     }
 
     /// Brings the candidates in step with everyone's standing.
     fn sort(&self, now: Instant) {
-        let _book = self.lasting.book();
+        let _book = self.lasting.book.open();
         self.sort_with_book(now);
     }
 
@@ -275,16 +358,23 @@ impl Cluster {
         if self.is_newest() {
             self.report(self.is_panicking(), &candidates);
         }
+        self.install(candidates, now);
+    }
+
+    fn install(&self, candidates: Candidates, now: Instant) {
+        if self.is_newest() {
+            self.lasting.gate.set(&self.settings.limits, candidates.count(), now);
+        }
         self.candidates.store(Arc::new(candidates));
     }
 
     fn is_newest(&self) -> bool {
-        self.generation == self.lasting.generation.load(Ordering::Relaxed)
+        self.lasting.book.is_newest(self.generation)
     }
 
     /// Of the next list of candidates; 0 if there is a newer cluster of this name.
     fn stamp(&self) -> u64 {
-        if self.is_newest() { self.lasting.stamp.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
+        self.lasting.book.stamp(self.generation)
     }
 
     /// Says when a panic begins and ends.
@@ -295,41 +385,6 @@ impl Cluster {
             (true, false) => info!(%cluster, "no panic any more: only eligible endpoints serve"),
             _ => {}
         }
-    }
-
-    /// Ejects an endpoint if the rules allow it.
-    fn eject(&self, endpoint: &Endpoint, now: Instant) -> Result<std::time::Duration, &'static str> {
-        let rules = &self.settings.ejection;
-        let _book = self.lasting.book();
-        let usable = self.members.iter().filter(|member| member.is_usable());
-        let (mut count, mut out, mut is_usable) = (0, 0, false);
-        for member in usable {
-            let is_other = member.endpoint.id() != endpoint.id();
-            count += 1;
-            out += usize::from(member.endpoint.standing() != Standing::Eligible && is_other);
-            is_usable |= !is_other;
-        }
-        match endpoint.standing() {
-            Standing::Ejected => return Err("ejected"),
-            // A trial that failed does not change how many are out.
-            Standing::Probation | Standing::Trial => {}
-            // Whoever takes no new clients, and only keeps those that it has, leaves no gap.
-            Standing::Eligible if is_usable && out >= health::most_ejected(rules, count) => return Err("max_percent"),
-            Standing::Eligible => {}
-        }
-        let length = health::eject(rules, endpoint, now, fastrand::f64());
-        self.sort_with_book(now);
-        Ok(length)
-    }
-
-    fn readmit(&self, endpoint: &Endpoint, now: Instant) {
-        let _book = self.lasting.book();
-        // In a panic several requests serve as trials at once; the first that succeeds decides.
-        if endpoint.standing() == Standing::Eligible {
-            return;
-        }
-        health::readmit(endpoint, now);
-        self.sort_with_book(now);
     }
 }
 

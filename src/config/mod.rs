@@ -8,6 +8,7 @@ mod check;
 mod consul;
 mod environment;
 mod error;
+mod protection;
 mod raw;
 mod text;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use environment::Environment;
 pub use error::{Error, Problem};
+pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use text::parse_address;
 
 /// Everything lictor was told.
@@ -128,6 +130,8 @@ pub struct Listener {
     pub request_header: Duration,
     /// A connection without a request, or a client that takes nothing of its answer.
     pub idle: Duration,
+    /// Whether a request may say how long it can wait.
+    pub trust_deadline: bool,
 }
 
 /// A rule from request to cluster.
@@ -169,6 +173,10 @@ pub struct Cluster {
     pub ejection: Ejection,
     /// When another attempt is made.
     pub retry: Retry,
+    /// When one is begun beside the first.
+    pub hedge: Hedge,
+    /// How much it takes at once.
+    pub limits: Limits,
     /// How long anything may take.
     pub timeouts: Timeouts,
 }
@@ -202,39 +210,6 @@ pub struct Selection {
     pub filter: Option<String>,
     /// Datacenter, if not the agent's.
     pub datacenter: Option<String>,
-}
-
-/// When an endpoint is taken out, and for how long.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ejection {
-    /// Failures in a row; 0 never ejects.
-    pub consecutive_failures: u32,
-    /// Length of the first ejection; the n-th in a row is n times as long.
-    pub base: Duration,
-    /// Length that no ejection exceeds.
-    pub max: Duration,
-    /// Share of a cluster, 0 to 100, that may be out.
-    pub max_percent: u32,
-}
-
-/// When another attempt is made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retry {
-    /// Attempts after the first.
-    pub attempts: u32,
-    /// Share of requests, 0 to 1, that may be retried, on top of ten a second.
-    pub budget: f64,
-}
-
-/// How long anything may take.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Timeouts {
-    /// Until a connection to an endpoint stands.
-    pub connect: Duration,
-    /// The whole request, to the last byte of the answer; none if absent.
-    pub request: Option<Duration>,
-    /// Silence in both directions.
-    pub idle: Duration,
 }
 
 /// How to leave.

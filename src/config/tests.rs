@@ -31,7 +31,7 @@ fn a_minimal_file_has_every_default() {
     assert_eq!(web.policy, Policy::P2c);
     assert_eq!((web.ejection.consecutive_failures, web.ejection.max_percent), (3, 50));
     assert_eq!((web.retry.attempts, web.retry.budget), (2, 0.2));
-    assert_eq!((web.timeouts.connect, web.timeouts.request), (Duration::from_secs(1), None));
+    assert_eq!((web.timeouts.connect, web.timeouts.request), (Duration::from_millis(500), None));
     assert_eq!(config.consul.address, Agent::Url("http://127.0.0.1:8500".into()));
     assert!(config.workers >= 1);
 }

@@ -1,7 +1,7 @@
 //! How soon an endpoint begins to answer: an exponentially weighted moving average that jumps to a peak at once and forgets it
 //! slowly, after Finagle's Peak EWMA. Average and time are one word, so that workers need no lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use super::atomic::{AtomicU64, Ordering};
 
 /// A moment, in nanoseconds since the cluster's ledger was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,59 +77,4 @@ fn decayed(word: u64, now: Tick, decay: f32) -> Option<(f32, f32)> {
     let passed = (now.milliseconds().wrapping_sub(word as u32) as i32).max(0);
     let kept = if passed == 0 { 1.0 } else { (-(passed as f32) / decay).exp() };
     Some((average * kept, kept))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DECAY: f32 = 10_000.0;
-
-    fn at(millisecond: u32) -> Tick {
-        Tick(u64::from(millisecond) * 1_000_000)
-    }
-
-    fn average(latency: &Latency, millisecond: u32) -> f32 {
-        latency.read(at(millisecond), DECAY).unwrap()
-    }
-
-    #[test]
-    fn a_peak_counts_at_once_and_is_forgotten_slowly() {
-        let latency = Latency::default();
-        assert_eq!(latency.read(at(0), DECAY), None);
-        latency.observe(0.01, at(0), DECAY);
-        latency.observe(1.0, at(1), DECAY);
-        assert_eq!(average(&latency, 1), 1.0);
-        latency.observe(0.01, at(1), DECAY);
-        assert_eq!(average(&latency, 1), 1.0, "no time has passed in which to learn better");
-        latency.observe(0.01, at(10_001), DECAY);
-        assert!((0.36..0.39).contains(&average(&latency, 10_001)), "1/e of the peak is left after the decay time");
-    }
-
-    #[test]
-    fn an_average_without_samples_fades() {
-        let latency = Latency::default();
-        latency.observe(1.0, at(0), DECAY);
-        assert!(average(&latency, 100_000) < 1e-4);
-    }
-
-    #[test]
-    fn waiting_in_vain_can_only_make_it_worse() {
-        let latency = Latency::default();
-        latency.observe_at_least(0.5, at(0), DECAY);
-        assert_eq!(latency.read(at(0), DECAY), None);
-        latency.observe(1.0, at(0), DECAY);
-        latency.observe_at_least(0.5, at(0), DECAY);
-        assert_eq!(average(&latency, 0), 1.0);
-        latency.observe_at_least(3.0, at(0), DECAY);
-        assert_eq!(average(&latency, 0), 3.0);
-    }
-
-    #[test]
-    fn the_clock_may_wrap_and_step_back_a_little() {
-        let latency = Latency::default();
-        latency.observe(1.0, at(u32::MAX), DECAY);
-        assert!(average(&latency, 9_999) < 0.4);
-        assert_eq!(average(&latency, u32::MAX - 5), 1.0);
-    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::connected::Connections;
 use super::latency::Tick;
 use super::tournament::{Contestant, Tournament};
 use super::{Endpoint, InFlight};
@@ -16,6 +17,7 @@ pub struct Ledger {
     keeps: AtomicU8,
     total: Padded<AtomicU32>,
     rankings: Mutex<Rankings>,
+    connections: Arc<Connections>,
 }
 
 /// What attempts tell the ledger.
@@ -53,6 +55,7 @@ impl Ledger {
             keeps: AtomicU8::new(Keeps::Nothing as u8),
             total: Padded::default(),
             rankings: Mutex::default(),
+            connections: Arc::default(),
         })
     }
 
@@ -60,6 +63,15 @@ impl Ledger {
     pub fn tick(&self, now: Instant) -> Tick {
         let passed = now.saturating_duration_since(self.opened);
         Tick(passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos()))
+    }
+
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// Connections to all of its endpoints.
+    pub fn open_connections(&self) -> u32 {
+        self.connections.open()
     }
 
     /// Says what to keep from now on.
@@ -124,7 +136,7 @@ impl Rankings {
 
     /// Begins an attempt before anybody else can pick.
     pub fn begin(&mut self, endpoint: &Arc<Endpoint>) -> InFlight {
-        endpoint.load.fetch_add(1, Ordering::Relaxed);
+        endpoint.load.begin();
         self.settle(endpoint);
         InFlight::new(endpoint, false)
     }

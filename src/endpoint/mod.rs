@@ -4,19 +4,28 @@
 //! a list says of it (weight, status) may change at any time and is not here but in [`Listed`].
 
 mod address;
+pub(crate) mod atomic;
+mod connected;
 mod latency;
 mod ledger;
+mod load;
 mod locality;
+mod row;
 mod standing;
 mod tournament;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use address::Address;
+pub use connected::Connected;
+use connected::Connections;
 pub use latency::{Latency, Tick};
 pub use ledger::{Keeps, Ledger, Rankings};
+use load::Load;
 pub use locality::{Locality, Vantage};
+use row::Row;
 pub use standing::{Ejections, Standing};
 pub use tournament::{Contestant, Tournament};
 
@@ -65,13 +74,31 @@ pub type List = Arc<[Listed]>;
 #[repr(C)]
 pub struct Endpoint {
     id: Id,
-    load: AtomicU32,
-    failures: AtomicU32,
+    load: Load,
+    failures: Row,
     latency: Latency,
     seat: ledger::Seat,
     ledger: Arc<Ledger>,
     standing: standing::Cell,
+    // Of what is rare, how much there was: see `Counts`.
+    errors: AtomicU32,
+    unjudged: AtomicU32,
+    waited: AtomicU64,
+    connections: Arc<Connections>,
     address: Address,
+}
+
+/// How many attempts at an endpoint have ended, and how. They wrap, as a difference survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// However they ended.
+    pub ended: u32,
+    /// In an error.
+    pub errors: u32,
+    /// Without a verdict.
+    pub unjudged: u32,
+    /// Microseconds that answers took to begin, where that is counted.
+    pub waited: u64,
 }
 
 /// Names an endpoint within this process, for as long as it runs; never used twice.
@@ -93,12 +120,16 @@ impl Endpoint {
     pub fn new(address: Address, ids: &Ids, ledger: &Arc<Ledger>) -> Self {
         Endpoint {
             id: ids.next(),
-            load: AtomicU32::default(),
-            failures: AtomicU32::default(),
+            load: Load::default(),
+            failures: Row::default(),
             latency: Latency::default(),
             seat: ledger::Seat::new(),
             ledger: Arc::clone(ledger),
             standing: standing::Cell::default(),
+            errors: AtomicU32::default(),
+            unjudged: AtomicU32::default(),
+            waited: AtomicU64::default(),
+            connections: Arc::default(),
             address,
         }
     }
@@ -120,13 +151,18 @@ impl Endpoint {
 
     /// Attempts begun and not ended, over all workers.
     pub fn in_flight(&self) -> u32 {
-        self.load.load(Ordering::Relaxed)
+        self.load.in_flight()
+    }
+
+    /// Attempts that have ended so far, over all workers; wraps.
+    pub fn ended(&self) -> u32 {
+        self.load.ended()
     }
 
     /// Begins an attempt; it ends when the guard is dropped.
     pub fn begin(self: &Arc<Self>) -> InFlight {
         match self.ledger.keeps() {
-            Keeps::Nothing => self.load.fetch_add(1, Ordering::Relaxed),
+            Keeps::Nothing => self.load.begin(),
             Keeps::Total => return self.begin_below(u32::MAX).unwrap_or_else(|| InFlight::new(self, false)),
             Keeps::Least => return self.ledger.rankings().begin(self),
         };
@@ -135,23 +171,66 @@ impl Endpoint {
 
     /// Begins an attempt if there are fewer than `most`, and counts it in the ledger's total.
     pub fn begin_below(self: &Arc<Self>, most: u32) -> Option<InFlight> {
-        let one_more = |load: u32| (load < most).then(|| load + 1);
-        self.load.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        if !self.load.begin_below(most) {
+            return None;
+        }
         self.ledger.add();
         Some(InFlight::new(self, true))
     }
 
     /// Counts a failure and returns how many there were in a row.
     pub fn failed(&self) -> u32 {
-        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+        self.failures.failed()
     }
 
     /// Ends a row of failures.
     pub fn succeeded(&self) {
-        // Read first: the line stays shared between workers as long as all is well.
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
+        self.failures.succeeded();
+    }
+
+    /// Goes on as if there had been so many failures in a row.
+    pub fn presume(&self, failures: u32) {
+        self.failures.presume(failures);
+    }
+
+    /// Counts an attempt that ended in an error.
+    pub fn erred(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt of which nothing can be said.
+    pub fn unjudged(&self) {
+        self.unjudged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how long an answer took to begin.
+    pub fn answered_after(&self, took: Duration) {
+        self.waited.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What has been counted so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            ended: self.load.ended(),
+            errors: self.errors.load(Ordering::Relaxed),
+            unjudged: self.unjudged.load(Ordering::Relaxed),
+            waited: self.waited.load(Ordering::Relaxed),
         }
+    }
+
+    /// A connection more, unless that were more than so many to this endpoint or to all of its cluster; 0 is no limit.
+    pub fn connect_below(&self, most: u32, most_of_all: u32) -> Option<Connected> {
+        Connected::new((&self.connections, most), (self.ledger.connections(), most_of_all))
+    }
+
+    /// Connections to it.
+    pub fn connections(&self) -> u32 {
+        self.connections.open()
+    }
+
+    /// When it left the last list that had it, unless it came back.
+    pub fn departed(&self) -> Option<std::time::Instant> {
+        None
     }
 
     /// Whether it may be picked, as far as we judge.
@@ -202,7 +281,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let endpoint = &*self.endpoint;
-        endpoint.load.fetch_sub(1, Ordering::Relaxed);
+        endpoint.load.end();
         if self.counted {
             endpoint.ledger.subtract();
         }
@@ -225,19 +304,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-
-    #[test]
-    fn an_attempt_is_in_flight_until_its_guard_is_dropped() {
-        let ledger = Ledger::new(Instant::now());
-        let endpoint = Arc::new(Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default(), &ledger));
-        let first = endpoint.begin();
-        let second = endpoint.begin();
-        assert_eq!(endpoint.in_flight(), 2);
-        drop(first);
-        assert_eq!(second.endpoint().in_flight(), 1);
-    }
-}
+mod tests;

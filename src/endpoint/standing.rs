@@ -1,9 +1,10 @@
 //! Whether we let an endpoint be picked. One atomic word that every pick reads, and behind a lock the little history that
 //! only an ejection and a return touch.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use super::atomic::{AtomicU8, Mutex, MutexGuard, Ordering};
 
 /// Whether an endpoint may be picked, as far as we judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

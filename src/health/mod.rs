@@ -5,10 +5,14 @@
 //! The scheme is Envoy's (consecutive failures, base time times the number of ejections, a share that may be out) with
 //! linkerd's return (probation by one request), and an integer rule that is right for one to three endpoints.
 
+mod outlier;
+
 use std::time::{Duration, Instant};
 
-use crate::config;
+use crate::config::{self, Failures};
 use crate::endpoint::{Ejections, Endpoint, Standing};
+
+pub use outlier::{SLOT, Window, compares, outliers};
 
 /// How an attempt ended for the endpoint. None at all if the client left: then nobody is to blame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +23,25 @@ pub enum Outcome {
     Failure(Reason),
 }
 
-/// Why an attempt counts as a failure.
+/// Why an attempt counts as a failure, or an endpoint as failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// No connection: refused, unreachable, or no name.
+    /// No connection: refused, unreachable, no name, or not in time.
     Connect,
-    /// No connection or no answer in time.
+    /// No answer in time.
     Timeout,
     /// The connection broke, or the answer was not HTTP.
     Reset,
     /// 502, 503 or 504: it could not serve.
     Gateway,
+    /// Another 5xx: the application failed.
+    Server,
+    /// Its share of errors is too high.
+    FailurePercent,
+    /// Its share of errors is higher than that of the others.
+    SuccessRate,
+    /// It takes longer than the others.
+    Latency,
 }
 
 impl Reason {
@@ -40,14 +52,41 @@ impl Reason {
             Reason::Timeout => "timeout",
             Reason::Reset => "reset",
             Reason::Gateway => "gateway",
+            Reason::Server => "5xx",
+            Reason::FailurePercent => "failure_percent",
+            Reason::SuccessRate => "success_rate",
+            Reason::Latency => "latency",
         }
+    }
+
+    /// True if it is part of a row of failures; else it is an answer like any other.
+    pub fn counts(self, failures: Failures) -> bool {
+        let class = match self {
+            Reason::Connect => Failures::Connect,
+            Reason::Server => Failures::Server,
+            _ => Failures::Gateway,
+        };
+        class <= failures
     }
 }
 
-/// What the head of an answer says of the endpoint. Other server errors are answers: the application ran.
+/// What the head of an answer says of the endpoint.
 pub fn judge(status: http::StatusCode) -> Outcome {
     match status.as_u16() {
         502..=504 => Outcome::Failure(Reason::Gateway),
+        500..=599 => Outcome::Failure(Reason::Server),
+        _ => Outcome::Success,
+    }
+}
+
+/// What gRPC's own status says, by the HTTP status that the specification's mapping goes with: UNAVAILABLE is a 503, whatever
+/// the head of the answer was.
+pub fn judge_grpc(code: &[u8]) -> Outcome {
+    match code {
+        // DEADLINE_EXCEEDED, UNAVAILABLE
+        b"4" | b"14" => Outcome::Failure(Reason::Gateway),
+        // UNKNOWN, INTERNAL, DATA_LOSS
+        b"2" | b"13" | b"15" => Outcome::Failure(Reason::Server),
         _ => Outcome::Success,
     }
 }
@@ -57,9 +96,16 @@ pub fn is_refusal(status: http::StatusCode) -> bool {
     status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS
 }
 
-/// How many of `usable` endpoints may be out at once: the percentage, rounded down, and never the last one.
-pub fn most_ejected(rules: &config::Ejection, usable: usize) -> usize {
-    (usable * rules.max_percent as usize / 100).min(usable.saturating_sub(1))
+/// Why nobody more of `usable` endpoints may be ejected with so many out already; none if one may. The percentage is rounded
+/// up, so that of three two can go, and then `min_available` keeps what has to stay.
+pub fn forbids(rules: &config::Ejection, usable: usize, out: usize) -> Option<&'static str> {
+    if out >= (usable * rules.max_percent as usize).div_ceil(100) {
+        Some("max_percent")
+    } else if usable.saturating_sub(out + 1) < rules.min_available as usize {
+        Some("min_available")
+    } else {
+        None
+    }
 }
 
 /// Takes an endpoint out at `now`, for longer the more often that happened in a row. `stretch`, 0 to 1, adds up to a fifth,
@@ -99,12 +145,13 @@ pub fn is_overdue(endpoint: &Endpoint, patience: Duration, now: Instant) -> bool
     endpoint.ejections().until.is_some_and(|until| until + patience <= now)
 }
 
-/// Takes an endpoint back.
-pub fn readmit(endpoint: &Endpoint, now: Instant) {
+/// Takes an endpoint back, for now: it has begun to answer, and until it has answered something whole the next failure is
+/// one too many.
+pub fn readmit(rules: &config::Ejection, endpoint: &Endpoint, now: Instant) {
     let mut ejections = endpoint.ejections();
     ejections.returned = Some(now);
     ejections.until = None;
-    endpoint.succeeded();
+    endpoint.presume(rules.consecutive_failures.saturating_sub(1));
     endpoint.stand(Standing::Eligible);
 }
 
@@ -113,11 +160,20 @@ mod tests {
     use super::*;
     use crate::endpoint::{Address, Ids, Ledger};
 
-    const RULES: config::Ejection = config::Ejection {
+    pub(super) const RULES: config::Ejection = config::Ejection {
         consecutive_failures: 3,
+        failures: Failures::Gateway,
+        window: Duration::from_secs(10),
+        min_requests: 20,
+        min_endpoints: 2,
+        outlier_percent: 10,
+        failure_percent: 0,
+        latency_factor: 0.0,
         base: Duration::from_secs(10),
         max: Duration::from_secs(25),
         max_percent: 50,
+        min_available: 1,
+        dry_run: false,
     };
 
     fn endpoint() -> Endpoint {
@@ -126,10 +182,34 @@ mod tests {
 
     #[test]
     fn half_of_a_cluster_may_be_out_but_never_the_last_one() {
-        let most: Vec<usize> = (0..=5).map(|usable| most_ejected(&RULES, usable)).collect();
-        assert_eq!(most, [0, 0, 1, 1, 2, 2]);
+        let most = |rules: &config::Ejection, usable| {
+            (0..usable).take_while(|out| forbids(rules, usable, *out).is_none()).count()
+        };
+        assert_eq!((0..=6).map(|usable| most(&RULES, usable)).collect::<Vec<_>>(), [0, 0, 1, 2, 2, 3, 3]);
         let all = config::Ejection { max_percent: 100, ..RULES };
-        assert_eq!((most_ejected(&all, 1), most_ejected(&all, 3)), (0, 2));
+        assert_eq!((most(&all, 1), most(&all, 3)), (0, 2));
+        let two_stay = config::Ejection { min_available: 2, ..all };
+        assert_eq!((1..=4).map(|usable| most(&two_stay, usable)).collect::<Vec<_>>(), [0, 0, 1, 2]);
+        let nobody = config::Ejection { max_percent: 0, ..RULES };
+        assert_eq!(forbids(&nobody, 3, 0), Some("max_percent"));
+        assert_eq!(forbids(&RULES, 1, 0), Some("min_available"));
+    }
+
+    #[test]
+    fn what_counts_for_a_row_is_chosen() {
+        let counted =
+            |failures| [Reason::Connect, Reason::Reset, Reason::Gateway, Reason::Server].map(|r| r.counts(failures));
+        assert_eq!(counted(Failures::Connect), [true, false, false, false]);
+        assert_eq!(counted(Failures::Gateway), [true, true, true, false]);
+        assert_eq!(counted(Failures::Server), [true, true, true, true]);
+    }
+
+    #[test]
+    fn grpc_says_by_itself_how_it_went() {
+        assert_eq!(judge_grpc(b"0"), Outcome::Success);
+        assert_eq!(judge_grpc(b"14"), Outcome::Failure(Reason::Gateway));
+        assert_eq!(judge_grpc(b"13"), Outcome::Failure(Reason::Server));
+        assert_eq!(judge_grpc(b"5"), Outcome::Success, "NOT_FOUND is an answer");
     }
 
     #[test]
@@ -139,7 +219,7 @@ mod tests {
         for _ in 0..4 {
             let length = eject(&RULES, &endpoint, now, 0.0);
             now += length;
-            readmit(&endpoint, now);
+            readmit(&RULES, &endpoint, now);
             lengths.push(length.as_secs());
         }
         assert_eq!(lengths, [10, 20, 25, 25]);
@@ -149,7 +229,7 @@ mod tests {
     fn an_endpoint_that_served_as_long_as_it_was_out_starts_anew() {
         let (endpoint, now) = (endpoint(), Instant::now());
         eject(&RULES, &endpoint, now, 0.0);
-        readmit(&endpoint, now + RULES.base);
+        readmit(&RULES, &endpoint, now + RULES.base);
         assert_eq!(eject(&RULES, &endpoint, now + RULES.base * 2, 0.0), RULES.base);
     }
 

@@ -23,7 +23,9 @@ pub enum End {
     Reset,
     /// 502, 503 or 504.
     Gateway,
-    /// The client left, or another side was at fault.
+    /// Another 5xx.
+    Server,
+    /// The client left, another side was at fault, or another attempt was faster.
     Abandoned,
 }
 
@@ -40,7 +42,7 @@ pub enum Session {
 }
 
 const SESSIONS: [&str; 3] = ["kept", "new", "moved"];
-const ENDS: [&str; 6] = ["success", "connect", "timeout", "reset", "gateway", "abandoned"];
+const ENDS: [&str; 7] = ["success", "connect", "timeout", "reset", "gateway", "5xx", "abandoned"];
 
 /// What a cluster counts.
 #[derive(Debug)]
@@ -61,6 +63,9 @@ struct Shard {
 enum Event {
     Retry { reason: &'static str },
     NoRetry { reason: &'static str },
+    Retried { outcome: &'static str },
+    Hedge { result: &'static str },
+    Overload { reason: &'static str },
     NoEndpoint,
     Ejection { reason: &'static str, unenforced: &'static str },
 }
@@ -98,6 +103,21 @@ impl ClusterSeries {
         self.count(Event::NoRetry { reason });
     }
 
+    /// Counts a request that was tried again, by what came of it.
+    pub fn retried(&self, succeeded: bool) {
+        self.count(Event::Retried { outcome: if succeeded { "success" } else { "failure" } });
+    }
+
+    /// Counts an attempt beside another that took long, by what came of it.
+    pub fn hedge(&self, result: &'static str) {
+        self.count(Event::Hedge { result });
+    }
+
+    /// Counts a request that was turned away for want of room.
+    pub fn overload(&self, reason: &'static str) {
+        self.count(Event::Overload { reason });
+    }
+
     /// Counts a request for which nobody was eligible.
     pub fn no_endpoint(&self) {
         self.count(Event::NoEndpoint);
@@ -116,7 +136,7 @@ impl ClusterSeries {
 pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFamily> {
     let cluster = |name: &Arc<str>| ("cluster", name.to_string());
     let (mut attempts, mut sessions) = (Vec::new(), Vec::new());
-    let (mut retries, mut refusals, mut nobody, mut ejections) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut events = EVENTS.map(|_| Vec::new());
     for (name, series) in all {
         for (end, word) in ENDS.iter().enumerate() {
             let count = series.sum(|shard| &shard.attempts[end]);
@@ -130,42 +150,60 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
             }
         }
         for (event, count) in series.events.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let count = *count as f64;
-            match *event {
-                Event::Retry { reason } => retries.push((vec![cluster(name), ("reason", reason.into())], count)),
-                Event::NoRetry { reason } => refusals.push((vec![cluster(name), ("reason", reason.into())], count)),
-                Event::NoEndpoint => nobody.push((vec![cluster(name)], count)),
-                Event::Ejection { reason, unenforced } => {
-                    let enforced = unenforced.is_empty().to_string();
-                    let labels = vec![
-                        cluster(name),
-                        ("reason", reason.into()),
-                        ("enforced", enforced),
-                        ("unenforced_reason", unenforced.into()),
-                    ];
-                    ejections.push((labels, count));
-                }
-            }
+            let mut labels = vec![cluster(name)];
+            labels.extend(event.labels().map(|(label, value)| (label, value.to_owned())));
+            events[event.family()].push((labels, *count as f64));
         }
     }
-    vec![
+    let mut families = vec![
         counter("lictor_attempts_total", "Tries at endpoints, by how they ended.", attempts),
         counter(
             "lictor_sessions_total",
             "Answers to clients that a cookie binds to an endpoint, by what became of the binding.",
             sessions,
         ),
-        counter("lictor_retries_total", "Attempts after the first, by what the one before ended in.", retries),
-        counter(
-            "lictor_retries_refused_total",
-            "Failed attempts that were not tried again, by the reason why.",
-            refusals,
-        ),
-        counter("lictor_no_endpoint_total", "Requests for which no endpoint was eligible.", nobody),
-        counter(
-            "lictor_ejections_total",
-            "Endpoints taken out, or not although they failed, by the last failure's reason.",
-            ejections,
-        ),
-    ]
+    ];
+    families.extend(EVENTS.iter().zip(events).map(|((name, help), values)| counter(name, help, values)));
+    families
+}
+
+/// Families of events, in the order of [`Event`].
+const EVENTS: [(&str, &str); 7] = [
+    ("lictor_retries_total", "Attempts after the first, by what the one before ended in."),
+    ("lictor_retries_refused_total", "Failed attempts that were not tried again, by the reason why."),
+    ("lictor_retried_requests_total", "Requests tried more than once, by what came of them."),
+    ("lictor_hedges_total", "Attempts that took so long that another was due beside them, by what came of that."),
+    ("lictor_overload_total", "Requests turned away for want of room, by what was full."),
+    ("lictor_no_endpoint_total", "Requests for which no endpoint was eligible."),
+    ("lictor_ejections_total", "Endpoints taken out, or not although they failed, by the reason."),
+];
+
+impl Event {
+    fn family(self) -> usize {
+        match self {
+            Event::Retry { .. } => 0,
+            Event::NoRetry { .. } => 1,
+            Event::Retried { .. } => 2,
+            Event::Hedge { .. } => 3,
+            Event::Overload { .. } => 4,
+            Event::NoEndpoint => 5,
+            Event::Ejection { .. } => 6,
+        }
+    }
+
+    fn labels(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let labels = match self {
+            Event::Retry { reason } | Event::NoRetry { reason } | Event::Overload { reason } => {
+                vec![("reason", reason)]
+            }
+            Event::Retried { outcome } => vec![("outcome", outcome)],
+            Event::Hedge { result } => vec![("result", result)],
+            Event::NoEndpoint => vec![],
+            Event::Ejection { reason, unenforced } => {
+                let enforced = if unenforced.is_empty() { "true" } else { "false" };
+                vec![("reason", reason), ("enforced", enforced), ("unenforced_reason", unenforced)]
+            }
+        };
+        labels.into_iter()
+    }
 }

@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     Route,
     /// No endpoint may serve.
     NoEndpoint,
+    /// As much is going on as may.
+    Overload,
     /// Discovery has not answered yet.
     NoList,
     /// The last attempt failed.
@@ -44,16 +46,22 @@ impl Refusal {
             Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
+            Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are being served\n"),
             Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),
             Refusal::Upstream(error) => match error.kind {
                 Kind::Connect => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection\n"),
-                Kind::Local => (StatusCode::SERVICE_UNAVAILABLE, "the proxy has no connection to spare\n"),
+                Kind::Local | Kind::Limit => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the proxy has no connection to spare\n")
+                }
                 Kind::Reset => (StatusCode::BAD_GATEWAY, "the endpoint closed the connection before it answered\n"),
                 Kind::Protocol => (StatusCode::BAD_GATEWAY, "the endpoint's answer cannot be passed on\n"),
                 Kind::ConnectTimeout => {
                     (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not accept a connection in time\n")
                 }
-                Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time\n"),
+                Kind::Timeout | Kind::TryTimeout | Kind::Deadline => {
+                    (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time\n")
+                }
+                Kind::Drained => (StatusCode::GATEWAY_TIMEOUT, "the endpoint has left before it answered\n"),
                 Kind::Downstream => (StatusCode::BAD_REQUEST, "the request's body broke off\n"),
                 Kind::DownstreamTimeout => (StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time\n"),
             },

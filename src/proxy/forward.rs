@@ -7,13 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tracing::{info, warn};
 
+use super::attempt::Sent;
 use super::retry;
 use super::series::Entry;
-use crate::cluster::{Attempt, Ejected};
+use crate::cluster::{Attempt, Permit};
 use crate::health::{self, Outcome, Reason};
 use crate::metrics::End;
 use crate::upstream::{Error, Exchange};
@@ -32,6 +33,7 @@ pub(super) struct Guard {
     entry: Rc<Entry>,
     worker: usize,
     judged: bool,
+    failed: bool,
 }
 
 /// A request, counted when it is over.
@@ -40,6 +42,8 @@ pub(super) struct Record {
     pub(super) worker: usize,
     pub(super) code: u16,
     pub(super) started: Instant,
+    /// Its place in its cluster, where there is a limit.
+    pub(super) _permit: Option<Permit>,
 }
 
 impl Forward {
@@ -62,7 +66,10 @@ impl Body for Forward {
             Poll::Pending => {}
             Poll::Ready(Some(Err(error))) => self.guard.fail(error),
             Poll::Ready(None) => self.guard.judge(Outcome::Success),
-            Poll::Ready(Some(Ok(_))) => {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.guard.judge(grpc_status(trailers).unwrap_or(Outcome::Success));
+                }
                 if self.exchange.is_end_stream() {
                     self.guard.judge(Outcome::Success);
                 }
@@ -82,15 +89,29 @@ impl Body for Forward {
 
 impl Guard {
     pub(super) fn new(attempt: Attempt, entry: &Rc<Entry>, worker: usize) -> Self {
-        Guard { attempt, entry: Rc::clone(entry), worker, judged: false }
+        Guard { attempt, entry: Rc::clone(entry), worker, judged: false, failed: false }
     }
 
     pub(super) fn attempt(&self) -> &Attempt {
         &self.attempt
     }
 
+    /// The head of an answer came. A bad one is the verdict; a good one is confirmed when the body has come whole.
+    pub(super) fn answered<B>(&mut self, answer: &Response<B>) {
+        let said = if is_grpc(answer.headers()) { grpc_status(answer.headers()) } else { None };
+        match said.unwrap_or_else(|| health::judge(answer.status())) {
+            Outcome::Success => self.began(answer.status()),
+            failure => self.judge(failure),
+        }
+    }
+
+    /// True if the verdict was a bad one.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// The endpoint has begun to answer.
-    pub(super) fn answered(&mut self, status: StatusCode) {
+    fn began(&mut self, status: StatusCode) {
         // The clock is read only for those who need it: it is not free, and this is every request.
         match (self.attempt.is_awaited(), health::is_refusal(status)) {
             (false, _) => {}
@@ -99,38 +120,31 @@ impl Guard {
         }
     }
 
+    /// What came of an attempt that is not the one that counts.
+    pub(super) fn note(&mut self, sent: &Sent) {
+        match sent {
+            Ok(answer) => self.answered(answer),
+            Err(error) => self.fail(error),
+        }
+    }
+
     /// Takes the verdict, unless there was one.
     pub(super) fn judge(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.judged, true) {
             return;
         }
+        self.failed = outcome != Outcome::Success;
         self.entry.attempts.attempt(self.worker, end(outcome));
         if outcome == Outcome::Success && !self.attempt.is_awaited() {
-            return self.attempt.endpoint().succeeded();
+            return self.attempt.succeeded();
         }
-        if let Some((reason, ejected)) = self.attempt.judge(outcome, Instant::now()) {
-            self.report(reason, ejected);
-        }
+        self.attempt.judge(outcome, Instant::now());
     }
 
     /// The verdict that goes with an error.
     pub(super) fn fail(&mut self, error: &Error) {
         if let Some(reason) = retry::blame(error) {
             self.judge(Outcome::Failure(reason));
-        }
-    }
-
-    fn report(&self, reason: Reason, ejected: Ejected) {
-        let (cluster, endpoint) = (self.attempt.cluster().name(), self.attempt.endpoint().address());
-        match ejected {
-            Ejected::For(length) => {
-                self.entry.attempts.ejection(reason.name(), None);
-                warn!(%cluster, %endpoint, reason = reason.name(), ?length, "ejected");
-            }
-            Ejected::Not(why) => {
-                self.entry.attempts.ejection(reason.name(), Some(why));
-                info!(%cluster, %endpoint, reason = reason.name(), why, "fails, but was not ejected");
-            }
         }
     }
 }
@@ -149,12 +163,24 @@ impl Drop for Record {
     }
 }
 
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// What gRPC says at the end of an answer, which may be in its head if there is nothing else.
+fn grpc_status(fields: &HeaderMap) -> Option<Outcome> {
+    const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+    fields.get(STATUS).map(|code| health::judge_grpc(code.as_bytes()))
+}
+
 fn end(outcome: Outcome) -> End {
     match outcome {
         Outcome::Success => End::Success,
         Outcome::Failure(Reason::Connect) => End::Connect,
-        Outcome::Failure(Reason::Timeout) => End::Timeout,
         Outcome::Failure(Reason::Reset) => End::Reset,
         Outcome::Failure(Reason::Gateway) => End::Gateway,
+        Outcome::Failure(Reason::Server) => End::Server,
+        // The others are said of endpoints, not of attempts.
+        Outcome::Failure(_) => End::Timeout,
     }
 }

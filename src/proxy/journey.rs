@@ -1,7 +1,9 @@
 //! One request from head to answer.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
@@ -11,16 +13,18 @@ use tracing::debug;
 
 use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
+use super::attempt::{Failed, Outgoing, Sent};
 use super::forward::{Forward, Guard, Record};
 use super::series::Entry;
-use super::{Edge, Worker, outgoing, retry, tunnel};
-use crate::cluster;
+use super::{Edge, Worker, deadline, outgoing, retry, tunnel};
+use crate::cluster::{self, Permit, Purpose};
+use crate::config;
 use crate::endpoint::Id;
-use crate::health::{self, Outcome};
+use crate::health::{self, Outcome, Reason};
 use crate::listener::Client;
 use crate::message::{self, Upload};
 use crate::metrics::RequestSeries;
-use crate::upstream::{Call, Error, Exchange, Limits};
+use crate::upstream::{Error, Exchange, Kind};
 
 /// Answers a request, and sees to it that it is counted.
 pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
@@ -35,9 +39,12 @@ pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<C
         }
     };
     let affinity = Affinity::of(&head, &client.downstream, &entry.cluster);
-    let journey = Journey { worker, entry, started, client, affinity };
+    let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
+    let within = entry.cluster.settings().timeouts.request.into_iter().chain(told).min();
+    let deadline = within.map(|within| started + within);
+    let journey = Journey { worker, entry, started, deadline, told: told.is_some(), client, affinity };
     match journey.go(head, body, host).await {
-        Ok((response, guard)) => journey.pass_on(response, guard),
+        Ok(arrived) => journey.pass_on(arrived),
         Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
     }
 }
@@ -65,99 +72,161 @@ fn refuse(refusal: &Refusal, worker: &Worker, series: &RequestSeries, started: I
 }
 
 /// What stays the same over a request's attempts.
-struct Journey<'a> {
-    worker: &'a Rc<Worker>,
+pub(super) struct Journey<'a> {
+    pub(super) worker: &'a Rc<Worker>,
     // Of the table at the start, for all attempts: a request sees one truth.
-    entry: Rc<Entry>,
-    started: Instant,
+    pub(super) entry: Rc<Entry>,
+    pub(super) started: Instant,
+    /// The request's end, if it has one.
+    pub(super) deadline: Option<Instant>,
+    /// Whether the request says itself how long it can wait.
+    pub(super) told: bool,
     client: Rc<Client>,
-    affinity: Affinity,
+    pub(super) affinity: Affinity,
 }
 
-/// An answer's head, or the tunnel that it opened.
-enum Answer {
-    Body(Response<Box<Exchange>>),
-    Switched(Response<Box<Exchange>>, OnUpgrade),
+/// A request that has its answer.
+struct Arrived {
+    answer: Response<Box<Exchange>>,
+    /// The client's side, if protocols have been switched.
+    switched: Option<OnUpgrade>,
+    guard: Guard,
+    permit: Option<Permit>,
 }
 
 impl Journey<'_> {
     /// Attempts until one is answered or there is no point in another.
-    async fn go(
-        &self,
-        mut head: request::Parts,
-        body: Incoming,
-        host: HeaderValue,
-    ) -> Result<(Answer, Guard), Refusal> {
+    async fn go(&self, mut head: request::Parts, body: Incoming, host: HeaderValue) -> Result<Arrived, Refusal> {
+        let permit = self.enter().await?;
+        let settings = &self.settings().retry;
         let speaks_interim = head.version == Version::HTTP_11;
-        let mut upload = Upload::new(body);
+        let repeatable = retry::is_repeatable(&head.method, settings);
+        let mut upload = Upload::new(body, if repeatable && settings.attempts > 0 { settings.buffer } else { 0 });
         let (way, upgrading) =
             outgoing::prepare(&mut head, &upload, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
-        let can_repeat = retry::can_repeat(&head.method, &upload);
+        let hedged = repeatable && upload.is_empty() && upgrading.is_none();
+        let method = head.method.clone();
+        let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged };
         self.entry.cluster.request(self.worker.index, self.started);
+        let mut began = if permit.is_some() { Instant::now() } else { self.started };
+        let can_retry = repeatable && settings.attempts > 0 && (upload.is_empty() || settings.buffer > 0);
+        let mut guard = self.begin(can_retry, began)?;
         let mut tried = Vec::new();
-        let mut now = self.started;
         loop {
-            let mut guard = self.begin(&tried, now, can_repeat)?;
-            let mut call = Call {
-                head: &mut head,
-                way: &way,
-                upload: &mut upload,
-                limits: self.limits(now),
-                // Where one idle connection was stale, others may be.
-                probe: !can_repeat || !tried.is_empty(),
-                interim: &mut |status, headers| self.relay_interim(speaks_interim, status, headers),
-            };
-            let error = match self.worker.upstream.send(guard.attempt().endpoint(), &mut call).await {
-                Ok(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-                    judge_head(&mut guard, response.status());
-                    return Ok((Answer::Body(response), guard));
+            let (sent, mut ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
+            let failed = match self.conclude(sent, &mut ended, &outgoing, upgrading.is_some()) {
+                Ok(answer) => {
+                    self.count_retried(tried.len(), true);
+                    let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+                    return Ok(Arrived { answer, switched, guard: ended, permit });
                 }
-                Ok(response) => match upgrading {
-                    Some(client) => return Ok((Answer::Switched(response, client), guard)),
-                    // Nobody asked for another protocol.
-                    None => Error::unexpected_answer(),
-                },
-                Err(error) => error,
+                Err(failed) => failed,
             };
+            match self.retry(&failed, &outgoing, &upload, &tried).await {
+                Some(next) => guard = next,
+                None => {
+                    self.count_retried(tried.len(), false);
+                    return match failed {
+                        Failed::Error(error) => Err(Refusal::Upstream(error)),
+                        Failed::Answer(answer) => Ok(Arrived { answer, switched: None, guard: ended, permit }),
+                    };
+                }
+            }
+            failed.give_up(&mut upload).await;
+            upload.rewind();
+            began = Instant::now();
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Arc<config::Cluster> {
+        self.entry.cluster.settings()
+    }
+
+    /// Waits for the request's turn, where there is a limit.
+    async fn enter(&self) -> Result<Option<Permit>, Refusal> {
+        if !self.settings().limits.has_gate() {
+            return Ok(None);
+        }
+        if self.entry.cluster.is_hopeless() {
+            // Whoever waits, waits in vain.
+            return Err(self.nobody());
+        }
+        self.entry.cluster.enter(self.started, self.deadline).await.map_err(|overload| {
+            self.entry.attempts.overload(overload.name());
+            Refusal::Overload
+        })
+    }
+
+    /// What an attempt came to: an answer to pass on, or something after which another might follow.
+    fn conclude(
+        &self,
+        sent: Sent,
+        guard: &mut Guard,
+        outgoing: &Outgoing,
+        upgrading: bool,
+    ) -> Result<Response<Box<Exchange>>, Failed> {
+        let error = match sent {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading => return Ok(answer),
+            // Nobody asked for another protocol.
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
+            Ok(answer) => {
+                guard.answered(&answer);
+                if self.is_repeated(answer.status(), outgoing) {
+                    return Err(Failed::Answer(answer));
+                }
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        // A request that gives little time itself blames nobody for taking more.
+        if !(self.told && error.kind == Kind::Deadline) {
             guard.fail(&error);
-            debug!(cluster = %self.entry.cluster.name(), endpoint = %guard.attempt().endpoint().address(), %error, "attempt failed");
-            now = Instant::now();
-            self.may_retry(&error, &head.method, &upload, (tried.len(), now)).map_err(|()| Refusal::Upstream(error))?;
-            tried.push(guard.attempt().endpoint().id());
+        }
+        let (cluster, endpoint) = (self.entry.cluster.name(), guard.attempt().endpoint().address());
+        debug!(%cluster, %endpoint, %error, "attempt failed");
+        Err(Failed::Error(error))
+    }
+
+    fn begin(&self, can_retry: bool, now: Instant) -> Result<Guard, Refusal> {
+        self.pick_for(&[], now, Purpose::First, can_retry).ok_or_else(|| self.nobody())
+    }
+
+    /// Why there is nobody for a request.
+    fn nobody(&self) -> Refusal {
+        if self.entry.cluster.list().is_none() {
+            self.entry.attempts.no_endpoint();
+            Refusal::NoList
+        } else if self.entry.cluster.is_hopeless() {
+            self.entry.attempts.no_endpoint();
+            Refusal::NoEndpoint
+        } else {
+            self.entry.attempts.overload("endpoint_in_flight");
+            Refusal::Overload
         }
     }
 
-    fn limits(&self, began: Instant) -> Limits {
-        let timeouts = &self.entry.cluster.settings().timeouts;
-        Limits {
-            began,
-            connect: timeouts.connect,
-            idle: timeouts.idle,
-            deadline: timeouts.request.map(|request| self.started + request),
-        }
+    /// Begins an attempt at somebody.
+    pub(super) fn pick(&self, tried: &[Id], now: Instant, purpose: Purpose) -> Option<Guard> {
+        self.pick_for(tried, now, purpose, true)
     }
 
-    fn begin(&self, tried: &[Id], now: Instant, can_retry: bool) -> Result<Guard, Refusal> {
+    fn pick_for(&self, tried: &[Id], now: Instant, purpose: Purpose, can_retry: bool) -> Option<Guard> {
         let mut rng = self.worker.rng.borrow_mut();
         let request = cluster::Request {
             now,
             worker: self.worker.index,
             tried,
-            can_retry: can_retry && self.entry.cluster.settings().retry.attempts > 0,
+            purpose,
+            can_retry,
             key: self.affinity.key,
             session: self.affinity.session.as_deref(),
         };
-        match self.entry.cluster.begin(&request, &mut rng) {
-            Some(attempt) => Ok(Guard::new(attempt, &self.entry, self.worker.index)),
-            None => {
-                self.entry.attempts.no_endpoint();
-                Err(if self.entry.cluster.list().is_some() { Refusal::NoEndpoint } else { Refusal::NoList })
-            }
-        }
+        let attempt = self.entry.cluster.begin(&request, &mut rng)?;
+        Some(Guard::new(attempt, &self.entry, self.worker.index))
     }
 
     /// Passes an interim answer on, but for 100, which hyper gives itself, and to clients that do not know any.
-    fn relay_interim(&self, speaks_interim: bool, status: StatusCode, headers: &HeaderMap) {
+    pub(super) fn relay_interim(&self, speaks_interim: bool, status: StatusCode, headers: &HeaderMap) {
         if speaks_interim && status != StatusCode::CONTINUE {
             let mut headers = headers.clone();
             message::end_to_end(&mut headers);
@@ -167,38 +236,58 @@ impl Journey<'_> {
         }
     }
 
-    /// Whether to make another attempt after this error; counts the decision.
-    fn may_retry(
-        &self,
-        error: &Error,
-        method: &Method,
-        body: &Upload,
-        (retries, now): (usize, Instant),
-    ) -> Result<(), ()> {
-        let settings = self.entry.cluster.settings();
-        let is_late = settings.timeouts.request.is_some_and(|request| now >= self.started + request);
-        let refusal = match retry::refusal(error, method, body) {
+    /// The next attempt, if there is to be one, after the time that it takes for others to get out of the way.
+    async fn retry(&self, failed: &Failed, outgoing: &Outgoing, upload: &Upload, tried: &[Id]) -> Option<Guard> {
+        let settings = &self.settings().retry;
+        let now = Instant::now();
+        let pause = self.pause(failed, tried);
+        let refused = match retry::refusal(failed, &outgoing.method, failed.upload(upload), settings) {
             Some(why) => Some(why),
-            None if retries >= settings.retry.attempts as usize => Some("attempts"),
-            None if is_late => Some("deadline"),
+            None if tried.len() > settings.attempts as usize => Some("attempts"),
+            None if pause.is_none() => Some("no_other_endpoint"),
+            None if self.deadline.is_some_and(|deadline| now + pause.unwrap_or_default() >= deadline) => {
+                Some("deadline")
+            }
             None if !self.entry.cluster.may_retry(now) => Some("budget"),
             None => None,
         };
-        match refusal {
-            Some(why) => {
-                self.entry.attempts.no_retry(why);
-                Err(())
-            }
-            None => {
-                self.entry.attempts.retry(retry::blame(error).map_or("stale_connection", health::Reason::name));
-                Ok(())
-            }
+        if let Some(why) = refused {
+            self.entry.attempts.no_retry(why);
+            return None;
+        }
+        self.entry.attempts.retry(failed.reason());
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            tokio::time::sleep(pause).await;
+        }
+        self.pick(tried, Instant::now(), Purpose::Retry)
+    }
+
+    /// How long to wait before another attempt; none if that would have to be longer than anybody waits.
+    fn pause(&self, failed: &Failed, tried: &[Id]) -> Option<Duration> {
+        let settings = &self.settings().retry;
+        let pause = match failed {
+            // Nobody's failure.
+            Failed::Error(error) if retry::blame(error).is_none() => Duration::ZERO,
+            _ => retry::backoff(settings, tried.len() - 1, &mut self.worker.rng.borrow_mut()),
+        };
+        let Failed::Answer(answer) = failed else { return Some(pause) };
+        if self.entry.cluster.has_untried(tried) || self.entry.cluster.has_reserve(tried) {
+            return Some(pause);
+        }
+        // It has answered, and would answer the same; unless it says itself when that will be otherwise.
+        let asked = retry::retry_after(answer.headers())?;
+        (self.deadline.is_some() || asked <= settings.backoff_max).then(|| pause.max(asked))
+    }
+
+    fn count_retried(&self, attempts: usize, succeeded: bool) {
+        if attempts > 1 {
+            self.entry.attempts.retried(succeeded);
         }
     }
 
     /// Binds the client to the endpoint that serves it, where clients are bound at all. Not to one that says that it cannot.
     fn bind(&self, head: &mut response::Parts, guard: &Guard) {
-        if health::judge(head.status) != Outcome::Success {
+        if health::judge(head.status) == Outcome::Failure(Reason::Gateway) {
             return;
         }
         let endpoint = guard.attempt().endpoint();
@@ -208,20 +297,19 @@ impl Journey<'_> {
     }
 
     /// The endpoint's answer as the client is to see it.
-    fn pass_on(&self, answer: Answer, guard: Guard) -> Response<Body> {
-        let (response, client) = match answer {
-            Answer::Body(response) => (response, None),
-            Answer::Switched(response, client) => (response, Some(client)),
-        };
-        let (mut head, exchange) = response.into_parts();
+    fn pass_on(&self, arrived: Arrived) -> Response<Body> {
+        let Arrived { answer, switched, guard, permit } = arrived;
+        let (mut head, exchange) = answer.into_parts();
+        self.learn(&exchange, &guard, permit.as_ref());
         self.bind(&mut head, &guard);
         let record = Record {
             entry: Rc::clone(&self.entry),
             worker: self.worker.index,
             code: head.status.as_u16(),
             started: self.started,
+            _permit: permit,
         };
-        let Some(client) = client else {
+        let Some(client) = switched else {
             message::end_to_end(&mut head.headers);
             // hyper speaks the client's version.
             head.version = Version::HTTP_11;
@@ -230,12 +318,16 @@ impl Journey<'_> {
         let idle = self.entry.cluster.settings().timeouts.idle;
         tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), idle)
     }
-}
 
-/// What the status says of the endpoint; a good one is confirmed when the body has come whole.
-fn judge_head(guard: &mut Guard, status: StatusCode) {
-    match health::judge(status) {
-        Outcome::Success => guard.answered(status),
-        failure => guard.judge(failure),
+    /// Takes how long the answer took to begin.
+    fn learn(&self, exchange: &Exchange, guard: &Guard, permit: Option<&Permit>) {
+        if guard.has_failed() {
+            return;
+        }
+        let took = exchange.answered_after();
+        self.entry.typical.observe(took, &self.settings().hedge);
+        if let Some(permit) = permit {
+            permit.answered(took, exchange.moved());
+        }
     }
 }

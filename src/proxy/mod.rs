@@ -3,12 +3,15 @@
 
 mod affinity;
 mod answer;
+mod attempt;
+mod deadline;
 mod forward;
 mod journey;
 mod outgoing;
 mod retry;
 mod series;
 mod tunnel;
+mod typical;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,6 +22,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
+use crate::config;
 use crate::lifecycle::Draining;
 use crate::listener::{Client, Service};
 use crate::metrics::Metrics;
@@ -48,6 +52,8 @@ pub struct Edge {
     worker: Rc<Worker>,
     /// Place of the listener among the configured ones.
     listener: usize,
+    /// Whether its requests may say how long they can wait.
+    trust_deadline: bool,
 }
 
 impl Worker {
@@ -100,8 +106,8 @@ impl Worker {
 
 impl Edge {
     /// The service of the listener of that place.
-    pub fn new(worker: &Rc<Worker>, listener: usize) -> Self {
-        Edge { worker: Rc::clone(worker), listener }
+    pub fn new(worker: &Rc<Worker>, listener: usize, settings: &config::Listener) -> Self {
+        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline }
     }
 }
 

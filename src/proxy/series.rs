@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::typical::Typical;
 use crate::cluster::Handle;
 use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries};
 use crate::route::{Route, Routes};
@@ -24,6 +25,7 @@ pub(super) struct Entry {
     pub(super) cluster: Handle,
     pub(super) request: Arc<RequestSeries>,
     pub(super) attempts: Arc<ClusterSeries>,
+    pub(super) typical: Rc<Typical>,
 }
 
 impl Resolved {
@@ -69,7 +71,8 @@ impl Resolved {
                 route: Arc::clone(&route.settings.name),
                 cluster: Arc::clone(cluster.name()),
             }),
-            attempts: metrics.cluster(cluster.name()),
+            attempts: Arc::clone(cluster.series()),
+            typical: Rc::default(),
         };
         Rc::clone(entry.get_or_insert_with(|| Rc::new(make())))
     }
@@ -89,7 +92,7 @@ impl Entry {
         if self.cluster.holds(cluster) {
             return Some(self);
         }
-        let (request, attempts) = (Arc::clone(&self.request), Arc::clone(&self.attempts));
-        Some(Rc::new(Entry { cluster: Handle::new(cluster), request, attempts }))
+        let (request, attempts) = (Arc::clone(&self.request), Arc::clone(cluster.series()));
+        Some(Rc::new(Entry { cluster: Handle::new(cluster), request, attempts, typical: Rc::clone(&self.typical) }))
     }
 }

@@ -42,12 +42,12 @@ pub(super) fn open(
     mut held: Held,
     idle: Duration,
 ) -> Response<Body> {
-    let Some((endpoint, early)) = exchange.into_stream() else {
+    let Some((endpoint, connected, early)) = exchange.into_stream() else {
         let refusal = Refusal::Upstream(Error::unexpected_answer());
         held.record.code = refusal.status().0.as_u16();
         return refusal.answer();
     };
-    held.guard.answered(head.status);
+    held.guard.answered(&Response::from_parts(head.clone(), ()));
     let draining = worker.draining.clone();
     worker.tunnels.borrow_mut().spawn_local(async move {
         if let Err(error) = run(client, endpoint, &early, idle).await {
@@ -55,7 +55,7 @@ pub(super) fn open(
         }
         // However it ended: the endpoint has served.
         held.guard.judge(Outcome::Success);
-        drop((held, draining));
+        drop((held, connected, draining));
     });
     let protocol = head.headers.get(UPGRADE).cloned();
     message::end_to_end(&mut head.headers);

@@ -11,9 +11,11 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, cache::Cache};
 use tokio::sync::watch;
 
+pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Selection, Source};
 use crate::endpoint::{Address, Ids, List, Listed, Locality, Vantage};
+use crate::metrics::Metrics;
 use crate::route::{Route, Routes};
 
 /// Routes and clusters as of one moment.
@@ -35,6 +37,7 @@ pub struct Builder {
     ids: Ids,
     workers: usize,
     own: Own,
+    metrics: Arc<Metrics>,
 }
 
 /// What is known besides the configuration.
@@ -84,6 +87,11 @@ impl Table {
         &self.clusters[route.settings.cluster]
     }
 
+    /// Has every cluster look at its endpoints side by side. To be called once every [`SLOT`].
+    pub fn examine(&self, now: Instant) {
+        self.clusters.iter().for_each(|cluster| cluster.examine(now));
+    }
+
     /// True once every cluster has its first list.
     pub fn is_complete(&self) -> bool {
         self.version > 0 && self.clusters.iter().all(|cluster| cluster.list().is_some())
@@ -97,13 +105,13 @@ impl Table {
 impl Builder {
     /// A builder of tables that `workers` will read, with a character of its own; none if the system has no randomness to
     /// give.
-    pub fn draw(workers: usize) -> Option<Self> {
-        Some(Builder::new(workers, Own::draw()?))
+    pub fn draw(workers: usize, metrics: &Arc<Metrics>) -> Option<Self> {
+        Some(Builder::new(workers, Own::draw()?, metrics))
     }
 
     /// The builder of that character.
-    pub fn new(workers: usize, own: Own) -> Self {
-        Builder { ids: Ids::default(), workers, own }
+    pub fn new(workers: usize, own: Own, metrics: &Arc<Metrics>) -> Self {
+        Builder { ids: Ids::default(), workers, own, metrics: Arc::clone(metrics) }
     }
 
     /// The table of a configuration and the facts known, which inherits from `previous` what stays the same.
@@ -137,7 +145,8 @@ impl Builder {
         {
             return Arc::clone(previous);
         }
-        let new = New { workers: self.workers, now, ids: &self.ids, vantage: &facts.vantage, own: &self.own };
+        let Builder { ids, workers, own, metrics } = self;
+        let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics };
         Arc::new(Cluster::build(settings, list, previous.map(|previous| &**previous), &new))
     }
 }
@@ -230,7 +239,7 @@ mod tests {
     }
 
     fn builder() -> Builder {
-        Builder::new(1, Own { seed: 1, secret: [0; 32] })
+        Builder::new(1, Own { seed: 1, secret: [0; 32] }, &Arc::new(Metrics::new(1)))
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::Limits;
 use super::stall::Stall;
+use crate::endpoint::Connected;
 
 /// What is read at once, unless a long body is on its way.
 const READ: usize = 8 * 1024;
@@ -23,14 +23,37 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     stall: Stall,
     reused: bool,
+    opened: Instant,
+    /// 0 to 1, drawn when it was opened.
+    haste: f64,
     idle_since: Instant,
     buffer: BytesMut,
+    connected: Connected,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        let (stall, idle_since) = (Stall::new(), Instant::now());
-        Connection { stream, stall, reused: false, idle_since, buffer: BytesMut::new() }
+    pub(super) fn new(stream: TcpStream, connected: Connected) -> Self {
+        let (stall, opened) = (Stall::new(), Instant::now());
+        Connection {
+            stream,
+            stall,
+            reused: false,
+            opened,
+            haste: fastrand::f64(),
+            idle_since: opened,
+            buffer: BytesMut::new(),
+            connected,
+        }
+    }
+
+    /// True if its place is needed more elsewhere.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.connected.give_way()
+    }
+
+    /// The stream alone, still counted.
+    pub(super) fn into_parts(self) -> (TcpStream, Connected) {
+        (self.stream, self.connected)
     }
 
     /// True if an idle connection still stands: nothing has come on it, and no end. Costs no system call unless an event has
@@ -59,16 +82,18 @@ impl Connection {
         self.buffer = BytesMut::new();
     }
 
-    pub(super) fn arm(&mut self, limits: &Limits, last: Instant) {
-        self.stall.arm(limits, last);
+    /// True if it has stood for longer than that at `now`, or for a little less: those that were opened together are not to be
+    /// opened anew together.
+    pub(super) fn is_older(&self, age: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) >= age.mul_f64(1.0 - 0.1 * self.haste)
     }
 
-    pub(super) fn is_late(&self, now: Instant) -> bool {
-        self.stall.is_late(now)
+    pub(super) fn arm(&mut self, due: Instant) {
+        self.stall.arm(due);
     }
 
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, last: Instant) -> Poll<()> {
-        self.stall.poll_expired(cx, last)
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, due: impl Fn() -> Instant) -> Poll<()> {
+        self.stall.poll_due(cx, due)
     }
 
     /// The next bytes; none at all at the end of the stream. `long` says that many more are expected.

@@ -1,4 +1,4 @@
-//! A TCP connection to an endpoint, within its time.
+//! A TCP connection to an endpoint.
 
 use std::io;
 use std::time::Duration;
@@ -12,20 +12,14 @@ use crate::endpoint::Address;
 /// A peer that vanished without a word is noticed after about this long, on connections that wait for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-pub(super) async fn dial(address: &Address, within: Duration) -> Result<TcpStream, Error> {
-    let connecting = async {
-        match address {
-            Address::Ip(address) => TcpStream::connect(address).await,
-            // The system's resolver, and each of its answers in turn.
-            Address::Name(host, port) => TcpStream::connect((&**host, *port)).await,
-        }
+pub(super) async fn dial(address: &Address) -> Result<TcpStream, Error> {
+    let connected = match address {
+        Address::Ip(address) => TcpStream::connect(address).await,
+        // The system's resolver, and each of its answers in turn.
+        Address::Name(host, port) => TcpStream::connect((&**host, *port)).await,
     };
-    let stream = match tokio::time::timeout(within, connecting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if is_ours(&error) => return Err(Error::connect(Kind::Local, error)),
-        Ok(Err(error)) => return Err(Error::connect(Kind::Connect, error)),
-        Err(elapsed) => return Err(Error::connect(Kind::ConnectTimeout, elapsed)),
-    };
+    let kind = |error: &io::Error| if is_ours(error) { Kind::Local } else { Kind::Connect };
+    let stream = connected.map_err(|error| Error::connect(kind(&error), error))?;
     // Neither is worth a failed request.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream)

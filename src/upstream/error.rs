@@ -22,14 +22,22 @@ pub enum Kind {
     Connect,
     /// No connection for want of something of our own (descriptors, ports, memory): not the endpoint's fault.
     Local,
+    /// No connection because there are as many as there may be: not the endpoint's fault either.
+    Limit,
     /// No connection in time.
     ConnectTimeout,
     /// The connection broke before the head of an answer.
     Reset,
     /// What came was not an HTTP answer, or one that cannot be passed on.
     Protocol,
-    /// No answer in time.
+    /// Nothing moved for too long.
     Timeout,
+    /// No answer within the time of one attempt.
+    TryTimeout,
+    /// The request's own time is over.
+    Deadline,
+    /// The endpoint has left, and so has the time for what still ran there.
+    Drained,
     /// The client broke off its own body: not the endpoint's fault.
     Downstream,
     /// The client did not go on with its own body in time: not the endpoint's fault either.
@@ -78,10 +86,14 @@ impl Kind {
         match self {
             Kind::Connect => "no connection",
             Kind::Local => "no connection for want of descriptors, ports or memory here",
+            Kind::Limit => "no connection beyond the limit",
             Kind::ConnectTimeout => "no connection in time",
             Kind::Reset => "connection closed before the answer",
             Kind::Protocol => "the answer is not one that can be passed on",
-            Kind::Timeout => "no answer in time",
+            Kind::Timeout => "nothing moved for too long",
+            Kind::TryTimeout => "no answer in the time of one attempt",
+            Kind::Deadline => "the request's time is over",
+            Kind::Drained => "the endpoint has left, and what ran there has had its time",
             Kind::Downstream => "the client broke off its request",
             Kind::DownstreamTimeout => "the client did not go on with its request",
         }

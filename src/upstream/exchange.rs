@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, request};
+use http::{HeaderMap, Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
@@ -19,8 +19,9 @@ use super::decode::{Framing, Step};
 use super::head::{self, Head};
 use super::pool::Pool;
 use super::sending::Sending;
-use super::{Call, Error, Kind, Progress};
-use crate::endpoint::Endpoint;
+use super::{Call, Error, Kind, Limits, Progress};
+use crate::endpoint::{Connected, Endpoint};
+use crate::message::Upload;
 
 /// Interim answers to one request; an endpoint that gives more does not mean to answer.
 const MAX_INTERIM: usize = 32;
@@ -35,6 +36,11 @@ pub struct Exchange {
     bytes: Bytes,
     framing: Framing,
     keep_alive: bool,
+    limits: Limits,
+    // When the whole request had left, while the head of the answer is awaited and that is bounded.
+    sent: Option<Instant>,
+    // The head of the answer came.
+    answered: bool,
     // The endpoint was waited for since it last gave something.
     awaited: bool,
     moved: Instant,
@@ -50,14 +56,18 @@ pub(super) async fn open(
 ) -> Result<Response<Box<Exchange>>, Error> {
     // A dial has taken its time; an idle connection was at hand.
     let moved = if connection.is_reused() { call.limits.began } else { Instant::now() };
-    connection.arm(&call.limits, moved);
+    connection.arm(call.limits.first_due(moved));
+    let sending = Sending::new(&call.head.borrow(), call.way, std::mem::take(call.upload));
     // Boxed at once: it is moved a few times on its way to the client.
     let mut exchange = Box::new(Exchange {
         connection: Some(connection),
-        sending: Sending::new(call.head, call.way, std::mem::take(call.upload)),
+        sending,
         bytes: Bytes::new(),
         framing: Framing::NONE,
         keep_alive: false,
+        limits: call.limits,
+        sent: None,
+        answered: false,
         awaited: false,
         moved,
         pool: Rc::clone(pool),
@@ -70,6 +80,7 @@ pub(super) async fn open(
             return Err(error);
         }
     };
+    exchange.answered = true;
     exchange.framing = head.framing;
     exchange.keep_alive = head.keep_alive;
     if exchange.framing.has_ended() && head.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -79,6 +90,16 @@ pub(super) async fn open(
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     Ok(response)
+}
+
+/// What is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Idle,
+    Deadline,
+    Try,
+    Patience,
+    Drain,
 }
 
 /// All of 1xx but 101, which is final.
@@ -120,7 +141,10 @@ impl Exchange {
                 Poll::Ready(Ok(_)) if self.sending.written() == 0 => return Poll::Ready(Err(self.error(Kind::Reset))),
                 Poll::Ready(Ok(bytes)) => self.append(bytes),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    call.late.set(call.late.get() || call.limits.patience.is_some() && self.limits.patience.is_none());
+                    return Poll::Pending;
+                }
             }
         }
     }
@@ -142,17 +166,61 @@ impl Exchange {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.error(Kind::Reset).caused_by(error))),
-            Poll::Pending => match connection.poll_expired(cx, self.moved) {
-                Poll::Pending => {
-                    self.awaited = true;
-                    Poll::Pending
-                }
-                Poll::Ready(()) if self.sending.upload.awaits_sender() => {
-                    Poll::Ready(Err(self.error(Kind::DownstreamTimeout)))
-                }
-                Poll::Ready(()) => Poll::Ready(Err(self.error(Kind::Timeout))),
-            },
+            Poll::Pending => {
+                self.awaited = true;
+                self.poll_expired(cx).map(|kind| Err(self.error(kind)))
+            }
         }
+    }
+
+    /// Ready once something is over, with what went wrong by that.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Kind> {
+        if self.limits.first_byte.is_some() && self.sent.is_none() && !self.answered && self.sending.is_done() {
+            self.sent = Some(Instant::now());
+            let due = self.due().0;
+            if let Some(connection) = &mut self.connection {
+                connection.arm(due);
+            }
+        }
+        loop {
+            let Some(mut connection) = self.connection.take() else { return Poll::Pending };
+            let polled = connection.poll_due(cx, || self.due().0);
+            self.connection = Some(connection);
+            if polled.is_pending() {
+                return Poll::Pending;
+            }
+            match self.due().1 {
+                Due::Patience => self.limits.patience = None,
+                Due::Idle | Due::Deadline if self.sending.upload.awaits_sender() => {
+                    return Poll::Ready(Kind::DownstreamTimeout);
+                }
+                Due::Idle => return Poll::Ready(Kind::Timeout),
+                Due::Deadline => return Poll::Ready(Kind::Deadline),
+                Due::Try => return Poll::Ready(Kind::TryTimeout),
+                Due::Drain => return Poll::Ready(Kind::Drained),
+            }
+        }
+    }
+
+    /// What is over first, as things are.
+    fn due(&self) -> (Instant, Due) {
+        let Limits { deadline, per_try, patience, first_byte, drain, idle, .. } = self.limits;
+        let is_sought = |_: &Instant| !self.answered;
+        let first_byte = self.sent.zip(first_byte).map(|(sent, within)| sent + within);
+        let departed = self.endpoint.departed().map(|at| at + drain);
+        let dues = [
+            (deadline, Due::Deadline),
+            (departed, Due::Drain),
+            (per_try.filter(is_sought), Due::Try),
+            (first_byte.filter(is_sought), Due::Try),
+            (patience.filter(is_sought), Due::Patience),
+        ];
+        let first = (self.moved + idle, Due::Idle);
+        let sooner = |first: (Instant, Due), (at, due): (Option<Instant>, Due)| match at {
+            Some(at) if at < first.0 => (at, due),
+            _ => first,
+        };
+        dues.into_iter().fold(first, sooner)
     }
 
     /// Puts bytes behind those that are there: only a head that came in pieces has any.
@@ -170,7 +238,27 @@ impl Exchange {
     }
 
     fn is_late(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.is_late(self.moved))
+        self.limits.deadline.is_some_and(|deadline| deadline <= self.moved)
+    }
+
+    /// The request's body, as far as it is left, for an answer that is not passed on.
+    pub fn upload(&self) -> &Upload {
+        &self.sending.upload
+    }
+
+    /// Takes the body out; nothing more of it is sent here.
+    pub fn take_upload(&mut self) -> Upload {
+        self.sending.give_up()
+    }
+
+    /// How long the head of the answer took, for whom has just got it.
+    pub fn answered_after(&self) -> Duration {
+        self.moved.saturating_duration_since(self.limits.began)
+    }
+
+    /// When the head of the answer came, or whatever moved last.
+    pub fn moved(&self) -> Instant {
+        self.moved
     }
 
     fn error(&self, kind: Kind) -> Error {
@@ -192,10 +280,11 @@ impl Exchange {
     }
 
     /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
-    pub fn into_stream(self) -> Option<(TcpStream, Bytes)> {
-        let bytes = self.bytes;
+    pub fn into_stream(self) -> Option<(TcpStream, Connected, Bytes)> {
         // The rest of a request must not be taken for the other protocol.
-        self.connection.filter(|_| self.sending.is_done()).map(|connection| (connection.stream, bytes))
+        let connection = self.connection.filter(|_| self.sending.is_done())?;
+        let (stream, connected) = connection.into_parts();
+        Some((stream, connected, self.bytes))
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -225,7 +314,7 @@ impl Exchange {
                 }
                 // An endpoint that always had something to give was never waited for: then the client is the slow one.
                 Poll::Ready(Ok(_)) if self.is_late() => {
-                    let kind = if self.awaited { Kind::Timeout } else { Kind::DownstreamTimeout };
+                    let kind = if self.awaited { Kind::Deadline } else { Kind::DownstreamTimeout };
                     return Poll::Ready(Some(Err(self.error(kind))));
                 }
                 Poll::Ready(Ok(bytes)) => {
@@ -240,9 +329,12 @@ impl Exchange {
 }
 
 /// The request's header map becomes the final answer's: it is not needed any more, and has the size.
-fn parse(bytes: &mut Bytes, call: &mut Call<'_>) -> Result<Option<Head>, head::Malformed> {
-    let request::Parts { method, headers, .. } = &mut *call.head;
-    head::parse(bytes, method, || {
+fn parse(bytes: &mut Bytes, call: &Call<'_>) -> Result<Option<Head>, head::Malformed> {
+    let request::Parts { method, headers, .. } = &mut *call.head.borrow_mut();
+    head::parse(bytes, method, |status| {
+        if (call.may_repeat)(status) {
+            return HeaderMap::new();
+        }
         headers.clear();
         std::mem::take(headers)
     })

@@ -26,11 +26,11 @@ pub(super) struct Head {
 #[error("malformed answer: {0}")]
 pub(super) struct Malformed(&'static str);
 
-/// Takes a head off the bytes; none if it is not whole yet. `spare` gives a map to fill for a final answer.
+/// Takes a head off the bytes; none if it is not whole yet. `spare` gives a map to fill for a final answer of that status.
 pub(super) fn parse(
     bytes: &mut Bytes,
     method: &Method,
-    spare: impl FnOnce() -> HeaderMap,
+    spare: impl FnOnce(StatusCode) -> HeaderMap,
 ) -> Result<Option<Head>, Malformed> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
@@ -45,7 +45,7 @@ pub(super) fn parse(
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("it has no status"))?;
     let is_http11 = answer.version == Some(1);
-    let headers = if status.is_informational() { HeaderMap::new() } else { spare() };
+    let headers = if status.is_informational() { HeaderMap::new() } else { spare(status) };
     let mut facts = Facts { headers, length: None, chunked: false, close: false, keep: is_http11 };
     facts.headers.reserve(answer.headers.len());
     for field in answer.headers.iter() {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn parse_text(text: &str, method: Method) -> Result<Option<Head>, Malformed> {
-        parse(&mut Bytes::copy_from_slice(text.as_bytes()), &method, HeaderMap::new)
+        parse(&mut Bytes::copy_from_slice(text.as_bytes()), &method, |_| HeaderMap::new())
     }
 
     fn get(head: &str) -> Head {

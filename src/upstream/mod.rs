@@ -18,13 +18,18 @@ mod pool;
 mod sending;
 mod stall;
 
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response, StatusCode, request};
+use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep_until, timeout_at};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Connected, Endpoint};
 use crate::message::{Upload, Way};
 
 pub use error::{Error, Kind, Progress};
@@ -41,8 +46,9 @@ pub struct Upstream {
 
 /// A request, and how it is to be sent.
 pub struct Call<'a> {
-    /// Its head, with the headers that the endpoint is to see. Once an answer came, its header map has become the answer's.
-    pub head: &'a mut request::Parts,
+    /// Its head, with the headers that the endpoint is to see. Once an answer came that ends the request, its header map has
+    /// become the answer's.
+    pub head: &'a RefCell<request::Parts>,
     /// The headers of its way, sent behind its own.
     pub way: &'a Way,
     /// Its body, taken out when an answer came, and left in place otherwise.
@@ -52,47 +58,105 @@ pub struct Call<'a> {
     /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
     /// could not be repaired.
     pub probe: bool,
+    /// Whether the request may be needed once more after an answer with that status.
+    pub may_repeat: &'a dyn Fn(StatusCode) -> bool,
+    /// Set once `limits.patience` is over without an answer.
+    pub late: &'a Cell<bool>,
     /// Told of each interim answer (1xx).
     pub interim: &'a mut dyn FnMut(StatusCode, &HeaderMap),
 }
 
-/// How long an attempt may take.
+/// How long an attempt may take, and what of an endpoint it may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// When the attempt began.
     pub began: Instant,
     /// Until a connection stands.
     pub connect: Duration,
+    /// From the last byte of the request to the head of the answer, if that is bounded.
+    pub first_byte: Option<Duration>,
     /// Silence in both directions.
     pub idle: Duration,
+    /// The attempt's end unless its answer has begun by then, if it has one.
+    pub per_try: Option<Instant>,
     /// The request's end, if it has one.
     pub deadline: Option<Instant>,
+    /// When somebody wants to know that there is no answer yet.
+    pub patience: Option<Instant>,
+    /// What still runs at an endpoint that has left.
+    pub drain: Duration,
+    /// Age of a connection that takes no further request, if there is one.
+    pub age: Option<Duration>,
+    /// Connections to the endpoint, and to all of its cluster; 0 is no limit.
+    pub connections: (u32, u32),
+}
+
+impl Limits {
+    /// When something could be over first, as things are at the beginning.
+    fn first_due(&self, moved: Instant) -> Instant {
+        [self.deadline, self.per_try, self.patience].into_iter().flatten().fold(moved + self.idle, Instant::min)
+    }
 }
 
 impl Upstream {
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
     pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
-        let connection = self.connection(endpoint, call).await?;
+        let connection = match self.idle(endpoint, call) {
+            Some(idle) => idle,
+            None => self.connect(endpoint, call).await?,
+        };
         exchange::open(connection, call, (&self.pool, endpoint)).await
     }
 
-    async fn connection(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Box<Connection>, Error> {
+    fn idle(&self, endpoint: &Endpoint, call: &Call<'_>) -> Option<Box<Connection>> {
+        let is_old =
+            |connection: &Connection| call.limits.age.is_some_and(|age| connection.is_older(age, call.limits.began));
         while let Some(idle) = self.pool.take(endpoint.id()) {
-            if idle.is_alive(call.probe) {
-                return Ok(idle);
+            if !is_old(&idle) && idle.is_alive(call.probe) {
+                return Some(idle);
             }
         }
-        let limits = &call.limits;
-        let within = limits
-            .deadline
-            .map_or(limits.connect, |deadline| limits.connect.min(deadline.saturating_duration_since(Instant::now())));
-        Ok(Box::new(Connection::new(dial::dial(endpoint.address(), within).await?)))
+        None
+    }
+
+    async fn connect(&self, endpoint: &Arc<Endpoint>, call: &Call<'_>) -> Result<Box<Connection>, Error> {
+        let Limits { connect, deadline, per_try, patience, connections, .. } = call.limits;
+        let Some(connected) = endpoint.connect_below(connections.0, connections.1) else {
+            return Err(Error::new(Kind::Limit, Progress::NothingSent, false));
+        };
+        let now = Instant::now();
+        let ends =
+            [(Some(now + connect), Kind::ConnectTimeout), (per_try, Kind::TryTimeout), (deadline, Kind::Deadline)];
+        let (end, kind) = ends
+            .into_iter()
+            .filter_map(|(end, kind)| Some((end?, kind)))
+            .min_by_key(|(end, _)| *end)
+            .unwrap_or((now, Kind::ConnectTimeout));
+        let mut dialling = pin!(timeout_at(end.into(), dial::dial(endpoint.address())));
+        let patience = patience.filter(|patience| *patience < end);
+        if let Some(patience) = patience {
+            tokio::select! {
+                biased;
+                dialled = &mut dialling => return dialled_in_time(dialled, kind, connected),
+                () = sleep_until(patience.into()) => call.late.set(true),
+            }
+        }
+        dialled_in_time(dialling.await, kind, connected)
     }
 
     /// Closes connections that nobody has used for a while, and those to endpoints that have departed.
     pub fn sweep(&self, now: Instant) {
         self.pool.sweep(now);
     }
+}
+
+fn dialled_in_time(
+    dialled: Result<Result<TcpStream, Error>, Elapsed>,
+    kind: Kind,
+    connected: Connected,
+) -> Result<Box<Connection>, Error> {
+    let stream = dialled.map_err(|elapsed| Error::connect(kind, elapsed))??;
+    Ok(Box::new(Connection::new(stream, connected)))
 }
 
 #[cfg(test)]
@@ -107,12 +171,25 @@ mod tests {
 
     async fn get(upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Result<StatusCode, Error> {
         let second = Duration::from_secs(1);
-        let limits = Limits { began: Instant::now(), connect: second, idle: second, deadline: None };
-        let (mut head, ()) = Request::get("/").body(()).unwrap().into_parts();
+        let limits = Limits {
+            began: Instant::now(),
+            connect: second,
+            first_byte: None,
+            idle: second,
+            per_try: None,
+            deadline: None,
+            patience: None,
+            drain: second,
+            age: None,
+            connections: (0, 0),
+        };
+        let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
         let value = || HeaderValue::from_static("x");
         let way = way(&mut HeaderMap::new(), &Downstream::plain([127, 0, 0, 1].into()), value(), value());
-        let (head, upload) = (&mut head, &mut Upload::default());
-        let mut call = Call { head, way: &way, upload, limits, probe: false, interim: &mut |_, _| {} };
+        let (head, upload, late) = (&RefCell::new(head), &mut Upload::default(), &Cell::new(false));
+        let may_repeat = &|_| false;
+        let mut call =
+            Call { head, way: &way, upload, limits, probe: false, may_repeat, late, interim: &mut |_, _| {} };
         upstream.send(endpoint, &mut call).await.map(|answer| answer.status())
     }
 

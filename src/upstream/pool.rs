@@ -37,7 +37,7 @@ impl Pool {
         let mut stacks = self.0.borrow_mut();
         let new = || Stack { endpoint: Arc::downgrade(endpoint), idle: Vec::new() };
         let stack = stacks.entry(endpoint.id()).or_insert_with(new);
-        if stack.idle.len() < MAX_IDLE {
+        if stack.idle.len() < MAX_IDLE && !connection.is_unwanted() {
             stack.idle.push(connection);
         }
     }
@@ -49,6 +49,10 @@ impl Pool {
             let age = |since: Instant| now.saturating_duration_since(since);
             let old = stack.idle.partition_point(|connection| age(connection.idle_since()) > MAX_AGE);
             stack.idle.drain(..old);
+            // Somebody else was refused a connection while this one lies idle.
+            if stack.idle.first().is_some_and(|connection| connection.is_unwanted()) {
+                stack.idle.remove(0);
+            }
             stack.endpoint.strong_count() > 0
         });
     }

@@ -47,6 +47,14 @@ impl Sending {
         self.state == State::Done
     }
 
+    /// Ends the sending before its time, and gives the body back.
+    pub(super) fn give_up(&mut self) -> Upload {
+        if self.state == State::Going {
+            self.state = State::Broken;
+        }
+        std::mem::take(&mut self.upload)
+    }
+
     /// Bytes that the kernel took.
     pub(super) fn written(&self) -> u64 {
         self.written

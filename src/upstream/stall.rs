@@ -1,6 +1,6 @@
-//! The time after which an exchange has stood still for too long. Its timer belongs to the connection and is set only when it
-//! fires: it then looks at when something last moved. A busy connection pays for one timer in an idle period, not for one
-//! with each request.
+//! The time after which an exchange has taken too long. Its timer belongs to the connection and is set only when it fires: it
+//! then asks when it would be too late as things are now. A busy connection pays for one timer every few seconds, not for
+//! one with each request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,50 +8,34 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-use super::Limits;
+/// How long it sleeps at most: what becomes due without anything having moved, such as the end of an endpoint that has left, is
+/// noticed by then.
+const LOOK: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Stall {
-    sleep: Pin<Box<Sleep>>,
-    idle: Duration,
-    deadline: Option<Instant>,
-}
+pub(super) struct Stall(Pin<Box<Sleep>>);
 
 impl Stall {
     pub(super) fn new() -> Self {
-        let far = Duration::from_secs(24 * 60 * 60);
-        Stall { sleep: Box::pin(sleep_until((Instant::now() + far).into())), idle: far, deadline: None }
+        Stall(Box::pin(sleep_until((Instant::now() + LOOK).into())))
     }
 
-    /// Takes on the limits of a new attempt.
-    pub(super) fn arm(&mut self, limits: &Limits, last: Instant) {
-        self.idle = limits.idle;
-        self.deadline = limits.deadline;
-        let due = self.due(last);
-        if self.sleep.deadline() > due.into() {
-            self.sleep.as_mut().reset(due.into());
+    /// Sees to it that it is awake by then.
+    pub(super) fn arm(&mut self, due: Instant) {
+        if self.0.deadline() > due.into() {
+            self.0.as_mut().reset(due.into());
         }
     }
 
-    /// Ready once nothing has moved since `last` for the idle time, or the deadline is over.
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>, last: Instant) -> Poll<()> {
+    /// Ready once `due` is over, which is asked when somebody has to look.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, due: impl Fn() -> Instant) -> Poll<()> {
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            let due = self.due(last);
-            if due <= Instant::now() {
+            ready!(self.0.as_mut().poll(cx));
+            let (due, now) = (due(), Instant::now());
+            if due <= now {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(due.into());
+            self.0.as_mut().reset(due.min(now + LOOK).into());
         }
-    }
-
-    /// True once the deadline is over.
-    pub(super) fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    fn due(&self, last: Instant) -> Instant {
-        let idle = last + self.idle;
-        self.deadline.map_or(idle, |deadline| deadline.min(idle))
     }
 }

@@ -48,7 +48,11 @@ async fn an_endpoint_that_was_ejected_comes_back_with_a_part_of_its_share() {
     let (origins, proxy) = start::<3>(&format!("{SLOW}\n{ejection}")).await;
     origins[1].once(Script::answer(503, "sorry"));
     let mut client = Client::connect(proxy.address()).await;
-    eventually("it fails", SOON, async || client.exchange(GET).await.status == 503).await;
+    eventually("it fails", SOON, async || {
+        client.exchange(GET).await;
+        origins[1].hits() == 1
+    })
+    .await;
     eventually("it is back", SOON, async || {
         client.exchange(GET).await;
         standing(proxy.admin(), origins[1].address()).await == "eligible"

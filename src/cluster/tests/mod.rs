@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::verdict::Spared;
 use super::*;
 use crate::config::Environment;
 use crate::endpoint::{Listed, Locality, Status};
@@ -20,6 +21,7 @@ struct Bench {
     settings: Arc<config::Cluster>,
     rng: fastrand::Rng,
     vantage: Arc<Vantage>,
+    metrics: Metrics,
 }
 
 impl Bench {
@@ -36,7 +38,14 @@ impl Bench {
         let config = config::parse(&text, &Environment::default()).unwrap();
         let settings = Arc::clone(&config.clusters[0]);
         let (ids, vantage) = (Ids::default(), Arc::default());
-        Bench { ids, now: Instant::now(), settings, rng: fastrand::Rng::with_seed(1), vantage }
+        Bench {
+            ids,
+            now: Instant::now(),
+            settings,
+            rng: fastrand::Rng::with_seed(1),
+            vantage,
+            metrics: Metrics::new(1),
+        }
     }
 
     fn cluster(&self, ports: &[u16], previous: Option<&Cluster>) -> Handle {
@@ -50,6 +59,7 @@ impl Bench {
             ids: &self.ids,
             vantage: &self.vantage,
             own: &Own { seed: 1, secret: [0; 32] },
+            metrics: &self.metrics,
         };
         Handle::new(&Arc::new(Cluster::build(&self.settings, Some(list.into()), previous, &new)))
     }
@@ -59,7 +69,8 @@ impl Bench {
     }
 
     fn begin_after(&mut self, cluster: &Handle, tried: &[Id]) -> Option<Attempt> {
-        cluster.begin(&Request { tried, ..request(self.now) }, &mut self.rng)
+        let purpose = if tried.is_empty() { Purpose::First } else { Purpose::Retry };
+        cluster.begin(&Request { tried, purpose, ..request(self.now) }, &mut self.rng)
     }
 
     /// Which of the cluster's endpoints serve, out of many picks that all succeed.
@@ -84,15 +95,20 @@ impl Bench {
         counts
     }
 
-    /// Lets attempts at one endpoint fail until the rules were asked.
-    fn fail(&mut self, cluster: &Handle, failing: u16) -> Ejected {
-        loop {
+    /// Lets attempts at one endpoint fail until it is out, or should be; returns for how long it is.
+    fn fail(&mut self, cluster: &Handle, failing: u16) -> Option<Duration> {
+        let mut left = self.settings.ejection.consecutive_failures;
+        while left > 0 {
             let mut attempt = self.begin(cluster).unwrap();
-            let outcome = if port(&attempt) == failing { FAILURE } else { Outcome::Success };
-            if let Some((_, ejected)) = attempt.judge(outcome, self.now) {
-                return ejected;
+            if port(&attempt) == failing {
+                attempt.judge(FAILURE, self.now);
+                left -= 1;
+            } else {
+                attempt.judge(Outcome::Success, self.now);
             }
         }
+        let member = cluster.members().iter().find(|member| endpoint_port(&member.endpoint) == failing).unwrap();
+        member.endpoint.ejections().until.map(|until| until - self.now)
     }
 }
 
@@ -101,7 +117,7 @@ fn listed(port: u16) -> Listed {
 }
 
 fn request<'a>(now: Instant) -> Request<'a> {
-    Request { now, worker: 0, tried: &[], can_retry: true, key: None, session: None }
+    Request { now, worker: 0, tried: &[], purpose: Purpose::First, can_retry: true, key: None, session: None }
 }
 
 fn port(attempt: &Attempt) -> u16 {
@@ -119,7 +135,7 @@ fn endpoint_port(endpoint: &Endpoint) -> u16 {
 fn three_failures_in_a_row_eject_and_one_good_trial_readmits() {
     let mut bench = Bench::new();
     let cluster = bench.cluster(&[1, 2, 3], None);
-    let Ejected::For(length) = bench.fail(&cluster, 2) else { panic!("should be ejected") };
+    let length = bench.fail(&cluster, 2).unwrap();
     assert_eq!(bench.serving(&cluster), [1, 3]);
     bench.now += length;
     let trial = bench.begin(&cluster).unwrap();
@@ -137,10 +153,11 @@ fn three_failures_in_a_row_eject_and_one_good_trial_readmits() {
 fn a_failed_trial_ejects_at_once_and_for_longer() {
     let mut bench = Bench::new();
     let cluster = bench.cluster(&[1, 2, 3], None);
-    let Ejected::For(first) = bench.fail(&cluster, 2) else { panic!() };
+    let first = bench.fail(&cluster, 2).unwrap();
     bench.now += first;
     let mut trial = bench.begin(&cluster).unwrap();
-    let Some((_, Ejected::For(second))) = trial.judge(FAILURE, bench.now) else { panic!("should be ejected again") };
+    trial.judge(FAILURE, bench.now);
+    let second = trial.endpoint().ejections().until.unwrap() - bench.now;
     assert!(second >= bench.settings.ejection.base * 2);
     assert_eq!(bench.serving(&cluster), [1, 3]);
 }
@@ -149,11 +166,81 @@ fn a_failed_trial_ejects_at_once_and_for_longer() {
 fn never_more_than_the_allowed_share_is_out() {
     let mut bench = Bench::new();
     let cluster = bench.cluster(&[1, 2, 3], None);
-    assert!(matches!(bench.fail(&cluster, 1), Ejected::For(_)));
-    assert_eq!(bench.fail(&cluster, 2), Ejected::Not("max_percent"));
-    assert_eq!(bench.serving(&cluster), [2, 3]);
+    assert!(bench.fail(&cluster, 1).is_some());
+    assert!(bench.fail(&cluster, 2).is_some(), "half of three, rounded up");
+    assert_eq!(bench.fail(&cluster, 3), None);
+    let third = &cluster.members()[2].endpoint;
+    assert_eq!(cluster.try_eject(third, bench.now), Err(Spared::By("max_percent")));
+    assert_eq!(bench.serving(&cluster), [3]);
     let lonely = bench.cluster(&[7], None);
-    assert_eq!(bench.fail(&lonely, 7), Ejected::Not("max_percent"));
+    assert_eq!(bench.fail(&lonely, 7), None);
+    assert_eq!(lonely.try_eject(&lonely.members()[0].endpoint, bench.now), Err(Spared::By("min_available")));
+}
+
+#[test]
+fn a_dry_run_takes_nobody_out() {
+    let mut bench = Bench::with("ejection={dry_run=true}");
+    let cluster = bench.cluster(&[1, 2, 3], None);
+    assert_eq!(bench.fail(&cluster, 1), None);
+    assert_eq!(cluster.try_eject(&cluster.members()[0].endpoint, bench.now), Err(Spared::By("dry_run")));
+    assert_eq!(bench.serving(&cluster), [1, 2, 3]);
+}
+
+#[test]
+fn who_came_back_by_a_trial_has_one_failure_and_not_three() {
+    let mut bench = Bench::new();
+    let cluster = bench.cluster(&[1, 2, 3], None);
+    let length = bench.fail(&cluster, 2).unwrap();
+    bench.now += length;
+    let mut trial = bench.begin(&cluster).unwrap();
+    trial.answered(bench.now);
+    trial.judge(FAILURE, bench.now);
+    assert_eq!(trial.endpoint().standing(), Standing::Ejected, "it began to answer, and then broke off");
+}
+
+#[test]
+fn who_errs_more_often_than_the_others_is_taken_out_by_looking_at_all_of_them() {
+    let mut bench = Bench::new();
+    let cluster = bench.cluster(&[1, 2, 3], None);
+    for second in 0..4 {
+        cluster.examine(bench.now + Duration::from_secs(second));
+        for turn in 0..60 {
+            let mut attempt = bench.begin(&cluster).unwrap();
+            let errs = port(&attempt) == 2 && turn / 3 % 3 == 0;
+            attempt.judge(if errs { Outcome::Failure(Reason::Server) } else { Outcome::Success }, bench.now);
+        }
+    }
+    let out = |cluster: &Cluster| cluster.members()[1].endpoint.standing() == Standing::Ejected;
+    assert!(out(&cluster), "a third of its answers are errors, though never two in a row");
+    assert_eq!(bench.serving(&cluster), [1, 3]);
+}
+
+#[test]
+fn a_request_that_failed_everywhere_else_goes_to_whoever_is_out() {
+    let mut bench = Bench::new();
+    let cluster = bench.cluster(&[1, 2], None);
+    bench.fail(&cluster, 2);
+    let mut first = bench.begin(&cluster).unwrap();
+    assert_eq!(port(&first), 1);
+    first.judge(FAILURE, bench.now);
+    let tried = [first.endpoint().id()];
+    let hedge = Request { tried: &tried, purpose: Purpose::Hedge, ..request(bench.now) };
+    assert!(cluster.begin(&hedge, &mut bench.rng).is_none(), "for a hedge there is no need");
+    let mut second = bench.begin_after(&cluster, &tried).unwrap();
+    assert_eq!(port(&second), 2);
+    second.judge(Outcome::Success, bench.now);
+    assert_eq!(bench.serving(&cluster), [1, 2], "it serves, so it is back");
+}
+
+#[test]
+fn an_endpoint_that_has_as_many_as_it_may_have_gets_no_more() {
+    let mut bench = Bench::with("limits={endpoint_in_flight=2}");
+    let cluster = bench.cluster(&[1, 2], None);
+    let running: Vec<Attempt> = (0..4).map(|_| bench.begin(&cluster).unwrap()).collect();
+    assert!(cluster.members().iter().all(|member| member.endpoint.in_flight() == 2));
+    assert!(bench.begin(&cluster).is_none());
+    drop(running);
+    assert!(bench.begin(&cluster).is_some());
 }
 
 #[test]
@@ -162,7 +249,8 @@ fn a_success_between_failures_ends_the_row() {
     let cluster = bench.cluster(&[1], None);
     for turn in 0..30 {
         let outcome = if turn % 3 == 2 { Outcome::Success } else { FAILURE };
-        assert_eq!(bench.begin(&cluster).unwrap().judge(outcome, bench.now), None);
+        bench.begin(&cluster).unwrap().judge(outcome, bench.now);
+        assert_eq!(cluster.members()[0].endpoint.standing(), Standing::Eligible);
     }
 }
 
@@ -182,7 +270,7 @@ fn an_ejection_under_an_old_list_holds_under_the_new_one() {
     let mut bench = Bench::new();
     let old = bench.cluster(&[1, 2, 3], None);
     let new = bench.cluster(&[1, 2, 3, 4], Some(&old));
-    assert!(matches!(bench.fail(&old, 2), Ejected::For(_)));
+    assert!(bench.fail(&old, 2).is_some());
     assert_eq!(bench.serving(&new), [1, 3, 4]);
     bench.now += Duration::from_secs(60);
     assert_eq!(bench.serving(&old), [1, 2, 3], "and so does the return");
@@ -193,7 +281,7 @@ fn an_ejection_under_an_old_list_holds_under_the_new_one() {
 fn when_the_list_leaves_only_ejected_endpoints_they_serve() {
     let mut bench = Bench::new();
     let old = bench.cluster(&[1, 2], None);
-    assert!(matches!(bench.fail(&old, 2), Ejected::For(_)));
+    assert!(bench.fail(&old, 2).is_some());
     let new = bench.cluster(&[2], Some(&old));
     assert_eq!(bench.serving(&new), [2]);
 }
@@ -230,6 +318,7 @@ fn an_endpoint_on_trial_returns_when_ejection_is_turned_off() {
     bench.fail(&first, 1);
     let mut off = (*bench.settings).clone();
     off.ejection.consecutive_failures = 0;
+    off.ejection.outlier_percent = 0;
     bench.settings = Arc::new(off);
     let second = bench.cluster(&[1, 2], Some(&first));
     bench.now += Duration::from_secs(20);

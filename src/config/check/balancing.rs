@@ -34,7 +34,7 @@ pub(super) fn check(key: &str, policy: Policy, written: raw::Policy, problems: &
             "each process would hash over a subset of its own; use 0 here, or another policy",
         );
     }
-    let attempts = written.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(super::policy::RETRY.attempts);
+    let attempts = written.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(super::protection::ATTEMPTS);
     if (1..=attempts as usize).contains(&subset_size) {
         problems.add(
             format!("{key}.subset_size"),

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod policy;
+mod protection;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -110,6 +111,7 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
             bind,
             request_header: timeouts.request_header.unwrap_or(REQUEST_HEADER),
             idle: timeouts.idle.unwrap_or(LISTENER_IDLE),
+            trust_deadline: timeouts.trust_deadline.unwrap_or(false),
         });
     }
     listeners
@@ -206,9 +208,9 @@ fn clusters(
         policy::check(&key, defaults.clone(), &mut inherited);
         let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, retry, timeouts } = policies;
+        let policy::Policies { policy, balancing, ejection, retry, hedge, limits, timeouts } = policies;
         let name = name.into();
-        clusters.push(Arc::new(Cluster { name, source, policy, balancing, ejection, retry, timeouts }));
+        clusters.push(Arc::new(Cluster { name, source, policy, balancing, ejection, retry, hedge, limits, timeouts }));
     }
     clusters
 }
@@ -226,6 +228,8 @@ fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, 
         sticky: cluster.sticky,
         ejection: cluster.ejection,
         retry: cluster.retry,
+        hedge: cluster.hedge,
+        limits: cluster.limits,
         timeouts: cluster.timeouts,
     };
     (source(key, cluster.consul, cluster.endpoints, problems), own)

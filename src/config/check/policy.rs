@@ -1,18 +1,8 @@
 //! The keys that a cluster and the defaults share: a cluster's own over the defaults' over the built-in ones, key by key.
 
-use std::time::Duration;
-
 use super::super::text::nearest;
-use super::super::{Balancing, Ejection, Policy, Retry, Timeouts, raw};
-use super::{Problems, balancing, positive};
-
-// Defaults; `config/reference.toml` says why each is what it is.
-const EJECTION: Ejection =
-    Ejection { consecutive_failures: 3, base: Duration::from_secs(10), max: Duration::from_secs(300), max_percent: 50 };
-pub(super) const RETRY: Retry = Retry { attempts: 2, budget: 0.2 };
-const MAX_ATTEMPTS: u32 = 10;
-const CONNECT: Duration = Duration::from_secs(1);
-const IDLE: Duration = Duration::from_secs(60);
+use super::super::{Balancing, Ejection, Hedge, Limits, Policy, Retry, Timeouts, raw};
+use super::{Problems, balancing, protection};
 
 /// All that a cluster can be told besides its name and its source.
 pub(super) struct Policies {
@@ -20,6 +10,8 @@ pub(super) struct Policies {
     pub(super) balancing: Balancing,
     pub(super) ejection: Ejection,
     pub(super) retry: Retry,
+    pub(super) hedge: Hedge,
+    pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
 }
 
@@ -28,9 +20,11 @@ pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) ->
     let policy = written.policy.as_deref().map_or(Policy::P2c, |name| named_policy(key, name, problems));
     Policies {
         policy,
-        ejection: ejection(key, written.ejection.clone().unwrap_or_default(), problems),
-        retry: retry(key, written.retry.clone().unwrap_or_default(), problems),
-        timeouts: timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
+        ejection: protection::ejection(key, written.ejection.clone().unwrap_or_default(), problems),
+        retry: protection::retry(key, written.retry.clone().unwrap_or_default(), problems),
+        hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
+        limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
+        timeouts: protection::timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
         balancing: balancing::check(key, policy, written, problems),
     }
 }
@@ -46,53 +40,6 @@ fn named_policy(key: &str, name: &str, problems: &mut Problems) -> Policy {
     };
     problems.add(format!("{key}.policy"), format!("no policy \"{name}\"; {advice}"));
     Policy::P2c
-}
-
-fn ejection(key: &str, written: raw::Ejection, problems: &mut Problems) -> Ejection {
-    positive(&format!("{key}.ejection.base"), written.base, problems);
-    let ejection = Ejection {
-        consecutive_failures: written.consecutive_failures.unwrap_or(EJECTION.consecutive_failures),
-        base: written.base.unwrap_or(EJECTION.base),
-        max: written.max.unwrap_or(EJECTION.max),
-        max_percent: written.max_percent.unwrap_or(EJECTION.max_percent),
-    };
-    if ejection.max < ejection.base {
-        problems.add(format!("{key}.ejection.max"), "is shorter than base; make it at least as long");
-    }
-    if ejection.max_percent > 100 {
-        problems.add(
-            format!("{key}.ejection.max_percent"),
-            format!("{} is not a percentage; use 0 to 100", ejection.max_percent),
-        );
-    }
-    ejection
-}
-
-fn retry(key: &str, written: raw::Retry, problems: &mut Problems) -> Retry {
-    let retry =
-        Retry { attempts: written.attempts.unwrap_or(RETRY.attempts), budget: written.budget.unwrap_or(RETRY.budget) };
-    if retry.attempts > MAX_ATTEMPTS {
-        problems
-            .add(format!("{key}.retry.attempts"), format!("{} is too many; use 0 to {MAX_ATTEMPTS}", retry.attempts));
-    }
-    if !(0.0..=1.0).contains(&retry.budget) {
-        problems.add(
-            format!("{key}.retry.budget"),
-            format!("{} is not a share of the requests; use 0.0 to 1.0", retry.budget),
-        );
-    }
-    retry
-}
-
-fn timeouts(key: &str, written: raw::Timeouts, problems: &mut Problems) -> Timeouts {
-    positive(&format!("{key}.timeouts.connect"), written.connect, problems);
-    positive(&format!("{key}.timeouts.request"), written.request, problems);
-    positive(&format!("{key}.timeouts.idle"), written.idle, problems);
-    Timeouts {
-        connect: written.connect.unwrap_or(CONNECT),
-        request: written.request,
-        idle: written.idle.unwrap_or(IDLE),
-    }
 }
 
 /// What is written here, and for the rest what is written there.
@@ -114,6 +61,8 @@ impl raw::Policy {
             sticky: table(self.sticky, &defaults.sticky),
             ejection: table(self.ejection, &defaults.ejection),
             retry: table(self.retry, &defaults.retry),
+            hedge: table(self.hedge, &defaults.hedge),
+            limits: table(self.limits, &defaults.limits),
             timeouts: table(self.timeouts, &defaults.timeouts),
         }
     }
@@ -187,16 +136,65 @@ impl Or for raw::Ejection {
     fn or(self, defaults: &Self) -> Self {
         raw::Ejection {
             consecutive_failures: self.consecutive_failures.or(defaults.consecutive_failures),
+            failures: self.failures.or_else(|| defaults.failures.clone()),
+            window: self.window.or(defaults.window),
+            min_requests: self.min_requests.or(defaults.min_requests),
+            min_endpoints: self.min_endpoints.or(defaults.min_endpoints),
+            outlier_percent: self.outlier_percent.or(defaults.outlier_percent),
+            failure_percent: self.failure_percent.or(defaults.failure_percent),
+            latency_factor: self.latency_factor.or(defaults.latency_factor),
             base: self.base.or(defaults.base),
             max: self.max.or(defaults.max),
             max_percent: self.max_percent.or(defaults.max_percent),
+            min_available: self.min_available.or(defaults.min_available),
+            dry_run: self.dry_run.or(defaults.dry_run),
         }
     }
 }
 
 impl Or for raw::Retry {
     fn or(self, defaults: &Self) -> Self {
-        raw::Retry { attempts: self.attempts.or(defaults.attempts), budget: self.budget.or(defaults.budget) }
+        raw::Retry {
+            attempts: self.attempts.or(defaults.attempts),
+            on: self.on.or_else(|| defaults.on.clone()),
+            non_idempotent: self.non_idempotent.or(defaults.non_idempotent),
+            buffer: self.buffer.or(defaults.buffer),
+            backoff: self.backoff.or(defaults.backoff),
+            backoff_max: self.backoff_max.or(defaults.backoff_max),
+            budget: self.budget.or(defaults.budget),
+        }
+    }
+}
+
+impl Or for raw::Hedge {
+    fn or(self, defaults: &Self) -> Self {
+        raw::Hedge { percentile: self.percentile.or(defaults.percentile), min: self.min.or(defaults.min) }
+    }
+}
+
+impl Or for raw::Limits {
+    fn or(self, defaults: &Self) -> Self {
+        raw::Limits {
+            in_flight: self.in_flight.or(defaults.in_flight),
+            endpoint_in_flight: self.endpoint_in_flight.or(defaults.endpoint_in_flight),
+            connections: self.connections.or(defaults.connections),
+            endpoint_connections: self.endpoint_connections.or(defaults.endpoint_connections),
+            queue: self.queue.or(defaults.queue),
+            queue_timeout: self.queue_timeout.or(defaults.queue_timeout),
+            adaptive: table(self.adaptive, &defaults.adaptive),
+        }
+    }
+}
+
+impl Or for raw::Adaptive {
+    fn or(self, defaults: &Self) -> Self {
+        raw::Adaptive {
+            // A table of its own turns it on, whatever the defaults say.
+            enabled: self.enabled.or(Some(true)),
+            min: self.min.or(defaults.min),
+            max: self.max.or(defaults.max),
+            tolerance: self.tolerance.or(defaults.tolerance),
+        }
     }
 }
 
@@ -205,7 +203,11 @@ impl Or for raw::Timeouts {
         raw::Timeouts {
             connect: self.connect.or(defaults.connect),
             request: self.request.or(defaults.request),
+            per_try: self.per_try.or(defaults.per_try),
+            first_byte: self.first_byte.or(defaults.first_byte),
             idle: self.idle.or(defaults.idle),
+            connection_age: self.connection_age.or(defaults.connection_age),
+            drain: self.drain.or(defaults.drain),
         }
     }
 }

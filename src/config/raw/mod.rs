@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-pub use policy::{Ejection, Ewma, Hash, Locality, Policy, Retry, SlowStart, Sticky, Timeouts};
+pub use policy::{Adaptive, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Retry, SlowStart, Sticky, Timeouts};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -106,6 +106,8 @@ pub struct ListenerTimeouts {
     /// A connection without a request, or a client that takes nothing of its answer.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
+    /// Whether a request may say how long it can wait.
+    pub trust_deadline: Option<bool>,
 }
 
 /// `[[routes]]`
@@ -150,6 +152,10 @@ pub struct Cluster {
     pub ejection: Option<Ejection>,
     /// See [`Policy::retry`].
     pub retry: Option<Retry>,
+    /// See [`Policy::hedge`].
+    pub hedge: Option<Hedge>,
+    /// See [`Policy::limits`].
+    pub limits: Option<Limits>,
     /// See [`Policy::timeouts`].
     pub timeouts: Option<Timeouts>,
 }

@@ -30,6 +30,10 @@ pub struct Policy {
     pub ejection: Option<Ejection>,
     /// When another attempt is made.
     pub retry: Option<Retry>,
+    /// When one is begun beside the first.
+    pub hedge: Option<Hedge>,
+    /// How much is taken at once.
+    pub limits: Option<Limits>,
     /// How long anything may take.
     pub timeouts: Option<Timeouts>,
 }
@@ -111,8 +115,23 @@ pub struct Sticky {
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ejection {
-    /// Failures in a row; 0 turns ejection off.
+    /// Failures in a row; 0 turns that rule off.
     pub consecutive_failures: Option<u32>,
+    /// `connect`, `gateway` or `5xx`.
+    pub failures: Option<String>,
+    /// What the rules on shares look at.
+    #[serde(default, deserialize_with = "duration")]
+    pub window: Option<Duration>,
+    /// Attempts in the window below which nobody is judged.
+    pub min_requests: Option<u32>,
+    /// Endpoints with so many below which nobody is compared.
+    pub min_endpoints: Option<u32>,
+    /// Points above the others' share of errors.
+    pub outlier_percent: Option<u32>,
+    /// Share of errors.
+    pub failure_percent: Option<u32>,
+    /// Times the others' latency.
+    pub latency_factor: Option<f64>,
     /// Length of the first ejection.
     #[serde(default, deserialize_with = "duration")]
     pub base: Option<Duration>,
@@ -121,6 +140,10 @@ pub struct Ejection {
     pub max: Option<Duration>,
     /// Share of a cluster that may be out.
     pub max_percent: Option<u32>,
+    /// Endpoints that stay in.
+    pub min_available: Option<u32>,
+    /// Only counts.
+    pub dry_run: Option<bool>,
 }
 
 /// `retry`
@@ -129,8 +152,66 @@ pub struct Ejection {
 pub struct Retry {
     /// Attempts after the first.
     pub attempts: Option<u32>,
+    /// `connect`, `reset`, `timeout`, statuses, `5xx`.
+    pub on: Option<Vec<String>>,
+    /// Whatever the method.
+    pub non_idempotent: Option<bool>,
+    /// Bytes of a body that are kept.
+    pub buffer: Option<usize>,
+    /// Most before the first retry.
+    #[serde(default, deserialize_with = "duration")]
+    pub backoff: Option<Duration>,
+    /// Most before any.
+    #[serde(default, deserialize_with = "duration")]
+    pub backoff_max: Option<Duration>,
     /// Share of requests that may be retried.
     pub budget: Option<f64>,
+}
+
+/// `hedge`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hedge {
+    /// Share of answers that come sooner.
+    pub percentile: Option<f64>,
+    /// Not before.
+    #[serde(default, deserialize_with = "duration")]
+    pub min: Option<Duration>,
+}
+
+/// `limits`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests in the cluster.
+    pub in_flight: Option<u32>,
+    /// Attempts at one endpoint.
+    pub endpoint_in_flight: Option<u32>,
+    /// Connections to the cluster's endpoints.
+    pub connections: Option<u32>,
+    /// Connections to one endpoint.
+    pub endpoint_connections: Option<u32>,
+    /// Requests that may wait.
+    pub queue: Option<u32>,
+    /// How long.
+    #[serde(default, deserialize_with = "duration")]
+    pub queue_timeout: Option<Duration>,
+    /// A limit that finds itself.
+    pub adaptive: Option<Adaptive>,
+}
+
+/// `limits.adaptive`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// False to leave it off where the defaults turn it on, or to keep only its keys in the defaults.
+    pub enabled: Option<bool>,
+    /// The lowest limit.
+    pub min: Option<u32>,
+    /// The highest limit.
+    pub max: Option<u32>,
+    /// Factor on the latency of the long run.
+    pub tolerance: Option<f64>,
 }
 
 /// `timeouts`
@@ -143,7 +224,19 @@ pub struct Timeouts {
     /// The whole request, to the last byte of the answer.
     #[serde(default, deserialize_with = "duration")]
     pub request: Option<Duration>,
+    /// One attempt, to the head of its answer.
+    #[serde(default, deserialize_with = "duration")]
+    pub per_try: Option<Duration>,
+    /// From the last byte of a request to the head of its answer.
+    #[serde(default, deserialize_with = "duration")]
+    pub first_byte: Option<Duration>,
     /// Silence in both directions.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
+    /// Age of a connection that takes no further request.
+    #[serde(default, deserialize_with = "duration")]
+    pub connection_age: Option<Duration>,
+    /// What runs at an endpoint that has left the list.
+    #[serde(default, deserialize_with = "duration")]
+    pub drain: Option<Duration>,
 }
