@@ -45,7 +45,8 @@ impl Cell {
     }
 
     pub(super) fn store(&self, standing: Standing) {
-        self.word.store(standing as u8, Ordering::Release);
+        // Not a plain store: whoever sees this change sees all that came before it, whoever made them.
+        self.word.swap(standing as u8, Ordering::AcqRel);
     }
 
     pub(super) fn exchange(&self, from: Standing, to: Standing) -> bool {
