@@ -15,8 +15,8 @@ use crate::support::client::{eventually, get};
 use crate::support::consul::{Catalog, Consul, binary};
 use crate::support::origin::Origin;
 use crate::support::spawned::Spawned;
-use crate::support::visitor::Visitor;
-use crate::support::window::{is_ready, updates, usable};
+use crate::support::visitor::{Visitor, shares};
+use crate::support::window::{endpoints, is_ready, metric, sum, updates, usable};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -73,7 +73,10 @@ async fn an_agent_that_comes_back_and_stays_empty_is_believed_after_a_second() {
     until_usable(&proxy, &[]).await;
     // Two looks a second apart, less what this test was late to see the first.
     assert!(doubted.elapsed() > Duration::from_millis(800), "believed after {:?}", doubted.elapsed());
-    assert_eq!(get(proxy.address(), "x", "/").await.status, 503);
+    assert_eq!(doubts(&proxy, "index").await, updates(proxy.admin(), "doubted").await);
+    // Believed, but nobody else is there to be asked.
+    assert_eq!(suspects(&proxy).await, 3.0);
+    assert_eq!(get(proxy.address(), "x", "/").await.status, 200);
     proxy.drain().await;
 }
 
@@ -88,13 +91,26 @@ async fn many_instances_that_vanish_at_once_are_looked_at_twice() {
         let node = json!({ "Node": "elsewhere", "Address": "127.0.0.1", "Service": service });
         consul.put("/v1/catalog/register", node.to_string()).await;
     }
-    let proxy = Proxy::start(&to_service(&consul.url(), ""));
+    let settings = to_service(&consul.url(), "").replace("[consul]\n", "[consul]\nsuspect_hold = \"1s\"\n");
+    let proxy = Proxy::start(&settings);
     until_usable(&proxy, &origins).await;
+    let visitor = Visitor::start(&proxy);
     let began = Instant::now();
     consul.put("/v1/catalog/deregister", json!({ "Node": "elsewhere" }).to_string()).await;
     until_usable(&proxy, &[]).await;
     assert!(began.elapsed() >= Duration::from_millis(300), "believed after {:?}", began.elapsed());
-    assert_eq!(updates(proxy.admin(), "doubted").await, 1.0);
+    assert_eq!((updates(proxy.admin(), "doubted").await, doubts(&proxy, "mass").await), (1.0, 1.0));
+    // They are the last to be asked, and there is nobody else.
+    assert_eq!(suspects(&proxy).await, 4.0);
+    only_answers(&visitor.leave().await, &["one", "two", "three", "four"]);
+    // Somebody who is on the list comes first.
+    let five = Origin::start("five").await;
+    consul.register_service("web", "five", five.address()).await;
+    until_usable_at(&proxy, &[five.address()]).await;
+    assert_eq!(shares(&proxy, "x", 20).await, BTreeMap::from([("five".to_owned(), 20)]));
+    // Nobody asks for that; it is time alone.
+    eventually("their time is over", SOON, async || suspects(&proxy).await == 0.0).await;
+    assert_eq!(endpoints(proxy.admin(), "web").await.len(), 1);
     proxy.drain().await;
 }
 
@@ -154,6 +170,41 @@ async fn a_deleted_token_keeps_the_lists_and_a_new_one_in_its_file_is_used_witho
     eventually("two is followed", SOON, async || both(&[one.address(), two.address()]).await).await;
     assert!(rotated.elapsed() < Duration::from_secs(3), "used after {:?}", rotated.elapsed());
     assert!(updates(proxy.admin(), "denied").await <= 6.0, "a refusal is no reason to insist");
+    proxy.drain().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_trimmed_under_a_watch_takes_nobody_out_until_it_is_whole_again() {
+    let consul = Consul::start_with(ACL).await;
+    let root = consul.with_token("root");
+    let origins = origins(&["one", "two", "three", "four"]).await;
+    for origin in &origins[..3] {
+        root.register_service("web", origin.name(), origin.address()).await;
+    }
+    // The only one of its service: if it left by itself it would be taken at its word.
+    root.register_service("db", "db", origins[0].address()).await;
+    let made = root.put("/v1/acl/policy", json!({ "Name": "lictor", "Rules": READ }).to_string()).await;
+    let policy = serde_json::from_str::<Value>(&made).unwrap()["ID"].as_str().unwrap().to_owned();
+    let (secret, _) = token(&root).await;
+    let more = "[[routes]]\nhost = \"db\"\ncluster = \"db\"\n[clusters.db]\nconsul = { service = \"db\" }";
+    let proxy = Proxy::start_in(&to_service(&consul.url(), more), &[("CONSUL_HTTP_TOKEN", &secret)]);
+    until_usable(&proxy, &origins[..3]).await;
+
+    let rules = async |rules: &str| {
+        let path = format!("/v1/acl/policy/{policy}");
+        root.put(&path, json!({ "ID": policy, "Name": "lictor", "Rules": rules }).to_string()).await;
+    };
+    rules(r#"service_prefix "" { policy = "read" }"#).await;
+    // What wakes the watches; now they are shown no instance at all, with an index like any other.
+    root.register_service("web", "four", origins[3].address()).await;
+    root.register_service("db", "more", origins[1].address()).await;
+    let refused = async || doubts(&proxy, "acl").await >= 4.0;
+    eventually("neither list is believed, twice", SOON, refused).await;
+    assert_eq!(usable(proxy.admin(), "web").await, ports(&origins[..3]));
+    assert_eq!(usable(proxy.admin(), "db").await, ports(&origins[..1]));
+    assert_eq!(suspects(&proxy).await, 0.0);
+    rules(READ).await;
+    until_usable(&proxy, &origins).await;
     proxy.drain().await;
 }
 
@@ -328,6 +379,14 @@ async fn until_usable_at(proxy: &Proxy, addresses: &[SocketAddr]) {
     let ports = sorted(addresses);
     let same = async || is_ready(proxy.admin()).await && usable(proxy.admin(), "web").await == ports;
     eventually(&format!("usable are {ports:?}"), SOON, same).await;
+}
+
+async fn suspects(proxy: &Proxy) -> f64 {
+    metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"suspect\"}").await
+}
+
+async fn doubts(proxy: &Proxy, reason: &str) -> f64 {
+    sum(proxy.admin(), "lictor_discovery_doubts_total", &format!("reason=\"{reason}\"")).await
 }
 
 #[track_caller]

@@ -11,7 +11,7 @@ use crate::metrics::gauge;
 use crate::table::Table;
 
 /// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
-const STATES: [&str; 6] = ["eligible", "ejected", "probation", "critical", "maintenance", "drained"];
+const STATES: [&str; 7] = ["eligible", "ejected", "probation", "critical", "maintenance", "drained", "suspect"];
 
 pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
@@ -56,6 +56,7 @@ fn state(member: &Member) -> &'static str {
     match (member.status, member.endpoint.standing()) {
         (Status::Critical, _) => "critical",
         (Status::Maintenance, _) => "maintenance",
+        (Status::Suspect, _) => "suspect",
         _ if member.weight == 0 => "drained",
         (_, Standing::Eligible) => "eligible",
         (_, Standing::Ejected) => "ejected",

@@ -120,6 +120,8 @@ struct Standings {
     eligible: Vec<usize>,
     possible: Vec<usize>,
     usable: Vec<usize>,
+    /// Those who are off the list and serve for want of others.
+    suspects: Vec<usize>,
     probation: Vec<Arc<Endpoint>>,
     review: Option<Instant>,
 }
@@ -128,6 +130,10 @@ impl Standings {
     fn read(members: &[Member], now: Instant) -> Self {
         let mut standings = Standings::default();
         for (place, member) in members.iter().enumerate().filter(|(_, member)| member.is_possible()) {
+            if member.is_suspect() {
+                standings.suspect(place, standing(&member.endpoint, now));
+                continue;
+            }
             standings.possible.push(place);
             if !member.is_usable() {
                 continue;
@@ -142,8 +148,23 @@ impl Standings {
         standings
     }
 
+    /// One that is off the list is no loss: while it is out it is gone, and no request is risked to find out more.
+    fn suspect(&mut self, place: usize, standing: Result<(), Option<Instant>>) {
+        match standing {
+            Ok(()) => {
+                self.possible.push(place);
+                self.suspects.push(place);
+            }
+            Err(until) => self.review = [self.review, until].into_iter().flatten().min(),
+        }
+    }
+
     /// True if so few are eligible that all must serve.
     fn is_panic(&mut self, percent: u32) -> bool {
+        if self.eligible.is_empty() {
+            // Better somebody who was well a moment ago than somebody who is not.
+            self.eligible = std::mem::take(&mut self.suspects);
+        }
         if self.eligible.is_empty() && percent == 0 {
             // Our own doubts must never leave nobody, whatever else is asked.
             self.possible = std::mem::take(&mut self.usable);

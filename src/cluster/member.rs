@@ -42,9 +42,9 @@ impl Member {
         self.weight > 0 && self.status != Status::Maintenance
     }
 
-    /// True if it was on the list until a moment ago.
+    /// True if it was on the list until a moment ago: it serves where nobody who is on it can.
     pub fn is_suspect(&self) -> bool {
-        false
+        self.status == Status::Suspect
     }
 
     /// True for who came with it may go on there: it takes no new clients, but nobody has said that it does not work.

@@ -301,7 +301,7 @@ impl Cluster {
         let member = &self.members[self.sessions.as_ref()?.find(session)?];
         // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
         let disbelieves = self.settings.balancing.panic_percent > 0;
-        let serves_in_panic = member.is_usable() || disbelieves && member.is_possible();
+        let serves_in_panic = member.is_usable() || disbelieves && member.is_possible() && !member.is_suspect();
         let serves = member.keeps_sessions() || candidates.panic && serves_in_panic;
         serves.then_some(&member.endpoint)
     }
@@ -418,7 +418,8 @@ fn members(
             name,
             rank: mix(new.own.seed ^ name),
         };
-        let was_usable = known.is_some_and(|known| known.is_usable());
+        // Whoever was only thought to be gone has not become cold by it.
+        let was_usable = known.is_some_and(|known| known.is_usable() || known.is_suspect());
         if member.is_usable() && !was_usable && !is_first {
             member.since = Some(new.now);
         }

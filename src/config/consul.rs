@@ -13,6 +13,16 @@ const WAIT: Duration = Duration::from_secs(55);
 const WAITS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 // An agent takes 200 connections from one address; 40 of them are left to lictor's neighbours.
 const MAX_QUERIES: usize = 160;
+const DOUBT: Doubt = Doubt { percent: 50, hold: Duration::from_secs(120) };
+
+/// When a list is doubted, and what becomes of those who are missing on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Doubt {
+    /// More than this share of a list, 0 to 100, is too much to be gone at once; so is all of it.
+    pub percent: u32,
+    /// How long those who went all at once are kept as suspects.
+    pub hold: Duration,
+}
 
 /// The agent to talk to.
 pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut Problems) -> Consul {
@@ -49,6 +59,7 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
         consistency: consistency(file.consistency.as_deref(), problems),
         wait: wait(file.wait, problems),
         max_queries: max_queries(file.max_queries, problems),
+        doubt: doubt(file.suspect_percent, file.suspect_hold, problems),
     }
 }
 
@@ -111,6 +122,14 @@ fn wait(written: Option<Duration>, problems: &mut Problems) -> Duration {
         problems.add("consul.wait", "Consul waits 1s to 10m; 55s is the default");
     }
     wait
+}
+
+fn doubt(percent: Option<u32>, hold: Option<Duration>, problems: &mut Problems) -> Doubt {
+    let doubt = Doubt { percent: percent.unwrap_or(DOUBT.percent), hold: hold.unwrap_or(DOUBT.hold) };
+    if doubt.percent > 100 {
+        problems.add("consul.suspect_percent", format!("{} is not a percentage; use 0 to 100", doubt.percent));
+    }
+    doubt
 }
 
 fn max_queries(written: Option<usize>, problems: &mut Problems) -> usize {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
+pub use consul::Doubt;
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
@@ -69,6 +70,8 @@ pub struct Consul {
     pub wait: Duration,
     /// Most blocking queries held open at once.
     pub max_queries: usize,
+    /// When a list is doubted, and what becomes of those who are missing on it.
+    pub doubt: Doubt,
 }
 
 /// Address of a Consul agent's HTTP API.

@@ -1,22 +1,28 @@
 //! Who is out there: joins the sources' lists with the configuration into tables. The only place that publishes.
 //!
 //! Sources send whole lists, never differences. Lists that come while a table is built are taken together into the next one,
-//! so a storm of updates costs no more than the building does.
+//! so a storm of updates costs no more than the building does. What time alone changes (`said`, `suspects`) has one timer.
 
 pub mod consul;
+mod said;
+mod suspects;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::info;
+use tokio::time::sleep_until;
+use tracing::{info, warn};
 
 use crate::config::{Config, Selection};
+use crate::endpoint::List;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Facts, Publisher, Table};
 use consul::{Update, Watches};
+use said::Said;
+use suspects::Loss;
 
 /// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
 const WAITING: usize = 1024;
@@ -29,6 +35,7 @@ pub struct Discovery {
     publisher: Publisher,
     readiness: Readiness,
     facts: Facts,
+    said: HashMap<Selection, Said>,
     watches: Watches,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
@@ -56,6 +63,7 @@ impl Discovery {
         Ok(Discovery {
             watches: Watches::new(&config, metrics, sender)?,
             facts: Facts { vantage: Arc::new(consul::given(&config.place)), ..Facts::default() },
+            said: HashMap::new(),
             builder,
             selections: config.selections(),
             config,
@@ -71,6 +79,7 @@ impl Discovery {
         self.ask();
         self.publish();
         loop {
+            let next = self.next();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     self.note(update);
@@ -80,8 +89,37 @@ impl Discovery {
                     Some(reload) => self.reload(reload),
                     None => return,
                 },
+                () = at(next) => if self.pass(Instant::now()) { self.publish() },
             }
         }
+    }
+
+    /// When time will next change anything.
+    fn next(&self) -> Option<Instant> {
+        self.said.values().filter_map(Said::next).min()
+    }
+
+    /// Lets time pass; true if that changes what is known.
+    fn pass(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for (selection, said) in &mut self.said {
+            if said.pass(now) {
+                self.facts.lists.insert(selection.clone(), said.served());
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// Takes a source's list over.
+    fn hear(&mut self, selection: Selection, list: List, loss: Loss) {
+        let said = self.said.entry(selection.clone()).or_insert_with(|| Said::new(self.config.consul.doubt.hold));
+        said.hear(list, loss, Instant::now());
+        let suspects = said.suspects();
+        if loss == Loss::Mass && suspects > 0 {
+            warn!(service = %selection, suspects, "most of the list went at once: who served is kept for a while, as the last to be asked");
+        }
+        self.facts.lists.insert(selection, said.served());
     }
 
     /// Remembers an update, and those that wait behind it.
@@ -91,7 +129,7 @@ impl Discovery {
             match update {
                 // A watch that has just been given up may have been on its way.
                 Update::List { selection, .. } if !self.selections.contains(&selection) => {}
-                Update::List { selection, list } => drop(self.facts.lists.insert(selection, list)),
+                Update::List { selection, list, loss } => self.hear(selection, list, loss),
                 Update::Vantage(vantage) => self.facts.vantage = vantage,
             }
             next = self.updates.try_recv().ok();
@@ -101,6 +139,7 @@ impl Discovery {
     fn reload(&mut self, reload: Reload) {
         self.config = reload.config;
         self.selections = self.config.selections();
+        self.said.retain(|selection, _| self.selections.contains(selection));
         self.facts.lists.retain(|selection, _| self.selections.contains(selection));
         self.ask();
         self.publish();
@@ -121,6 +160,14 @@ impl Discovery {
             self.readiness.has_truth();
         }
         self.publisher.publish(table);
+    }
+}
+
+/// Returns then, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

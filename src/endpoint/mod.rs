@@ -62,6 +62,8 @@ pub enum Status {
     Critical,
     /// Taken out by a person.
     Maintenance,
+    /// Was on the list until a moment ago, and went with so many others that it may be a mistake.
+    Suspect,
 }
 
 /// A list in the order of addresses, each once.
@@ -299,6 +301,7 @@ impl Status {
             Status::Warning => "warning",
             Status::Critical => "critical",
             Status::Maintenance => "maintenance",
+            Status::Suspect => "suspect",
         }
     }
 }

@@ -19,7 +19,7 @@ use prometheus::proto::MetricFamily;
 pub use cluster::{ClusterSeries, End, Session};
 pub use family::{counter, gauge, text};
 pub use request::{RequestLabels, RequestSeries};
-pub use watch::{Update, WatchSeries};
+pub use watch::{Doubt, Update, WatchSeries};
 
 /// Content type of [`text`]; Prometheus 3 refuses a scrape without the right one.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -24,12 +24,28 @@ pub enum Update {
     Error,
 }
 
+/// Why a list was not believed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Doubt {
+    /// Rights hide something.
+    Acl,
+    /// There is no leader.
+    Leader,
+    /// The index went backwards.
+    Index,
+    /// Too much was gone at once.
+    Mass,
+}
+
 const UPDATES: [&str; 5] = ["changed", "unchanged", "doubted", "denied", "error"];
+const DOUBTS: [&str; 4] = ["acl", "leader", "index", "mass"];
 
 /// What following one service counts.
 #[derive(Debug, Default)]
 pub struct WatchSeries {
     updates: [AtomicU64; UPDATES.len()],
+    doubts: [AtomicU64; DOUBTS.len()],
     index: AtomicU64,
     index_resets: AtomicU64,
     throttled: AtomicU64,
@@ -45,6 +61,11 @@ impl WatchSeries {
         if matches!(update, Update::Changed | Update::Unchanged) {
             self.succeeded.store(now_millis(), Ordering::Relaxed);
         }
+    }
+
+    /// Counts a list that was not believed.
+    pub fn doubt(&self, doubt: Doubt) {
+        self.doubts[doubt as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes the index that was accepted.
@@ -83,16 +104,20 @@ pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> 
     let of = |read: fn(&WatchSeries) -> u64| {
         all.iter().map(move |(service, series)| (vec![("service", service.clone())], read(series) as f64))
     };
-    let mut updates = Vec::new();
+    let (mut updates, mut doubts) = (Vec::new(), Vec::new());
+    let labels = |service: &String, name, word: &str| vec![("service", service.clone()), (name, word.to_owned())];
     for (service, series) in all {
         for (word, count) in UPDATES.iter().zip(&series.updates) {
-            let labels = vec![("service", service.clone()), ("result", (*word).to_owned())];
-            updates.push((labels, count.load(Ordering::Relaxed) as f64));
+            updates.push((labels(service, "result", word), count.load(Ordering::Relaxed) as f64));
+        }
+        for (word, count) in DOUBTS.iter().zip(&series.doubts) {
+            doubts.push((labels(service, "reason", word), count.load(Ordering::Relaxed) as f64));
         }
     }
     let ages = all.iter().filter_map(|(service, series)| Some((vec![("service", service.clone())], series.age()?)));
     vec![
         counter("lictor_discovery_updates_total", "Answers of discovery, by what they came to.", updates),
+        counter("lictor_discovery_doubts_total", "Lists that were not believed at once, by why.", doubts),
         gauge("lictor_discovery_index", "Index of the last accepted answer.", of(|s| s.index.load(Ordering::Relaxed))),
         counter(
             "lictor_discovery_index_resets_total",

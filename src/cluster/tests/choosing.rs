@@ -371,3 +371,49 @@ fn what_ran_before_there_was_a_bound_does_not_take_all_room() {
     assert!((0..5).all(|_| key(&mut bench) == home), "the key is at home");
     drop(old);
 }
+
+#[test]
+fn suspects_serve_only_while_nobody_on_the_list_is_eligible() {
+    let mut bench = Bench::new();
+    let suspect = |port| with_status(port, Status::Suspect);
+    let cluster = bench.cluster_of(vec![listed(1), suspect(2), suspect(3)], None);
+    assert_eq!(bench.serving(&cluster), [1]);
+    let failing = with_status(1, Status::Critical);
+    let cluster = bench.cluster_of(vec![failing, suspect(2), suspect(3)], Some(&cluster));
+    assert_eq!(bench.serving(&cluster), [2, 3]);
+    assert!(!cluster.is_panicking(), "better they than whoever is critical");
+    for port in [2, 3] {
+        assert!(matches!(bench.fail(&cluster, port), Ejected::For(_)), "no share of them has to stay");
+    }
+    assert_eq!(bench.serving(&cluster), [1], "and who fails is gone");
+    assert!(cluster.is_panicking());
+}
+
+#[test]
+fn a_suspect_that_fails_leaves_nobody_where_there_is_nobody() {
+    let mut bench = Bench::new();
+    let cluster = bench.cluster_of(vec![with_status(1, Status::Suspect)], None);
+    bench.fail(&cluster, 1);
+    assert!(bench.begin(&cluster).is_none());
+}
+
+#[test]
+fn suspects_keep_their_sessions_and_come_back_warm() {
+    let mut bench = Bench::with("sticky={}\nslow_start={window='30s'}");
+    let first = bench.cluster(&[1, 2], None);
+    let token = Arc::clone(first.session(first.members()[1].endpoint.id()).unwrap());
+    let second = bench.cluster_of(vec![listed(1), with_status(2, Status::Suspect)], Some(&first));
+    assert!(second.keeps(&token));
+    bench.now += Duration::from_secs(5);
+    let third = bench.cluster(&[1, 2], Some(&second));
+    assert_eq!(third.percent(&third.members()[1], bench.now), 100);
+}
+
+#[test]
+fn suspects_count_as_possible_where_a_share_is_asked_for() {
+    let mut bench = Bench::with("panic_percent=50");
+    let suspects = (2..=4).map(|port| with_status(port, Status::Suspect));
+    let cluster = bench.cluster_of([listed(1)].into_iter().chain(suspects).collect(), None);
+    assert!(cluster.is_panicking());
+    assert_eq!(bench.serving(&cluster), [1, 2, 3, 4]);
+}

@@ -79,6 +79,11 @@ pub struct Consul {
     pub wait: Option<Duration>,
     /// Most blocking queries held open at once.
     pub max_queries: Option<usize>,
+    /// Share of a list that may go at once without being doubted.
+    pub suspect_percent: Option<u32>,
+    /// How long those who went with it are kept as suspects.
+    #[serde(default, deserialize_with = "duration")]
+    pub suspect_hold: Option<Duration>,
 }
 
 /// `[[listeners]]`

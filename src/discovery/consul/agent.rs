@@ -159,10 +159,8 @@ impl Agent {
         if ask.mode == Consistency::Stale {
             query.push(("stale", String::new()));
         }
-        let datacenter = selection.datacenter.as_ref().or(self.settings.datacenter.as_ref());
-        query.extend(datacenter.map(|datacenter| ("dc", datacenter.clone())));
+        query.extend(self.catalogue(selection));
         query.extend(selection.filter.as_ref().map(|filter| ("filter", filter.clone())));
-        query.extend(self.settings.namespace.as_ref().map(|namespace| ("ns", namespace.clone())));
         let waiting = if ask.index > 0 { wait + wait / 16 } else { Duration::ZERO };
         let response = self.get(&path, &query, (waiting, lane)).await?;
         Ok(Answer { meta: meta(response.headers()), response })
@@ -187,18 +185,26 @@ impl Agent {
         self.document("/v1/coordinate/nodes", &query).await
     }
 
-    async fn document(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
-        let response = self.get(path, query, (Duration::ZERO, 0)).await?;
-        let body = read(response, MAX_BODY).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Garbled(error.to_string()))
+    /// Which of these rights the token has, each with its answer in `Allow`.
+    pub(super) async fn authorize(&self, selection: &Selection, rights: &Value) -> Result<Value, Failure> {
+        let url = self.url("/v1/internal/acl/authorize", &self.catalogue(selection));
+        let request = self.authorised(self.clients[0].request(Method::POST, url)).body(rights.to_string());
+        json(answered(request, CONNECT + HOLD).await?).await
     }
 
-    async fn get(
-        &self,
-        path: &str,
-        query: &[(&str, String)],
-        (waiting, lane): (Duration, usize),
-    ) -> Result<Response, Failure> {
+    /// The catalogue that a service is looked up in.
+    fn catalogue(&self, selection: &Selection) -> Vec<(&'static str, String)> {
+        let datacenter = selection.datacenter.as_ref().or(self.settings.datacenter.as_ref());
+        let datacenter = datacenter.map(|datacenter| ("dc", datacenter.clone()));
+        let namespace = self.settings.namespace.as_ref().map(|namespace| ("ns", namespace.clone()));
+        datacenter.into_iter().chain(namespace).collect()
+    }
+
+    async fn document(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        json(self.get(path, query, (Duration::ZERO, 0)).await?).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> String {
         let mut url = format!("{}{path}", self.base);
         for (index, (name, value)) in query.iter().enumerate() {
             let _ = write!(url, "{}{name}", if index == 0 { '?' } else { '&' });
@@ -207,13 +213,18 @@ impl Agent {
                 encode(&mut url, value);
             }
         }
+        url
+    }
+
+    async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        (waiting, lane): (Duration, usize),
+    ) -> Result<Response, Failure> {
+        let url = self.url(path, query);
         let request = self.authorised(self.clients[lane % self.clients.len()].request(Method::GET, url));
-        let response = match timeout(CONNECT + waiting + HOLD, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(unreachable(error)),
-            Err(_) => return Err(Failure::Unreachable("no answer in time".to_owned())),
-        };
-        if response.status() == StatusCode::OK { Ok(response) } else { Err(failure(response).await) }
+        answered(request, CONNECT + waiting + HOLD).await
     }
 
     fn authorised(&self, mut request: RequestBuilder) -> RequestBuilder {
@@ -293,6 +304,21 @@ fn meta(headers: &HeaderMap) -> Meta {
         filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
         backend: text("x-consul-query-backend").map(str::to_owned),
     }
+}
+
+/// The response to a request, if it is a good one and comes in time.
+async fn answered(request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
+    let response = match timeout(within, request.send()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(unreachable(error)),
+        Err(_) => return Err(Failure::Unreachable("no answer in time".to_owned())),
+    };
+    if response.status() == StatusCode::OK { Ok(response) } else { Err(failure(response).await) }
+}
+
+async fn json(response: Response) -> Result<Value, Failure> {
+    let body = read(response, MAX_BODY).await?;
+    serde_json::from_slice(&body).map_err(|error| Failure::Garbled(error.to_string()))
 }
 
 async fn read(mut response: Response, most: usize) -> Result<BytesMut, Failure> {

@@ -1,5 +1,5 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
-//! worth, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And finding out where we stand, where some
+//! worth, `rights` whether it is the whole of it, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And finding out where we stand, where some
 //! cluster prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s.
 
 mod agent;
@@ -8,6 +8,7 @@ mod follow;
 mod model;
 mod pace;
 mod place;
+mod rights;
 mod survey;
 mod watch;
 
@@ -19,6 +20,7 @@ use tokio::sync::{OnceCell, Semaphore, mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use super::suspects::Loss;
 use crate::config::{Config, Consistency, Consul, Place, Selection};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub enum Update {
         selection: Selection,
         /// All of its instances that can be dialled.
         list: List,
+        /// How those went who are missing on it.
+        loss: Loss,
     },
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),

@@ -146,11 +146,9 @@ fn aggregate(checks: &[Check]) -> Status {
             _ => Status::Critical,
         }
     };
-    let severity = |status: &Status| match status {
-        Status::Passing => 0,
-        Status::Warning => 1,
-        Status::Critical => 2,
-        Status::Maintenance => 3,
+    let severity = |status: &Status| {
+        let order = [Status::Passing, Status::Warning, Status::Critical, Status::Maintenance];
+        order.iter().position(|known| known == status)
     };
     checks.iter().map(one).max_by_key(severity).unwrap_or(Status::Passing)
 }

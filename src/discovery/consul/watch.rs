@@ -9,11 +9,11 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::agent::Failure;
-use super::follow::{Ask, Follow, Verdict};
+use super::follow::{Ask, Follow, Reason, Verdict};
 use super::pace::{Backoff, Bucket, vary};
-use super::{Shared, Update, model};
+use super::{Shared, Update, model, rights};
 use crate::config::{Consistency, Selection};
-use crate::metrics::{self, WatchSeries};
+use crate::metrics::{self, Doubt, WatchSeries};
 
 /// Between two looks at a service that has no query of its own.
 pub(super) const SWEEP: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub(super) struct Watch {
     wanted: Arc<AtomicBool>,
     bucket: Bucket,
     backoff: Backoff,
+    /// Why the last list was not believed, if it was not.
+    doubted: Option<Reason>,
 }
 
 impl Watch {
@@ -36,13 +38,14 @@ impl Watch {
         wanted: Arc<AtomicBool>,
     ) -> Self {
         let bucket = Bucket::new(Instant::now());
-        Watch { shared: Arc::clone(shared), selection, lane, series, wanted, bucket, backoff: Backoff::default() }
+        let (shared, backoff) = (Arc::clone(shared), Backoff::default());
+        Watch { shared, selection, lane, series, wanted, bucket, backoff, doubted: None }
     }
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         // Of the leader until the agent has said what it is, which it is asked when it has answered at all.
-        let (mut follow, mut knows_agent) = (Follow::new(Consistency::Default), false);
+        let (mut follow, mut knows_agent) = (Follow::new(Consistency::Default, shared.settings.doubt.percent), false);
         // Held for as long as the service is followed; whoever has none takes the first that is given up.
         let mut query = None;
         while self.wanted.load(Ordering::Acquire) {
@@ -112,38 +115,70 @@ impl Watch {
                 let (list, skipped) = model::parse(&body, &self.shared.place.zone_key)
                     .map_err(|error| Failure::Garbled(error.to_string()))?;
                 self.series.skipped(skipped);
-                follow.judge(&meta, ask, list, Instant::now())
+                match follow.judge(&meta, ask, list, Instant::now()) {
+                    Verdict::Pending => self.look_for_rights(follow).await,
+                    verdict => verdict,
+                }
             }
         };
         self.series.index(follow.accepted());
         Ok(self.conclude(verdict).await)
     }
 
-    async fn conclude(&self, verdict: Verdict) -> Duration {
+    /// Before much is believed to be gone: whether we could see it if it were not.
+    async fn look_for_rights(&self, follow: &mut Follow) -> Verdict {
+        let question = rights::question(&self.selection.service, follow.missing());
+        let rights = rights::ask(&self.shared.agent, &self.selection, question).await;
+        follow.conclude(rights, Instant::now())
+    }
+
+    async fn conclude(&mut self, verdict: Verdict) -> Duration {
+        let doubted = self.doubted.take();
         match verdict {
             // Another watch may follow the same by now.
-            Verdict::Changed(_) if !self.wanted.load(Ordering::Acquire) => Duration::ZERO,
-            Verdict::Changed(list) => {
+            Verdict::Changed(..) if !self.wanted.load(Ordering::Acquire) => Duration::ZERO,
+            Verdict::Changed(list, loss) => {
                 self.series.update(metrics::Update::Changed);
                 debug!(service = %self.selection, endpoints = list.len(), "changed");
                 // Fails only when discovery has ended, and this watch with it.
-                let _ = self.shared.updates.send(Update::List { selection: self.selection.clone(), list }).await;
+                let _ = self.shared.updates.send(Update::List { selection: self.selection.clone(), list, loss }).await;
                 Duration::ZERO
             }
             Verdict::Unchanged => {
                 self.series.update(metrics::Update::Unchanged);
                 Duration::ZERO
             }
-            Verdict::Reset => {
+            // Nothing is left pending; if it were, it would be asked again.
+            Verdict::Reset | Verdict::Pending => {
                 self.series.update(metrics::Update::Unchanged);
                 self.series.index_reset();
                 Duration::ZERO
             }
-            Verdict::Doubted(pause) => {
+            Verdict::Doubted(pause, reason) => {
                 self.series.update(metrics::Update::Doubted);
-                info!(service = %self.selection, ?pause, "a list that is missing much is looked at again");
+                self.series.doubt(reason.figure());
+                if doubted != Some(reason) {
+                    self.say(reason);
+                }
+                self.doubted = Some(reason);
                 pause
             }
+        }
+    }
+
+    /// Once in a row of doubts for the same reason.
+    fn say(&self, reason: Reason) {
+        let service = &self.selection;
+        match reason {
+            Reason::Acl => warn!(
+                %service,
+                "the token may not read all of this service any more, or not its nodes; the last list stays until it may"
+            ),
+            Reason::Leader => {
+                warn!(%service, "a list is missing somebody, and Consul knows of no leader; the last list stays")
+            }
+            Reason::Index => info!(%service, "the index went backwards; the list is looked at again"),
+            Reason::Mass => info!(%service, "a list that is missing much is looked at again"),
         }
     }
 
@@ -156,6 +191,17 @@ impl Watch {
         let denied = matches!(failure, Failure::Denied { .. });
         self.series.update(if denied { metrics::Update::Denied } else { metrics::Update::Error });
         pause
+    }
+}
+
+impl Reason {
+    fn figure(self) -> Doubt {
+        match self {
+            Reason::Acl => Doubt::Acl,
+            Reason::Leader => Doubt::Leader,
+            Reason::Index => Doubt::Index,
+            Reason::Mass => Doubt::Mass,
+        }
     }
 }
 

@@ -1,0 +1,73 @@
+//! Whether we may see what is not on a list. Consul leaves out what a token may not read, and says so only from 1.12 on: a right
+//! that is taken away looks like instances that are gone. `POST /v1/internal/acl/authorize` tells the two apart. It is a path of
+//! Consul's own user interface and not documented, so it can only speak against a list: where it is not there, or does not
+//! answer, other rules decide.
+
+use serde_json::{Value, json};
+
+use super::agent::{Agent, Failure};
+use super::follow::Rights;
+use crate::config::Selection;
+use crate::endpoint::Listed;
+
+/// More nodes than these need not be asked about: rights are given by prefix, and hide more than one.
+const MANY: usize = 64;
+const UNKNOWN_TOKEN: &str = "ACL not found";
+
+/// Whether the service may be read, and the nodes of those who are missing; by default the list is taken at its word.
+pub(super) async fn ask(agent: &Agent, selection: &Selection, missing: Vec<Value>) -> Rights {
+    match agent.authorize(selection, &Value::Array(missing)).await {
+        Ok(answer) if is_denied(&answer) => Rights::Hidden,
+        // A token that is not known any more may read nothing.
+        Err(Failure::Denied { message, .. }) if message.contains(UNKNOWN_TOKEN) => Rights::Hidden,
+        Ok(_) | Err(Failure::Denied { .. } | Failure::Unavailable { .. } | Failure::Refused { .. }) => Rights::Whole,
+        Err(failure) => {
+            tracing::debug!(service = %selection, error = %failure, "rights are not known");
+            Rights::Whole
+        }
+    }
+}
+
+/// What to ask: service:read, and node:read of every node that somebody is missing on.
+pub(super) fn question<'a>(service: &str, missing: impl Iterator<Item = &'a Listed>) -> Vec<Value> {
+    let read = |resource: &str, name: &str| json!({ "Resource": resource, "Segment": name, "Access": "read" });
+    let mut nodes: Vec<&str> = missing.filter_map(|listed| listed.locality.node.as_deref()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let nodes = nodes.into_iter().take(MANY).map(|node| read("node", node));
+    std::iter::once(read("service", service)).chain(nodes).collect()
+}
+
+fn is_denied(answer: &Value) -> bool {
+    answer.as_array().into_iter().flatten().any(|one| one["Allow"] == Value::Bool(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Address, Locality};
+
+    fn on(node: &str, port: u16) -> Listed {
+        let locality = Locality { node: Some(node.into()), ..Locality::default() };
+        Listed { locality, ..Listed::new(Address::from(([127, 0, 0, 1], port))) }
+    }
+
+    #[test]
+    fn the_service_and_each_node_are_asked_about_once() {
+        let missing = [on("b", 1), on("a", 2), on("b", 3), Listed::new(Address::from(([127, 0, 0, 1], 4)))];
+        let question = question("web", missing.iter());
+        let asked = |one: &Value| format!("{} {} {}", one["Resource"], one["Segment"], one["Access"]).replace('"', "");
+        let asked: Vec<String> = question.iter().map(asked).collect();
+        assert_eq!(asked, ["service web read", "node a read", "node b read"]);
+    }
+
+    #[test]
+    fn only_a_plain_no_is_one() {
+        let allow =
+            |allow: Value| json!([{ "Resource": "service", "Allow": true }, { "Resource": "node", "Allow": allow }]);
+        assert!(is_denied(&allow(json!(false))));
+        for answer in [allow(json!(true)), allow(Value::Null), Value::Null, json!({}), json!([]), json!("no")] {
+            assert!(!is_denied(&answer), "{answer}");
+        }
+    }
+}
