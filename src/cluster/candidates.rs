@@ -18,8 +18,10 @@ pub(super) struct Candidates {
     tiers: Box<[Tier]>,
     /// Those who wait for their trial request, or have it.
     pub(super) probation: Box<[Arc<Endpoint>]>,
-    /// When the next ejection ends, or the next step of somebody's slow start.
+    /// When the next ejection ends, the next step of somebody's slow start, or the time of somebody's clients in maintenance.
     pub(super) review: Option<Instant>,
+    /// When all this was so.
+    pub(super) sorted: Option<Instant>,
     /// True if too few were eligible: then all serve.
     pub(super) panic: bool,
 }
@@ -58,7 +60,8 @@ impl Candidates {
             standings.review = Some(standings.review.map_or(step, |review| review.min(step)));
         }
         let probation = if panic { Box::default() } else { standings.probation.into() };
-        Candidates { tiers: tiers(cluster, &serving, &strengths, stamp), probation, review: standings.review, panic }
+        let review = [standings.review, resting(cluster, now)].into_iter().flatten().min();
+        Candidates { tiers: tiers(cluster, &serving, &strengths, stamp), probation, review, sorted: Some(now), panic }
     }
 
     /// True if time or a judgement has overtaken this state.
@@ -172,6 +175,12 @@ impl Standings {
         let share_is_below = self.eligible.len() * 100 < self.possible.len() * percent as usize;
         !self.possible.is_empty() && (share_is_below || self.eligible.is_empty())
     }
+}
+
+/// When clients next have to leave somebody who is in maintenance, where clients stay with theirs.
+fn resting(cluster: &Cluster, now: Instant) -> Option<Instant> {
+    let patience = cluster.settings.balancing.sticky.as_ref()?.maintenance;
+    cluster.members.iter().filter_map(|member| member.rests_until(patience)).filter(|until| *until > now).min()
 }
 
 /// Eligible; or out until then; or on probation.

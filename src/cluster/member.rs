@@ -1,7 +1,7 @@
 //! Who is in a cluster, as its list says: a list never changes, so neither does this.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::endpoint::{Endpoint, Standing, Status};
 
@@ -20,6 +20,8 @@ pub struct Member {
     pub tier: usize,
     /// When it was first seen fit to serve, if that was after the cluster had its first list.
     pub since: Option<Instant>,
+    /// Since when it is in maintenance, if it is.
+    pub resting: Option<Instant>,
     /// The hash of its address: who it is in every process alike.
     pub(super) name: u64,
     /// Its place in this process's order of preference among equals.
@@ -47,8 +49,15 @@ impl Member {
         self.status == Status::Suspect
     }
 
-    /// True for who came with it may go on there: it takes no new clients, but nobody has said that it does not work.
-    pub(super) fn keeps_sessions(&self) -> bool {
-        self.status != Status::Critical && self.endpoint.standing() == Standing::Eligible
+    /// True if who came with it may go on there: it takes no new clients, but nobody has said that it does not work. In
+    /// maintenance that holds for so long.
+    pub(super) fn keeps_sessions(&self, patience: Duration, now: Option<Instant>) -> bool {
+        let is_over = self.rests_until(patience).is_some_and(|until| now.is_some_and(|now| until <= now));
+        self.status != Status::Critical && !is_over && self.endpoint.standing() == Standing::Eligible
+    }
+
+    /// When its clients have had their time since its maintenance began, if it is in maintenance.
+    pub(super) fn rests_until(&self, patience: Duration) -> Option<Instant> {
+        self.resting.map(|since| since + patience)
     }
 }

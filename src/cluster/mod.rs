@@ -17,8 +17,8 @@ mod session;
 mod slow_start;
 mod verdict;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::balance::{Cursors, Ring, hash, keeps, mix};
 use crate::config::{self, Policy, Prefer};
-use crate::endpoint::{Address, Endpoint, Id, Ids, Ledger, List, Listed, Standing, Vantage};
+use crate::endpoint::{Address, Endpoint, Id, Ids, Ledger, List, Listed, Standing, Status, Vantage};
 use crate::health;
 use crate::metrics::{ClusterSeries, Metrics};
 
@@ -71,6 +71,8 @@ struct Lasting {
     gate: Arc<Gate>,
     windows: Windows,
     series: Arc<ClusterSeries>,
+    /// Those who left the list with attempts under way, for as long as these run: to be known again should they come back.
+    departed: Mutex<HashMap<Address, Weak<Endpoint>>>,
 }
 
 /// What a request asks of a pick.
@@ -147,7 +149,16 @@ impl Lasting {
             gate: Gate::new(),
             windows: Windows::default(),
             series: new.metrics.cluster(name),
+            departed: Mutex::default(),
         }
+    }
+
+    /// The endpoint of that address, if it left and still has something under way.
+    fn return_of(&self, address: &Address) -> Option<Arc<Endpoint>> {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoint = departed.remove(address)?.upgrade()?;
+        endpoint.arrive();
+        Some(endpoint)
     }
 }
 
@@ -244,6 +255,20 @@ impl Cluster {
         &self.members
     }
 
+    /// Marks those who are not in `next`, which has this cluster's place from now on, as departed.
+    pub fn depart(&self, next: Option<&Cluster>, now: Instant) {
+        let staying: HashSet<Id> =
+            next.into_iter().flat_map(|next| next.members.iter()).map(|member| member.endpoint.id()).collect();
+        let mut departed = self.lasting.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.retain(|_, endpoint| endpoint.strong_count() > 0);
+        for endpoint in self.members.iter().map(|member| &member.endpoint) {
+            if !staying.contains(&endpoint.id()) {
+                endpoint.depart(now);
+                departed.insert(endpoint.address().clone(), Arc::downgrade(endpoint));
+            }
+        }
+    }
+
     /// Counts a request of a worker's towards the retry budget.
     pub fn request(&self, worker: usize, now: Instant) {
         self.lasting.budget.request(worker, now);
@@ -299,10 +324,11 @@ impl Cluster {
     /// The endpoint of that name, if its clients may stay.
     fn home(&self, candidates: &Candidates, session: &str) -> Option<&Arc<Endpoint>> {
         let member = &self.members[self.sessions.as_ref()?.find(session)?];
+        let patience = self.settings.balancing.sticky.as_ref()?.maintenance;
         // In a panic it serves others as well; its clients would only go from one bad endpoint to the next.
         let disbelieves = self.settings.balancing.panic_percent > 0;
         let serves_in_panic = member.is_usable() || disbelieves && member.is_possible() && !member.is_suspect();
-        let serves = member.keeps_sessions() || candidates.panic && serves_in_panic;
+        let serves = member.keeps_sessions(patience, candidates.sorted) || candidates.panic && serves_in_panic;
         serves.then_some(&member.endpoint)
     }
 
@@ -404,10 +430,12 @@ fn members(
         let (endpoint, name) = match known {
             Some(member) => (Arc::clone(&member.endpoint), member.name),
             None => {
-                let endpoint = Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger);
-                (Arc::new(endpoint), hash(listed.address.to_string().as_bytes()))
+                let fresh = || Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger));
+                let endpoint = lasting.return_of(&listed.address).unwrap_or_else(fresh);
+                (endpoint, hash(listed.address.to_string().as_bytes()))
             }
         };
+        let resting = known.and_then(|known| known.resting).unwrap_or(new.now);
         let mut member = Member {
             endpoint,
             id: Arc::clone(&listed.id),
@@ -415,6 +443,7 @@ fn members(
             weight: listed.weight,
             tier: locality::tier(&settings.balancing.locality, new.vantage, &listed.locality),
             since: known.and_then(|known| known.since),
+            resting: (listed.status == Status::Maintenance).then_some(resting),
             name,
             rank: mix(new.own.seed ^ name),
         };

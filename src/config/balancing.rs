@@ -124,6 +124,8 @@ pub struct Sticky {
     pub secret: Option<Secret>,
     /// Its attributes, as they follow the value: `; Path=/; HttpOnly`.
     pub attributes: String,
+    /// How long clients may stay with an endpoint that is in maintenance.
+    pub maintenance: Duration,
 }
 
 impl Policy {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connected::Connections;
 use super::latency::Tick;
@@ -72,6 +72,11 @@ impl Ledger {
     /// Connections to all of its endpoints.
     pub fn open_connections(&self) -> u32 {
         self.connections.open()
+    }
+
+    /// The moment of that tick.
+    pub(super) fn time(&self, tick: Tick) -> Instant {
+        self.opened + Duration::from_nanos(tick.0)
     }
 
     /// Says what to keep from now on.

@@ -16,7 +16,7 @@ mod tournament;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use address::Address;
 pub use connected::Connected;
@@ -88,6 +88,8 @@ pub struct Endpoint {
     waited: AtomicU64,
     connections: Arc<Connections>,
     address: Address,
+    /// The ledger's tick after the one at which it left the list; 0 while it is on one.
+    departed: AtomicU64,
 }
 
 /// How many attempts at an endpoint have ended, and how. They wrap, as a difference survives.
@@ -133,6 +135,7 @@ impl Endpoint {
             waited: AtomicU64::default(),
             connections: Arc::default(),
             address,
+            departed: AtomicU64::default(),
         }
     }
 
@@ -149,6 +152,24 @@ impl Endpoint {
     /// How soon it answers.
     pub fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// Since when it is on no list any more; what runs there has yet to end.
+    pub fn departed(&self) -> Option<Instant> {
+        let tick = self.departed.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.ledger.time(Tick(tick)))
+    }
+
+    /// It has left the list, for good as far as anybody knows.
+    pub fn depart(&self, now: Instant) {
+        let tick = self.ledger.tick(now).0.saturating_add(1);
+        // Whoever says it first knows when it was.
+        let _ = self.departed.compare_exchange(0, tick, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It is on the list again.
+    pub fn arrive(&self) {
+        self.departed.store(0, Ordering::Relaxed);
     }
 
     /// Attempts begun and not ended, over all workers.
@@ -228,11 +249,6 @@ impl Endpoint {
     /// Connections to it.
     pub fn connections(&self) -> u32 {
         self.connections.open()
-    }
-
-    /// When it left the last list that had it, unless it came back.
-    pub fn departed(&self) -> Option<std::time::Instant> {
-        None
     }
 
     /// Whether it may be picked, as far as we judge.

@@ -1,7 +1,4 @@
 //! What an endpoint knows of itself. Its lock-free parts are tried in every order by `tests/interleavings`.
-
-use std::time::Instant;
-
 use super::*;
 
 #[test]
@@ -63,4 +60,18 @@ fn the_clock_may_wrap_and_step_back_a_little() {
     latency.observe(1.0, at(u32::MAX), DECAY);
     assert!(average(&latency, 9_999) < 0.4);
     assert_eq!(average(&latency, u32::MAX - 5), 1.0);
+}
+
+#[test]
+fn an_endpoint_has_departed_since_it_first_did_until_it_is_back() {
+    let (opened, second) = (Instant::now(), Duration::from_secs(1));
+    let endpoint = Endpoint::new(Address::from(([127, 0, 0, 1], 80)), &Ids::default(), &Ledger::new(opened));
+    assert_eq!(endpoint.departed(), None);
+    for seconds in [0, 3, 5] {
+        endpoint.depart(opened + second * seconds);
+        endpoint.depart(opened + second * (seconds + 1));
+        assert_eq!(endpoint.departed(), Some(opened + second * seconds));
+        endpoint.arrive();
+        assert_eq!(endpoint.departed(), None);
+    }
 }

@@ -181,11 +181,18 @@ impl Publisher {
         self.current.load_full()
     }
 
-    /// Makes `table` the one that is read from now on.
+    /// Makes `table` the one that is read from now on, and marks who is on no list any more.
     pub fn publish(&self, table: Table) {
-        let version = table.version;
-        self.current.store(Arc::new(table));
-        self.version.send_replace(version);
+        let table = Arc::new(table);
+        let old = self.current.swap(Arc::clone(&table));
+        for cluster in old.clusters() {
+            let next = table.find_cluster(cluster.name());
+            if next.is_none_or(|next| !Arc::ptr_eq(next, cluster)) {
+                cluster.depart(next.map(|next| &**next), table.built);
+            }
+        }
+        // Whoever is told looks for the marks.
+        self.version.send_replace(table.version);
     }
 }
 
@@ -272,6 +279,36 @@ mod tests {
         assert_eq!(local.load().version, 1);
         drop(publisher);
         assert!(!reader.wait_for(|table| table.version == 2).await);
+    }
+
+    #[test]
+    fn who_is_on_no_list_any_more_has_departed_until_it_is_back() {
+        let config = config("[clusters.a]\nconsul={service='a'}");
+        let selection = || Selection { service: "a".into(), filter: None, datacenter: None };
+        let (builder, (publisher, reader)) = (builder(), channel());
+        let publish = |config: &Config, ports: &[u16]| {
+            let facts = Facts { lists: Lists::from([(selection(), list(ports))]), ..Facts::default() };
+            let table = builder.build(config, &facts, &publisher.current(), Instant::now());
+            let built = table.built;
+            publisher.publish(table);
+            built
+        };
+        publish(&config, &[1, 2]);
+        let endpoint = |place: usize| Arc::clone(&reader.load().clusters()[0].members()[place].endpoint);
+        let [one, two] = [endpoint(0), endpoint(1)];
+        let left = publish(&config, &[1]);
+        assert_eq!((one.departed(), two.departed()), (None, Some(left)));
+        // Somebody still holds it, such as an attempt that runs: it is the same one.
+        publish(&config, &[1, 2]);
+        assert!(Arc::ptr_eq(&endpoint(1), &two) && two.departed().is_none());
+        publish(&config, &[2]);
+        let (id, _) = (one.id(), drop(one));
+        publish(&config, &[1, 2]);
+        assert_ne!(endpoint(0).id(), id, "nobody held it, so it is somebody new");
+        // The whole cluster is gone.
+        let without = super::tests::config("[clusters.b]\nendpoints=['127.0.0.1:1']");
+        let left = publish(&without, &[]);
+        assert_eq!(two.departed(), Some(left));
     }
 
     #[test]

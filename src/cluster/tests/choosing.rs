@@ -383,7 +383,7 @@ fn suspects_serve_only_while_nobody_on_the_list_is_eligible() {
     assert_eq!(bench.serving(&cluster), [2, 3]);
     assert!(!cluster.is_panicking(), "better they than whoever is critical");
     for port in [2, 3] {
-        assert!(matches!(bench.fail(&cluster, port), Ejected::For(_)), "no share of them has to stay");
+        assert!(bench.fail(&cluster, port).is_some(), "no share of them has to stay");
     }
     assert_eq!(bench.serving(&cluster), [1], "and who fails is gone");
     assert!(cluster.is_panicking());
@@ -416,4 +416,41 @@ fn suspects_count_as_possible_where_a_share_is_asked_for() {
     let cluster = bench.cluster_of([listed(1)].into_iter().chain(suspects).collect(), None);
     assert!(cluster.is_panicking());
     assert_eq!(bench.serving(&cluster), [1, 2, 3, 4]);
+}
+
+#[test]
+fn clients_stay_with_somebody_in_maintenance_for_their_time_and_not_longer() {
+    let mut bench = Bench::with("sticky={maintenance='10m'}");
+    let first = bench.cluster(&[1, 2], None);
+    let token = Arc::clone(first.session(first.members()[1].endpoint.id()).unwrap());
+    let resting = || vec![listed(1), with_status(2, Status::Maintenance)];
+    let second = bench.cluster_of(resting(), Some(&first));
+    bench.now += Duration::from_secs(300);
+    // Another list does not begin anew.
+    let third = bench.cluster_of(resting(), Some(&second));
+    let served = |after: u64, bench: &mut Bench| {
+        bench.now += Duration::from_secs(after);
+        port(&third.begin(&Request { session: Some(&token), ..request(bench.now) }, &mut bench.rng).unwrap())
+    };
+    assert_eq!(served(299, &mut bench), 2);
+    assert_eq!(served(1, &mut bench), 1);
+    assert!(!third.keeps(&token));
+    // Back, and in maintenance once more: that is another one.
+    let fourth = bench.cluster(&[1, 2], Some(&third));
+    let fifth = bench.cluster_of(resting(), Some(&fourth));
+    assert!(fifth.keeps(&token));
+}
+
+#[test]
+fn a_critical_endpoint_takes_nobody_not_even_who_came_with_it_and_what_runs_there_ends() {
+    let mut bench = Bench::with("sticky={}");
+    let first = bench.cluster(&[1, 2], None);
+    let token = Arc::clone(first.session(first.members()[1].endpoint.id()).unwrap());
+    let asked = |now| Request { session: Some(&token), ..request(now) };
+    let mut running = first.begin(&asked(bench.now), &mut bench.rng).unwrap();
+    let second = bench.cluster_of(vec![listed(1), with_status(2, Status::Critical)], Some(&first));
+    assert_eq!(bench.serving(&second), [1]);
+    assert_eq!(port(&second.begin(&asked(bench.now), &mut bench.rng).unwrap()), 1);
+    assert_eq!((port(&running), running.endpoint().in_flight()), (2, 1));
+    running.judge(Outcome::Success, bench.now);
 }

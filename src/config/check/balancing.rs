@@ -12,6 +12,7 @@ const PENALTY: Duration = Duration::from_secs(5);
 const LOAD_FACTOR: f64 = 1.25;
 const START_PERCENT: u32 = 10;
 const PANIC_PERCENT: u32 = 1;
+const MAINTENANCE: Duration = Duration::from_secs(600);
 /// A factor beyond this is a mistake.
 const LARGEST_FACTOR: f64 = 100.0;
 /// Shorter ones can be tried out.
@@ -196,7 +197,8 @@ fn sticky(key: &str, written: raw::Sticky, problems: &mut Problems) -> Option<St
     if !written.enabled.unwrap_or(true) {
         return None;
     }
-    Some(Sticky { cookie, secret: secret(&key, &written, problems), attributes })
+    let maintenance = written.maintenance.unwrap_or(MAINTENANCE);
+    Some(Sticky { cookie, secret: secret(&key, &written, problems), attributes, maintenance })
 }
 
 fn secret(key: &str, written: &raw::Sticky, problems: &mut Problems) -> Option<Secret> {

@@ -128,6 +128,7 @@ impl Or for raw::Sticky {
             secure: self.secure.or(defaults.secure),
             http_only: self.http_only.or(defaults.http_only),
             same_site: self.same_site.or_else(|| defaults.same_site.clone()),
+            maintenance: self.maintenance.or(defaults.maintenance),
         }
     }
 }

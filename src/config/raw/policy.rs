@@ -109,6 +109,9 @@ pub struct Sticky {
     pub http_only: Option<bool>,
     /// `SameSite`
     pub same_site: Option<String>,
+    /// How long clients stay with an endpoint in maintenance.
+    #[serde(default, deserialize_with = "duration")]
+    pub maintenance: Option<Duration>,
 }
 
 /// `ejection`
