@@ -40,7 +40,7 @@ async fn live_is_told_from_ready() {
     let listed = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
     ready(&listed).await;
     let verbose = get(listed.admin(), "x", "/readyz?verbose").await.text();
-    assert_eq!(verbose, "ready\nweb: ok\n");
+    assert!(verbose.starts_with("ready\nweb: ok"), "{verbose}");
     assert_eq!(metric(listed.admin(), "lictor_ready").await, 1.0);
 }
 

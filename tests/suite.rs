@@ -19,6 +19,7 @@ mod forwarding;
 mod garbled;
 mod lifecycle;
 mod locality;
+mod stale;
 mod streaming;
 mod timeouts;
 mod websocket;

@@ -50,7 +50,7 @@ impl Admin {
             "/livez" => answer(StatusCode::OK, TEXT, "live\n"),
             "/readyz" | "/healthz" => self.ready(query == Some("verbose")),
             "/metrics" => answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
-            "/v1/clusters" => json(&view::clusters(&self.reader.load())),
+            "/v1/clusters" => json(&view::clusters(&self.reader.load(), &self.metrics)),
             "/v1/routes" => json(&view::routes(&self.reader.load())),
             "/" => answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/routes\n"),
             _ => answer(StatusCode::NOT_FOUND, TEXT, "there is /livez /readyz /metrics /v1/clusters /v1/routes\n"),
@@ -63,8 +63,7 @@ impl Admin {
         let mut text = format!("{}\n", blocker.unwrap_or("ready"));
         if verbose {
             for cluster in self.reader.load().clusters() {
-                let word = if cluster.list().is_some() { "ok" } else { "no answer yet" };
-                text += &format!("{}: {word}\n", cluster.name());
+                text += &format!("{}: {}\n", cluster.name(), view::word(cluster, &self.metrics));
             }
         }
         answer(status, TEXT, text)

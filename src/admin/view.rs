@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, Member};
 use crate::config::{Selection, Source};
-use crate::endpoint::Standing;
+use crate::endpoint::{Age, Standing};
+use crate::metrics::Metrics;
 use crate::table::Table;
 
 #[derive(Serialize)]
@@ -16,6 +17,12 @@ pub(super) struct ClusterView {
     source: SourceView,
     /// False before the source's first answer.
     listed: bool,
+    /// True if nothing good was heard of its source for longer than allowed.
+    stale: bool,
+    /// Since the source's last good answer, where there is something to ask.
+    age_seconds: Option<f64>,
+    /// Who went from the list with most of it, and serves only for want of others.
+    suspects: usize,
     /// True if so few are eligible that all serve.
     panic: bool,
     endpoints: Vec<EndpointView>,
@@ -57,12 +64,43 @@ pub(super) struct RouteView {
     cluster: String,
 }
 
-pub(super) fn clusters(table: &Table) -> Vec<ClusterView> {
+pub(super) fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {
     let now = Instant::now();
-    table.clusters().iter().map(|cluster| of_cluster(cluster, now)).collect()
+    table.clusters().iter().map(|cluster| of_cluster(cluster, metrics, now)).collect()
 }
 
-fn of_cluster(cluster: &Cluster, now: Instant) -> ClusterView {
+/// How a cluster's list is, in a line for people.
+pub(super) fn word(cluster: &Cluster, metrics: &Metrics) -> String {
+    let mut word = if cluster.list().is_some() { "ok" } else { "no answer yet" }.to_owned();
+    if is_stale(cluster) {
+        word += ", stale";
+    }
+    if let Some(age) = age(cluster, metrics) {
+        word += &format!(", last good answer {age:.0} s ago");
+    }
+    match suspects(cluster) {
+        0 => {}
+        suspects => word += &format!(", {suspects} suspect"),
+    }
+    word
+}
+
+fn is_stale(cluster: &Cluster) -> bool {
+    cluster.freshness().age != Age::Fresh
+}
+
+fn age(cluster: &Cluster, metrics: &Metrics) -> Option<f64> {
+    match &cluster.settings().source {
+        Source::Static(_) => None,
+        Source::Followed(selection) => metrics.age(&selection.to_string()),
+    }
+}
+
+fn suspects(cluster: &Cluster) -> usize {
+    cluster.members().iter().filter(|member| member.is_suspect()).count()
+}
+
+fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView {
     let source = match &cluster.settings().source {
         Source::Static(_) => SourceView::Static,
         Source::Followed(Selection { service, filter, datacenter }) => {
@@ -74,6 +112,9 @@ fn of_cluster(cluster: &Cluster, now: Instant) -> ClusterView {
         policy: cluster.settings().policy.name(),
         source,
         listed: cluster.list().is_some(),
+        stale: is_stale(cluster),
+        age_seconds: age(cluster, metrics),
+        suspects: suspects(cluster),
         panic: cluster.is_panicking(),
         endpoints: cluster.members().iter().map(|member| endpoint(cluster, member, now)).collect(),
     }

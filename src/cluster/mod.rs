@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 use crate::balance::{Cursors, Ring, hash, keeps, mix};
 use crate::config::{self, Policy, Prefer};
-use crate::endpoint::{Address, Endpoint, Id, Ids, Ledger, List, Listed, Standing, Status, Vantage};
+use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Standing, Status, Vantage};
 use crate::health;
 use crate::metrics::{ClusterSeries, Metrics};
 
@@ -46,6 +46,7 @@ use verdict::Windows;
 pub struct Cluster {
     settings: Arc<config::Cluster>,
     list: Option<List>,
+    freshness: Freshness,
     vantage: Arc<Vantage>,
     members: Box<[Member]>,
     /// For those who hash: a ring for each tier.
@@ -181,6 +182,7 @@ impl Cluster {
         let cluster = Cluster {
             settings: Arc::clone(settings),
             list,
+            freshness: Freshness::default(),
             vantage: Arc::clone(new.vantage),
             rings: rings(settings, &members),
             members,
@@ -201,6 +203,11 @@ impl Cluster {
         cluster
     }
 
+    /// The same, with a list that can be relied on so far.
+    pub fn with_freshness(self, freshness: Freshness) -> Self {
+        Cluster { freshness, ..self }
+    }
+
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.settings.name
@@ -214,6 +221,16 @@ impl Cluster {
     /// The list it was built from; none before the source's first answer.
     pub fn list(&self) -> Option<&List> {
         self.list.as_ref()
+    }
+
+    /// How far that list can be relied on.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
+    /// True if its list is so old that it is not to be served any more.
+    pub fn is_expired(&self) -> bool {
+        self.freshness.age == Age::Expired
     }
 
     /// True if it would be another one with this vantage.

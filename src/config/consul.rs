@@ -24,6 +24,26 @@ pub struct Doubt {
     pub hold: Duration,
 }
 
+/// When a list is too old, and what follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Staleness {
+    /// Longest time without a good answer; any, if there is none.
+    pub max: Option<Duration>,
+    /// What follows when it is over.
+    pub then: OnStale,
+}
+
+/// What is done with a list that is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStale {
+    /// It is served, and that is said.
+    Serve,
+    /// It is served, but whoever has a choice should go elsewhere.
+    Degrade,
+    /// It is not served.
+    Fail,
+}
+
 /// The agent to talk to.
 pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut Problems) -> Consul {
     let pick = |variable: &str, file: Option<String>| environment.get(variable).map(str::to_owned).or(file);
@@ -39,6 +59,7 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
             None
         }
     };
+    let wait = wait(file.wait, problems);
     Consul {
         address: agent(&address, ssl, problems),
         token: pick("CONSUL_HTTP_TOKEN", file.token).map(Secret::new),
@@ -57,9 +78,10 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
             verify: flag(environment, "CONSUL_HTTP_SSL_VERIFY", true, problems),
         },
         consistency: consistency(file.consistency.as_deref(), problems),
-        wait: wait(file.wait, problems),
+        wait,
         max_queries: max_queries(file.max_queries, problems),
         doubt: doubt(file.suspect_percent, file.suspect_hold, problems),
+        staleness: staleness((file.max_stale, file.on_stale.as_deref()), wait, problems),
     }
 }
 
@@ -130,6 +152,28 @@ fn doubt(percent: Option<u32>, hold: Option<Duration>, problems: &mut Problems) 
         problems.add("consul.suspect_percent", format!("{} is not a percentage; use 0 to 100", doubt.percent));
     }
     doubt
+}
+
+fn staleness((max, then): (Option<Duration>, Option<&str>), wait: Duration, problems: &mut Problems) -> Staleness {
+    // A query that finds nothing new is held for as long as that, and some more.
+    if max.is_some_and(|max| max < wait * 2) {
+        let least = humantime::format_duration(wait * 2);
+        problems.add("consul.max_stale", format!("good answers may be as far apart as wait; use {least} at least"));
+    }
+    let then = match then {
+        None | Some("serve") => OnStale::Serve,
+        Some("degrade") => OnStale::Degrade,
+        Some("fail") => OnStale::Fail,
+        Some(other) => {
+            problems
+                .add("consul.on_stale", format!("\"{other}\" is not known; use \"serve\", \"degrade\" or \"fail\""));
+            OnStale::Serve
+        }
+    };
+    if max.is_none() && then != OnStale::Serve {
+        problems.add("consul.on_stale", "never happens without max_stale; say how old a list may be");
+    }
+    Staleness { max, then }
 }
 
 fn max_queries(written: Option<usize>, problems: &mut Problems) -> usize {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
-pub use consul::Doubt;
+pub use consul::{Doubt, OnStale, Staleness};
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
@@ -72,6 +72,8 @@ pub struct Consul {
     pub max_queries: usize,
     /// When a list is doubted, and what becomes of those who are missing on it.
     pub doubt: Doubt,
+    /// When a list is too old, and what follows.
+    pub staleness: Staleness,
 }
 
 /// Address of a Consul agent's HTTP API.

@@ -126,6 +126,16 @@ fn values_that_make_no_sense_are_refused_before_anything_starts() {
         (format!("{MINIMAL}[log]\nlevel = \"lictor=loud\""), "log.level"),
         (format!("{MINIMAL}[consul]\naddress = \"http://127.0.0.1:99999\""), "consul.address"),
         (MINIMAL.replace("service = \"web\"", "service = \"..\""), "clusters.web.consul.service"),
+        (format!("{MINIMAL}[consul]\nsuspect_percent = 101"), "consul.suspect_percent"),
+        (
+            format!("{MINIMAL}[consul]\nmax_stale = \"109s\""),
+            "consul.max_stale: good answers may be as far apart as wait; use 1m 50s",
+        ),
+        (
+            format!("{MINIMAL}[consul]\nmax_stale = \"1h\"\non_stale = \"panic\""),
+            "consul.on_stale: \"panic\" is not known",
+        ),
+        (format!("{MINIMAL}[consul]\non_stale = \"fail\""), "consul.on_stale: never happens without max_stale"),
     ] {
         assert!(message(&text).contains(key), "{key}: {}", message(&text));
     }

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
-use crate::config::{Config, Selection};
-use crate::endpoint::List;
+use crate::config::{Config, OnStale, Selection};
+use crate::endpoint::{Age, List};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Facts, Publisher, Table};
@@ -37,6 +37,7 @@ pub struct Discovery {
     facts: Facts,
     said: HashMap<Selection, Said>,
     watches: Watches,
+    metrics: Arc<Metrics>,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
 }
@@ -64,6 +65,7 @@ impl Discovery {
             watches: Watches::new(&config, metrics, sender)?,
             facts: Facts { vantage: Arc::new(consul::given(&config.place)), ..Facts::default() },
             said: HashMap::new(),
+            metrics: Arc::clone(metrics),
             builder,
             selections: config.selections(),
             config,
@@ -82,8 +84,10 @@ impl Discovery {
             let next = self.next();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
-                    self.note(update);
-                    self.publish();
+                    // The one before the other: whoever was heard again is not stale any more.
+                    if self.note(update) | self.pass(Instant::now()) {
+                        self.publish();
+                    }
                 }
                 reload = self.reloads.recv() => match reload {
                     Some(reload) => self.reload(reload),
@@ -99,41 +103,56 @@ impl Discovery {
         self.said.values().filter_map(Said::next).min()
     }
 
-    /// Lets time pass; true if that changes what is known.
+    /// Brings what is known in step with time; true if that changes anything.
     fn pass(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for (selection, said) in &mut self.said {
-            if said.pass(now) {
-                self.facts.lists.insert(selection.clone(), said.served());
-                changed = true;
+            let passed = said.pass(now);
+            if passed.list
+                && let Some(list) = said.served()
+            {
+                self.facts.lists.insert(selection.clone(), list);
             }
+            if passed.freshness {
+                self.facts.freshness.insert(selection.clone(), said.freshness());
+                let is_stale = said.freshness().age != Age::Fresh;
+                self.metrics.watch(&selection.to_string()).stale(is_stale);
+                say(selection, is_stale);
+            }
+            changed |= passed.list || passed.freshness;
         }
         changed
     }
 
     /// Takes a source's list over.
     fn hear(&mut self, selection: Selection, list: List, loss: Loss) {
-        let said = self.said.entry(selection.clone()).or_insert_with(|| Said::new(self.config.consul.doubt.hold));
+        let Some(said) = self.said.get_mut(&selection) else { return };
         said.hear(list, loss, Instant::now());
         let suspects = said.suspects();
         if loss == Loss::Mass && suspects > 0 {
             warn!(service = %selection, suspects, "most of the list went at once: who served is kept for a while, as the last to be asked");
         }
-        self.facts.lists.insert(selection, said.served());
+        if let Some(list) = said.served() {
+            self.facts.lists.insert(selection, list);
+        }
     }
 
-    /// Remembers an update, and those that wait behind it.
-    fn note(&mut self, update: Update) {
-        let mut next = Some(update);
+    /// Remembers an update, and those that wait behind it; true if that changes what is known.
+    fn note(&mut self, update: Update) -> bool {
+        let (mut next, mut changed) = (Some(update), false);
         while let Some(update) = next {
+            changed |= !matches!(update, Update::Confirmed(_));
             match update {
-                // A watch that has just been given up may have been on its way.
-                Update::List { selection, .. } if !self.selections.contains(&selection) => {}
                 Update::List { selection, list, loss } => self.hear(selection, list, loss),
+                Update::Confirmed(selection) => {
+                    // A watch that has just been given up may have been on its way.
+                    self.said.get_mut(&selection).into_iter().for_each(|said| said.confirm(Instant::now()));
+                }
                 Update::Vantage(vantage) => self.facts.vantage = vantage,
             }
             next = self.updates.try_recv().ok();
         }
+        changed
     }
 
     fn reload(&mut self, reload: Reload) {
@@ -141,6 +160,7 @@ impl Discovery {
         self.selections = self.config.selections();
         self.said.retain(|selection, _| self.selections.contains(selection));
         self.facts.lists.retain(|selection, _| self.selections.contains(selection));
+        self.facts.freshness.retain(|selection, _| self.selections.contains(selection));
         self.ask();
         self.publish();
         // Whoever asked may be gone.
@@ -149,6 +169,10 @@ impl Discovery {
 
     /// Has sources find out what the configuration needs, and nothing else.
     fn ask(&mut self) {
+        let now = Instant::now();
+        for selection in &self.selections {
+            self.said.entry(selection.clone()).or_insert_with(|| Said::new(&self.config.consul, now));
+        }
         self.watches.follow(&self.selections);
         self.watches.survey(&self.config, &self.facts.vantage);
     }
@@ -159,7 +183,16 @@ impl Discovery {
         if table.is_complete() {
             self.readiness.has_truth();
         }
+        self.readiness.stale(self.config.consul.staleness.then == OnStale::Degrade && table.is_stale());
         self.publisher.publish(table);
+    }
+}
+
+fn say(selection: &Selection, is_stale: bool) {
+    if is_stale {
+        warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale");
+    } else {
+        info!(service = %selection, "not stale any more");
     }
 }
 

@@ -1,46 +1,163 @@
 //! What a source has said of one selection, and what time makes of it. Pure: time is passed in.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::suspects::{Loss, Suspects};
-use crate::endpoint::List;
+use crate::config::{Consul, OnStale, Staleness};
+use crate::endpoint::{Age, Freshness, List};
 
 /// One selection's list and what has to be known besides it.
 #[derive(Debug)]
 pub(super) struct Said {
-    list: List,
+    rules: Staleness,
+    list: Option<List>,
     suspects: Suspects,
+    /// The last good answer; before the first, when we began to ask.
+    heard: Instant,
+    freshness: Freshness,
+}
+
+/// What the passing of time has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// The list to serve by.
+    pub(super) list: bool,
+    /// How far it can be relied on.
+    pub(super) freshness: bool,
 }
 
 impl Said {
-    /// Nobody yet; suspects will be held for so long.
-    pub(super) fn new(hold: Duration) -> Self {
-        Said { list: List::default(), suspects: Suspects::new(hold) }
+    /// Nothing yet; asked for from now on.
+    pub(super) fn new(settings: &Consul, now: Instant) -> Self {
+        Said {
+            rules: settings.staleness,
+            list: None,
+            suspects: Suspects::new(settings.doubt.hold),
+            heard: now,
+            freshness: Freshness::default(),
+        }
     }
 
     /// Takes a list over that is the truth from now on.
     pub(super) fn hear(&mut self, list: List, loss: Loss, now: Instant) {
-        self.suspects.follow(&self.list, &list, loss, now);
-        self.list = list;
+        let before = self.list.take().unwrap_or_default();
+        self.suspects.follow(&before, &list, loss, now);
+        self.list = Some(list);
+        self.heard = now;
     }
 
-    /// Lets time pass; true if the list to serve by is another one for it.
-    pub(super) fn pass(&mut self, now: Instant) -> bool {
-        self.suspects.expire(now)
+    /// The source stands by what it said.
+    pub(super) fn confirm(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Brings all in step with time.
+    pub(super) fn pass(&mut self, now: Instant) -> Changed {
+        let freshness = Freshness { age: self.age(now) };
+        let changed = Changed { list: self.suspects.expire(now), freshness: self.freshness != freshness };
+        self.freshness = freshness;
+        changed
+    }
+
+    fn age(&self, now: Instant) -> Age {
+        match self.stale_from() {
+            Some(from) if from <= now && self.rules.then == OnStale::Fail => Age::Expired,
+            Some(from) if from <= now => Age::Stale,
+            _ => Age::Fresh,
+        }
+    }
+
+    fn stale_from(&self) -> Option<Instant> {
+        self.rules.max.map(|max| self.heard + max)
     }
 
     /// When time will next change anything.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.suspects.next()
+        let stale_from = self.stale_from().filter(|_| self.freshness.age == Age::Fresh);
+        [self.suspects.next(), stale_from].into_iter().flatten().min()
     }
 
-    /// The list to serve by.
-    pub(super) fn served(&self) -> List {
-        self.suspects.join(&self.list)
+    /// The list to serve by, if there is one.
+    pub(super) fn served(&self) -> Option<List> {
+        self.list.as_ref().map(|list| self.suspects.join(list))
+    }
+
+    /// How far it can be relied on, as of when time was last looked at.
+    pub(super) fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// How many on it are suspects.
     pub(super) fn suspects(&self) -> usize {
         self.suspects.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{self, Environment};
+    use crate::endpoint::{Address, Listed};
+
+    const MAX: Duration = Duration::from_secs(300);
+
+    fn said(more: &str, now: Instant) -> Said {
+        let text = format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[consul]\n{more}");
+        Said::new(&config::parse(&text, &Environment::default()).unwrap().consul, now)
+    }
+
+    fn list(ports: &[u16]) -> List {
+        ports.iter().map(|port| Listed::new(Address::from(([127, 0, 0, 1], *port)))).collect()
+    }
+
+    #[test]
+    fn a_list_is_stale_when_nothing_good_was_heard_for_too_long_and_fresh_again_with_the_next_word() {
+        let now = Instant::now();
+        let mut said = said("max_stale='5m'", now);
+        said.hear(list(&[1]), Loss::Plain, now);
+        assert_eq!(said.pass(now), Changed::default());
+        said.confirm(now + MAX / 2);
+        assert_eq!(said.next(), Some(now + MAX / 2 + MAX));
+        assert_eq!(said.pass(now + MAX), Changed::default());
+        assert_eq!(said.pass(now + MAX * 2), Changed { freshness: true, list: false });
+        assert_eq!((said.freshness().age, said.next()), (Age::Stale, None));
+        assert_eq!(said.served(), Some(list(&[1])), "it is all there is");
+        said.confirm(now + MAX * 3);
+        assert_eq!(said.pass(now + MAX * 3), Changed { freshness: true, list: false });
+        assert_eq!(said.freshness().age, Age::Fresh);
+    }
+
+    #[test]
+    fn a_list_that_must_not_be_stale_expires() {
+        let now = Instant::now();
+        let mut said = said("max_stale='5m'\non_stale='fail'", now);
+        said.hear(list(&[1]), Loss::Plain, now);
+        said.pass(now + MAX);
+        assert_eq!(said.freshness().age, Age::Expired);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_ever_stale() {
+        let now = Instant::now();
+        let mut said = said("", now);
+        assert_eq!((said.served(), said.next()), (None, None));
+        said.hear(list(&[1]), Loss::Plain, now);
+        said.pass(now + MAX * 1000);
+        assert_eq!((said.freshness().age, said.next()), (Age::Fresh, None));
+    }
+
+    #[test]
+    fn suspects_are_served_until_their_time_is_over() {
+        let now = Instant::now();
+        let mut said = said("suspect_hold='1m'", now);
+        said.hear(list(&[1, 2]), Loss::Plain, now);
+        said.hear(list(&[]), Loss::Mass, now);
+        let over = now + Duration::from_secs(60);
+        assert_eq!((said.suspects(), said.next()), (2, Some(over)));
+        assert_eq!(said.served().unwrap().len(), 2);
+        assert_eq!(said.pass(over), Changed { list: true, freshness: false });
+        assert_eq!(said.served(), Some(list(&[])));
     }
 }

@@ -6,6 +6,7 @@
 mod address;
 pub(crate) mod atomic;
 mod connected;
+mod freshness;
 mod latency;
 mod ledger;
 mod load;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub use address::Address;
 pub use connected::Connected;
 use connected::Connections;
+pub use freshness::{Age, Freshness};
 pub use latency::{Latency, Tick};
 pub use ledger::{Keeps, Ledger, Rankings};
 use load::Load;

@@ -1,5 +1,6 @@
 //! Whether requests should be sent here: there has been a truth to serve, and we are not leaving. Ready once means ready until
-//! the drain; a source that fails later does not take the proxy out, since it serves the last good list.
+//! the drain; a source that fails later does not take the proxy out, since it serves the last good list, unless somebody said
+//! for how long it may.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ pub struct Readiness(Arc<Flags>);
 struct Flags {
     truth: AtomicBool,
     draining: AtomicBool,
+    stale: AtomicBool,
 }
 
 impl Readiness {
@@ -25,12 +27,19 @@ impl Readiness {
         self.0.draining.store(true, Ordering::Release);
     }
 
+    /// What is known is too old, or is not any more.
+    pub fn stale(&self, is_stale: bool) {
+        self.0.stale.store(is_stale, Ordering::Release);
+    }
+
     /// Why not, or nothing if ready.
     pub fn blocker(&self) -> Option<&'static str> {
         if self.0.draining.load(Ordering::Acquire) {
             Some("draining")
         } else if !self.0.truth.load(Ordering::Acquire) {
             Some("waiting for the first answer of discovery")
+        } else if self.0.stale.load(Ordering::Acquire) {
+            Some("discovery is stale")
         } else {
             None
         }

@@ -80,6 +80,11 @@ impl Metrics {
         self.watches.get(service.to_owned(), WatchSeries::default)
     }
 
+    /// How long ago a followed service had its last good answer, in seconds; none before the first, or if nobody follows it.
+    pub fn age(&self, service: &str) -> Option<f64> {
+        self.watches.find(service)?.age()
+    }
+
     /// The series of a listener.
     pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerSeries> {
         self.listeners.get(Arc::clone(name), ListenerSeries::default)
@@ -160,6 +165,13 @@ impl<L: Hash + Eq + Ord + Clone, S> Held<L, S> {
         let series = Arc::new(make());
         all.insert(labels, Arc::downgrade(&series));
         series
+    }
+
+    fn find<Q: Hash + Eq + ?Sized>(&self, labels: &Q) -> Option<Arc<S>>
+    where
+        L: std::borrow::Borrow<Q>,
+    {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(labels)?.upgrade()
     }
 
     /// Everything that is held, in the order of labels.

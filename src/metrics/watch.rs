@@ -1,8 +1,8 @@
 //! How following a service goes: updates, the index, and the age of the last good answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use prometheus::proto::MetricFamily;
 
@@ -42,16 +42,34 @@ const UPDATES: [&str; 5] = ["changed", "unchanged", "doubted", "denied", "error"
 const DOUBTS: [&str; 4] = ["acl", "leader", "index", "mass"];
 
 /// What following one service counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WatchSeries {
+    began: Instant,
     updates: [AtomicU64; UPDATES.len()],
     doubts: [AtomicU64; DOUBTS.len()],
     index: AtomicU64,
     index_resets: AtomicU64,
     throttled: AtomicU64,
     skipped: AtomicU64,
-    // Milliseconds since the epoch; 0 before the first good answer.
+    stale: AtomicBool,
+    // Milliseconds since it began, plus one; 0 before the first good answer. Not by the clock on the wall, which may be set.
     succeeded: AtomicU64,
+}
+
+impl Default for WatchSeries {
+    fn default() -> Self {
+        WatchSeries {
+            began: Instant::now(),
+            updates: Default::default(),
+            doubts: Default::default(),
+            index: AtomicU64::default(),
+            index_resets: AtomicU64::default(),
+            throttled: AtomicU64::default(),
+            skipped: AtomicU64::default(),
+            stale: AtomicBool::default(),
+            succeeded: AtomicU64::default(),
+        }
+    }
 }
 
 impl WatchSeries {
@@ -59,7 +77,7 @@ impl WatchSeries {
     pub fn update(&self, update: Update) {
         self.updates[update as usize].fetch_add(1, Ordering::Relaxed);
         if matches!(update, Update::Changed | Update::Unchanged) {
-            self.succeeded.store(now_millis(), Ordering::Relaxed);
+            self.succeeded.store(self.millis() + 1, Ordering::Relaxed);
         }
     }
 
@@ -90,14 +108,18 @@ impl WatchSeries {
 
     /// Seconds since the last good answer; none before the first.
     pub fn age(&self) -> Option<f64> {
-        let succeeded = self.succeeded.load(Ordering::Relaxed);
-        (succeeded > 0).then(|| now_millis().saturating_sub(succeeded) as f64 / 1e3)
+        let succeeded = self.succeeded.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.millis().saturating_sub(succeeded) as f64 / 1e3)
     }
-}
 
-fn now_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// Notes whether its list is too old.
+    pub fn stale(&self, is_stale: bool) {
+        self.stale.store(is_stale, Ordering::Relaxed);
+    }
+
+    fn millis(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
 }
 
 pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> {
@@ -133,6 +155,11 @@ pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> 
             "lictor_discovery_skipped_entries",
             "Entries of the last list without a usable address.",
             of(|s| s.skipped.load(Ordering::Relaxed)),
+        ),
+        gauge(
+            "lictor_discovery_stale",
+            "1 if nothing good was heard for longer than allowed.",
+            of(|s| u64::from(s.stale.load(Ordering::Relaxed))),
         ),
         gauge("lictor_discovery_last_success_age_seconds", "Time since the last good answer.", ages),
     ]

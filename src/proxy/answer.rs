@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     Overload,
     /// Discovery has not answered yet.
     NoList,
+    /// Discovery has not answered for so long that its list must not be used any more.
+    Stale,
     /// The last attempt failed.
     Upstream(Error),
 }
@@ -48,6 +50,7 @@ impl Refusal {
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
             Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are being served\n"),
             Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),
+            Refusal::Stale => (StatusCode::SERVICE_UNAVAILABLE, "discovery is stale\n"),
             Refusal::Upstream(error) => match error.kind {
                 Kind::Connect => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection\n"),
                 Kind::Local | Kind::Limit => {

@@ -97,6 +97,10 @@ struct Arrived {
 impl Journey<'_> {
     /// Attempts until one is answered or there is no point in another.
     async fn go(&self, mut head: request::Parts, body: Incoming, host: HeaderValue) -> Result<Arrived, Refusal> {
+        if self.entry.cluster.is_expired() {
+            self.entry.attempts.no_endpoint();
+            return Err(Refusal::Stale);
+        }
         let permit = self.enter().await?;
         let settings = &self.settings().retry;
         let speaks_interim = head.version == Version::HTTP_11;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Selection, Source};
-use crate::endpoint::{Address, Ids, List, Listed, Locality, Vantage};
+use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::{Route, Routes};
 
@@ -45,6 +45,8 @@ pub struct Builder {
 pub struct Facts {
     /// What sources have said.
     pub lists: Lists,
+    /// How far that can be relied on, where it is not fresh.
+    pub freshness: HashMap<Selection, Freshness>,
     /// Where we stand.
     pub vantage: Arc<Vantage>,
 }
@@ -92,6 +94,11 @@ impl Table {
         self.clusters.iter().for_each(|cluster| cluster.examine(now));
     }
 
+    /// True if some cluster's list is too old.
+    pub fn is_stale(&self) -> bool {
+        self.clusters.iter().any(|cluster| cluster.freshness().age != Age::Fresh)
+    }
+
     /// True once every cluster has its first list.
     pub fn is_complete(&self) -> bool {
         self.version > 0 && self.clusters.iter().all(|cluster| cluster.list().is_some())
@@ -131,6 +138,11 @@ impl Builder {
         previous: Option<&Arc<Cluster>>,
         now: Instant,
     ) -> Arc<Cluster> {
+        let fresh = Freshness::default();
+        let freshness = match &settings.source {
+            Source::Followed(selection) => facts.freshness.get(selection).copied().unwrap_or(fresh),
+            Source::Static(_) => fresh,
+        };
         let list = match &settings.source {
             // One that draws on something else from now on serves what it had until that is known.
             Source::Followed(selection) => {
@@ -141,13 +153,15 @@ impl Builder {
         if let Some(previous) = previous
             && previous.settings() == settings
             && same_list(previous.list(), list.as_ref())
+            && previous.freshness() == freshness
             && !previous.depends_on(&facts.vantage)
         {
             return Arc::clone(previous);
         }
         let Builder { ids, workers, own, metrics } = self;
         let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics };
-        Arc::new(Cluster::build(settings, list, previous.map(|previous| &**previous), &new))
+        let cluster = Cluster::build(settings, list, previous.map(|previous| &**previous), &new);
+        Arc::new(cluster.with_freshness(freshness))
     }
 }
 

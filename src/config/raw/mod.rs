@@ -84,6 +84,11 @@ pub struct Consul {
     /// How long those who went with it are kept as suspects.
     #[serde(default, deserialize_with = "duration")]
     pub suspect_hold: Option<Duration>,
+    /// Longest time without a good answer before a list counts as stale.
+    #[serde(default, deserialize_with = "duration")]
+    pub max_stale: Option<Duration>,
+    /// `serve`, `degrade` or `fail`.
+    pub on_stale: Option<String>,
 }
 
 /// `[[listeners]]`

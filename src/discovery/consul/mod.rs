@@ -46,6 +46,8 @@ pub enum Update {
         /// How those went who are missing on it.
         loss: Loss,
     },
+    /// A service's list still is what it was.
+    Confirmed(Selection),
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),
 }

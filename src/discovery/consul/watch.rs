@@ -145,12 +145,12 @@ impl Watch {
                 Duration::ZERO
             }
             Verdict::Unchanged => {
-                self.series.update(metrics::Update::Unchanged);
+                self.confirm().await;
                 Duration::ZERO
             }
             // Nothing is left pending; if it were, it would be asked again.
             Verdict::Reset | Verdict::Pending => {
-                self.series.update(metrics::Update::Unchanged);
+                self.confirm().await;
                 self.series.index_reset();
                 Duration::ZERO
             }
@@ -164,6 +164,11 @@ impl Watch {
                 pause
             }
         }
+    }
+
+    async fn confirm(&self) {
+        self.series.update(metrics::Update::Unchanged);
+        let _ = self.shared.updates.send(Update::Confirmed(self.selection.clone())).await;
     }
 
     /// Once in a row of doubts for the same reason.
