@@ -103,6 +103,9 @@ impl Bench {
             if port(&attempt) == failing {
                 attempt.judge(FAILURE, self.now);
                 left -= 1;
+                if attempt.endpoint().standing() == Standing::Ejected {
+                    break;
+                }
             } else {
                 attempt.judge(Outcome::Success, self.now);
             }
