@@ -17,6 +17,7 @@ mod ejection;
 mod failure;
 mod forwarding;
 mod garbled;
+mod last_lists;
 mod lifecycle;
 mod locality;
 mod stale;

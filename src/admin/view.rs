@@ -19,6 +19,8 @@ pub(super) struct ClusterView {
     listed: bool,
     /// True if nothing good was heard of its source for longer than allowed.
     stale: bool,
+    /// True if it was kept from before the start, and the source has not answered since.
+    from_disk: bool,
     /// Since the source's last good answer, where there is something to ask.
     age_seconds: Option<f64>,
     /// Who went from the list with most of it, and serves only for want of others.
@@ -72,6 +74,9 @@ pub(super) fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {
 /// How a cluster's list is, in a line for people.
 pub(super) fn word(cluster: &Cluster, metrics: &Metrics) -> String {
     let mut word = if cluster.list().is_some() { "ok" } else { "no answer yet" }.to_owned();
+    if cluster.freshness().from_disk {
+        word += ", from disk";
+    }
     if is_stale(cluster) {
         word += ", stale";
     }
@@ -113,6 +118,7 @@ fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView
         source,
         listed: cluster.list().is_some(),
         stale: is_stale(cluster),
+        from_disk: cluster.freshness().from_disk,
         age_seconds: age(cluster, metrics),
         suspects: suspects(cluster),
         panic: cluster.is_panicking(),

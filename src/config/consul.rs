@@ -60,6 +60,9 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
         }
     };
     let wait = wait(file.wait, problems);
+    if file.last_lists.as_ref().is_some_and(|path| path.trim().is_empty() || path.ends_with('/')) {
+        problems.add("consul.last_lists", "is not a file; use a path such as \"/var/lib/lictor/lists\"");
+    }
     Consul {
         address: agent(&address, ssl, problems),
         token: pick("CONSUL_HTTP_TOKEN", file.token).map(Secret::new),
@@ -82,6 +85,7 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
         max_queries: max_queries(file.max_queries, problems),
         doubt: doubt(file.suspect_percent, file.suspect_hold, problems),
         staleness: staleness((file.max_stale, file.on_stale.as_deref()), wait, problems),
+        last_lists: file.last_lists,
     }
 }
 

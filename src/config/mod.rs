@@ -74,6 +74,8 @@ pub struct Consul {
     pub doubt: Doubt,
     /// When a list is too old, and what follows.
     pub staleness: Staleness,
+    /// File in which the last lists are kept, for a start without an answer.
+    pub last_lists: Option<String>,
 }
 
 /// Address of a Consul agent's HTTP API.

@@ -1,28 +1,29 @@
 //! Who is out there: joins the sources' lists with the configuration into tables. The only place that publishes.
 //!
 //! Sources send whole lists, never differences. Lists that come while a table is built are taken together into the next one,
-//! so a storm of updates costs no more than the building does. What time alone changes (`said`, `suspects`) has one timer.
+//! so a storm of updates costs no more than the building does. What is known at all is in `memory`.
 
 pub mod consul;
+mod disk;
+mod keeper;
+mod memory;
 mod said;
 mod suspects;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::{Config, OnStale, Selection};
-use crate::endpoint::{Age, List};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
-use crate::table::{Builder, Facts, Publisher, Table};
+use crate::table::{Builder, Publisher, Table};
 use consul::{Update, Watches};
-use said::Said;
-use suspects::Loss;
+use memory::Memory;
 
 /// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
 const WAITING: usize = 1024;
@@ -34,10 +35,8 @@ pub struct Discovery {
     builder: Builder,
     publisher: Publisher,
     readiness: Readiness,
-    facts: Facts,
-    said: HashMap<Selection, Said>,
+    memory: Memory,
     watches: Watches,
-    metrics: Arc<Metrics>,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
 }
@@ -61,11 +60,10 @@ impl Discovery {
         reloads: mpsc::Receiver<Reload>,
     ) -> Result<Self, consul::Error> {
         let (sender, updates) = mpsc::channel(WAITING);
+        let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
         Ok(Discovery {
-            watches: Watches::new(&config, metrics, sender)?,
-            facts: Facts { vantage: Arc::new(consul::given(&config.place)), ..Facts::default() },
-            said: HashMap::new(),
-            metrics: Arc::clone(metrics),
+            watches: Watches::new(&config, metrics, sender, memory.recalled())?,
+            memory,
             builder,
             selections: config.selections(),
             config,
@@ -81,11 +79,11 @@ impl Discovery {
         self.ask();
         self.publish();
         loop {
-            let next = self.next();
+            let next = self.memory.next();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     // The one before the other: whoever was heard again is not stale any more.
-                    if self.note(update) | self.pass(Instant::now()) {
+                    if self.note(update) | self.memory.pass(Instant::now()) {
                         self.publish();
                     }
                 }
@@ -93,47 +91,8 @@ impl Discovery {
                     Some(reload) => self.reload(reload),
                     None => return,
                 },
-                () = at(next) => if self.pass(Instant::now()) { self.publish() },
+                () = at(next) => if self.memory.pass(Instant::now()) { self.publish() },
             }
-        }
-    }
-
-    /// When time will next change anything.
-    fn next(&self) -> Option<Instant> {
-        self.said.values().filter_map(Said::next).min()
-    }
-
-    /// Brings what is known in step with time; true if that changes anything.
-    fn pass(&mut self, now: Instant) -> bool {
-        let mut changed = false;
-        for (selection, said) in &mut self.said {
-            let passed = said.pass(now);
-            if passed.list
-                && let Some(list) = said.served()
-            {
-                self.facts.lists.insert(selection.clone(), list);
-            }
-            if passed.freshness {
-                self.facts.freshness.insert(selection.clone(), said.freshness());
-                let is_stale = said.freshness().age != Age::Fresh;
-                self.metrics.watch(&selection.to_string()).stale(is_stale);
-                say(selection, is_stale);
-            }
-            changed |= passed.list || passed.freshness;
-        }
-        changed
-    }
-
-    /// Takes a source's list over.
-    fn hear(&mut self, selection: Selection, list: List, loss: Loss) {
-        let Some(said) = self.said.get_mut(&selection) else { return };
-        said.hear(list, loss, Instant::now());
-        let suspects = said.suspects();
-        if loss == Loss::Mass && suspects > 0 {
-            warn!(service = %selection, suspects, "most of the list went at once: who served is kept for a while, as the last to be asked");
-        }
-        if let Some(list) = said.served() {
-            self.facts.lists.insert(selection, list);
         }
     }
 
@@ -141,14 +100,13 @@ impl Discovery {
     fn note(&mut self, update: Update) -> bool {
         let (mut next, mut changed) = (Some(update), false);
         while let Some(update) = next {
-            changed |= !matches!(update, Update::Confirmed(_));
+            changed |= matches!(update, Update::List { .. } | Update::Vantage(_));
+            let now = Instant::now();
             match update {
-                Update::List { selection, list, loss } => self.hear(selection, list, loss),
-                Update::Confirmed(selection) => {
-                    // A watch that has just been given up may have been on its way.
-                    self.said.get_mut(&selection).into_iter().for_each(|said| said.confirm(Instant::now()));
-                }
-                Update::Vantage(vantage) => self.facts.vantage = vantage,
+                Update::List { selection, list, loss } => self.memory.hear(selection, list, loss, now),
+                Update::Confirmed(selection) => self.memory.confirm(&selection, now),
+                Update::Unheard(selection) => changed |= self.memory.miss(&selection),
+                Update::Vantage(vantage) => self.memory.stand(vantage),
             }
             next = self.updates.try_recv().ok();
         }
@@ -158,9 +116,6 @@ impl Discovery {
     fn reload(&mut self, reload: Reload) {
         self.config = reload.config;
         self.selections = self.config.selections();
-        self.said.retain(|selection, _| self.selections.contains(selection));
-        self.facts.lists.retain(|selection, _| self.selections.contains(selection));
-        self.facts.freshness.retain(|selection, _| self.selections.contains(selection));
         self.ask();
         self.publish();
         // Whoever asked may be gone.
@@ -169,30 +124,19 @@ impl Discovery {
 
     /// Has sources find out what the configuration needs, and nothing else.
     fn ask(&mut self) {
-        let now = Instant::now();
-        for selection in &self.selections {
-            self.said.entry(selection.clone()).or_insert_with(|| Said::new(&self.config.consul, now));
-        }
+        self.memory.follow(&self.selections, Instant::now());
         self.watches.follow(&self.selections);
-        self.watches.survey(&self.config, &self.facts.vantage);
+        self.watches.survey(&self.config, &self.memory.facts().vantage);
     }
 
     fn publish(&self) {
-        let table = self.builder.build(&self.config, &self.facts, &self.publisher.current(), Instant::now());
+        let table = self.builder.build(&self.config, self.memory.facts(), &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);
         if table.is_complete() {
             self.readiness.has_truth();
         }
         self.readiness.stale(self.config.consul.staleness.then == OnStale::Degrade && table.is_stale());
         self.publisher.publish(table);
-    }
-}
-
-fn say(selection: &Selection, is_stale: bool) {
-    if is_stale {
-        warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale");
-    } else {
-        info!(service = %selection, "not stale any more");
     }
 }
 

@@ -11,6 +11,8 @@ use crate::endpoint::{Age, Freshness, List};
 pub(super) struct Said {
     rules: Staleness,
     list: Option<List>,
+    /// The list from before the start, and when its source last stood by it; until there is a true one.
+    recalled: Option<(List, Instant)>,
     suspects: Suspects,
     /// The last good answer; before the first, when we began to ask.
     heard: Instant,
@@ -32,6 +34,7 @@ impl Said {
         Said {
             rules: settings.staleness,
             list: None,
+            recalled: None,
             suspects: Suspects::new(settings.doubt.hold),
             heard: now,
             freshness: Freshness::default(),
@@ -40,10 +43,33 @@ impl Said {
 
     /// Takes a list over that is the truth from now on.
     pub(super) fn hear(&mut self, list: List, loss: Loss, now: Instant) {
-        let before = self.list.take().unwrap_or_default();
+        let recalled = self.recalled.take().map(|(list, _)| list);
+        let before = self.list.take().or(recalled).unwrap_or_default();
         self.suspects.follow(&before, &list, loss, now);
         self.list = Some(list);
         self.heard = now;
+    }
+
+    /// Remembers a list from before the start.
+    pub(super) fn recall(&mut self, list: List, heard: Instant) {
+        self.recalled = Some((list, heard));
+    }
+
+    /// Goes by the list from before the start if there is nothing better; true if it does so from now on.
+    pub(super) fn fall_back(&mut self) -> bool {
+        match &self.recalled {
+            Some((list, heard)) if self.list.is_none() => {
+                self.list = Some(list.clone());
+                self.heard = *heard;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The list to remember for another start, and when its source last stood by it.
+    pub(super) fn kept(&self) -> Option<(List, Instant)> {
+        self.recalled.clone().or_else(|| Some((self.served()?, self.heard)))
     }
 
     /// The source stands by what it said.
@@ -53,7 +79,7 @@ impl Said {
 
     /// Brings all in step with time.
     pub(super) fn pass(&mut self, now: Instant) -> Changed {
-        let freshness = Freshness { age: self.age(now) };
+        let freshness = Freshness { age: self.age(now), from_disk: self.list.is_some() && self.recalled.is_some() };
         let changed = Changed { list: self.suspects.expire(now), freshness: self.freshness != freshness };
         self.freshness = freshness;
         changed
@@ -146,6 +172,33 @@ mod tests {
         said.hear(list(&[1]), Loss::Plain, now);
         said.pass(now + MAX * 1000);
         assert_eq!((said.freshness().age, said.next()), (Age::Fresh, None));
+    }
+
+    #[test]
+    fn a_list_from_before_the_start_serves_until_there_is_a_true_one_and_says_so() {
+        let now = Instant::now();
+        let mut said = said("max_stale='5m'", now);
+        said.recall(list(&[1, 2]), now - MAX / 2);
+        assert_eq!((said.served(), said.kept()), (None, Some((list(&[1, 2]), now - MAX / 2))));
+        assert!(said.fall_back() && !said.fall_back());
+        assert_eq!(said.served(), Some(list(&[1, 2])));
+        assert_eq!(said.pass(now), Changed { freshness: true, list: false });
+        assert_eq!(said.freshness(), Freshness { age: Age::Fresh, from_disk: true });
+        assert_eq!(said.next(), Some(now + MAX / 2), "it is as old as it is");
+        said.hear(list(&[]), Loss::Mass, now);
+        said.pass(now);
+        assert_eq!((said.suspects(), said.freshness()), (2, Freshness::default()));
+        assert!(!said.fall_back());
+        assert_eq!(said.kept().unwrap().0.len(), 2, "another start knows them as well");
+    }
+
+    #[test]
+    fn an_answer_that_comes_before_the_list_from_disk_is_needed_still_has_it_to_go_by() {
+        let now = Instant::now();
+        let mut said = said("", now);
+        said.recall(list(&[1, 2]), now);
+        said.hear(list(&[]), Loss::Mass, now);
+        assert_eq!((said.suspects(), said.served().unwrap().len()), (2, 2));
     }
 
     #[test]

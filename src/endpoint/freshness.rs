@@ -5,6 +5,8 @@
 pub struct Freshness {
     /// How old it is.
     pub age: Age,
+    /// True if it was kept from before the start, and its source has not answered since.
+    pub from_disk: bool,
 }
 
 /// How old a list is, by what was allowed.

@@ -34,6 +34,7 @@ pub struct Metrics {
     listeners: Held<Arc<str>, ListenerSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
+    saves: [AtomicU64; 2],
 }
 
 /// What a listener counts.
@@ -62,6 +63,7 @@ impl Metrics {
             listeners: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
+            saves: Default::default(),
         }
     }
 
@@ -94,6 +96,11 @@ impl Metrics {
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
         self.last_reload_failed.store(u64::from(!succeeded), Ordering::Relaxed);
+    }
+
+    /// Counts a file of last lists.
+    pub fn saved(&self, succeeded: bool) {
+        self.saves[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// All families, in no particular order; see [`text`].
@@ -131,13 +138,21 @@ impl Metrics {
     }
 
     fn process_families(&self) -> Vec<MetricFamily> {
-        let reloads = ["failure", "success"].into_iter().zip(&self.reloads);
-        let reloads =
-            reloads.map(|(result, count)| (vec![("result", result.into())], count.load(Ordering::Relaxed) as f64));
+        let by_result = |counts| {
+            let counts = ["failure", "success"].into_iter().zip(counts);
+            counts.map(|(result, count): (_, &AtomicU64)| {
+                (vec![("result", result.to_owned())], count.load(Ordering::Relaxed) as f64)
+            })
+        };
         let good = 1 - self.last_reload_failed.load(Ordering::Relaxed);
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         vec![
-            counter("lictor_config_reloads_total", "Reloads of the configuration.", reloads),
+            counter("lictor_config_reloads_total", "Reloads of the configuration.", by_result(&self.reloads)),
+            counter(
+                "lictor_discovery_saves_total",
+                "Times that the last lists were written down.",
+                by_result(&self.saves),
+            ),
             gauge(
                 "lictor_config_last_reload_successful",
                 "1 unless the last reload was refused.",

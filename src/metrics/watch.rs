@@ -52,6 +52,7 @@ pub struct WatchSeries {
     throttled: AtomicU64,
     skipped: AtomicU64,
     stale: AtomicBool,
+    from_disk: AtomicBool,
     // Milliseconds since it began, plus one; 0 before the first good answer. Not by the clock on the wall, which may be set.
     succeeded: AtomicU64,
 }
@@ -67,6 +68,7 @@ impl Default for WatchSeries {
             throttled: AtomicU64::default(),
             skipped: AtomicU64::default(),
             stale: AtomicBool::default(),
+            from_disk: AtomicBool::default(),
             succeeded: AtomicU64::default(),
         }
     }
@@ -112,9 +114,14 @@ impl WatchSeries {
         Some(self.millis().saturating_sub(succeeded) as f64 / 1e3)
     }
 
-    /// Notes whether its list is too old.
-    pub fn stale(&self, is_stale: bool) {
-        self.stale.store(is_stale, Ordering::Relaxed);
+    /// Notes whether its list is too old; returns whether it was.
+    pub fn stale(&self, is_stale: bool) -> bool {
+        self.stale.swap(is_stale, Ordering::Relaxed)
+    }
+
+    /// Notes whether its list was kept from before the start.
+    pub fn from_disk(&self, from_disk: bool) {
+        self.from_disk.store(from_disk, Ordering::Relaxed);
     }
 
     fn millis(&self) -> u64 {
@@ -160,6 +167,11 @@ pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> 
             "lictor_discovery_stale",
             "1 if nothing good was heard for longer than allowed.",
             of(|s| u64::from(s.stale.load(Ordering::Relaxed))),
+        ),
+        gauge(
+            "lictor_discovery_from_disk",
+            "1 if the list was kept from before the start.",
+            of(|s| u64::from(s.from_disk.load(Ordering::Relaxed))),
         ),
         gauge("lictor_discovery_last_success_age_seconds", "Time since the last good answer.", ages),
     ]

@@ -89,6 +89,8 @@ pub struct Consul {
     pub max_stale: Option<Duration>,
     /// `serve`, `degrade` or `fail`.
     pub on_stale: Option<String>,
+    /// File in which the last lists are kept.
+    pub last_lists: Option<String>,
 }
 
 /// `[[listeners]]`

@@ -48,6 +48,8 @@ pub enum Update {
     },
     /// A service's list still is what it was.
     Confirmed(Selection),
+    /// A service could not be asked for, for the first time or after it could.
+    Unheard(Selection),
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),
 }
@@ -62,6 +64,8 @@ pub fn check(settings: &Consul) -> Result<(), Error> {
 pub struct Watches {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
+    /// Lists from before the start, for those who are yet to be followed.
+    recalled: HashMap<Selection, List>,
     running: HashMap<Selection, Arc<AtomicBool>>,
     /// What the survey is to find out; none runs before something is.
     wanted: Option<channel::Sender<Wanted>>,
@@ -102,7 +106,13 @@ impl Shared {
 
 impl Watches {
     /// Follows nothing yet; lists will go to `updates`.
-    pub fn new(config: &Config, metrics: &Arc<Metrics>, updates: mpsc::Sender<Update>) -> Result<Self, Error> {
+    /// The first answer of a service that is among the `recalled` is judged by what is there.
+    pub fn new(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        updates: mpsc::Sender<Update>,
+        recalled: HashMap<Selection, List>,
+    ) -> Result<Self, Error> {
         let settings = &config.consul;
         let shared = Shared {
             agent: Agent::new(settings)?,
@@ -114,7 +124,8 @@ impl Watches {
             updates,
         };
         let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
-        Ok(Watches { shared, metrics, running: HashMap::new(), wanted: None, tasks: JoinSet::new(), started: 0 })
+        let (running, tasks) = (HashMap::new(), JoinSet::new());
+        Ok(Watches { shared, metrics, recalled, running, wanted: None, tasks, started: 0 })
     }
 
     /// Finds out from now on what this configuration prefers somebody by, going on from what is known, and asks at once.
@@ -141,13 +152,16 @@ impl Watches {
             if !self.running.contains_key(selection) {
                 let wanted = Arc::new(AtomicBool::new(true));
                 let series = self.metrics.watch(&selection.to_string());
-                let watch =
-                    watch::Watch::new(&self.shared, (selection.clone(), self.started), series, Arc::clone(&wanted));
+                let recalled = self.recalled.remove(selection);
+                let who = (selection.clone(), self.started);
+                let watch = watch::Watch::new(&self.shared, who, series, Arc::clone(&wanted), recalled);
                 self.started += 1;
                 self.tasks.spawn(watch.run());
                 self.running.insert(selection.clone(), wanted);
             }
         }
+        // Whoever comes later was not followed before the start, or so long ago that it says nothing.
+        self.recalled.clear();
         let most = self.shared.settings.max_queries;
         if selections.len() > most {
             warn!(

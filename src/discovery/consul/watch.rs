@@ -13,6 +13,7 @@ use super::follow::{Ask, Follow, Reason, Verdict};
 use super::pace::{Backoff, Bucket, vary};
 use super::{Shared, Update, model, rights};
 use crate::config::{Consistency, Selection};
+use crate::endpoint::List;
 use crate::metrics::{self, Doubt, WatchSeries};
 
 /// Between two looks at a service that has no query of its own.
@@ -28,6 +29,8 @@ pub(super) struct Watch {
     backoff: Backoff,
     /// Why the last list was not believed, if it was not.
     doubted: Option<Reason>,
+    /// The list from before the start, if there is one.
+    recalled: Option<List>,
 }
 
 impl Watch {
@@ -36,16 +39,20 @@ impl Watch {
         (selection, lane): (Selection, usize),
         series: Arc<WatchSeries>,
         wanted: Arc<AtomicBool>,
+        recalled: Option<List>,
     ) -> Self {
         let bucket = Bucket::new(Instant::now());
         let (shared, backoff) = (Arc::clone(shared), Backoff::default());
-        Watch { shared, selection, lane, series, wanted, bucket, backoff, doubted: None }
+        Watch { shared, selection, lane, series, wanted, bucket, backoff, doubted: None, recalled }
     }
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         // Of the leader until the agent has said what it is, which it is asked when it has answered at all.
         let (mut follow, mut knows_agent) = (Follow::new(Consistency::Default, shared.settings.doubt.percent), false);
+        if let Some(list) = self.recalled.take() {
+            follow.recall(list);
+        }
         // Held for as long as the service is followed; whoever has none takes the first that is given up.
         let mut query = None;
         while self.wanted.load(Ordering::Acquire) {
@@ -74,6 +81,9 @@ impl Watch {
                     follow.failed();
                     self.series.index_reset();
                     let pause = self.pause_after(&failure);
+                    if self.backoff.is_first() {
+                        let _ = shared.updates.send(Update::Unheard(self.selection.clone())).await;
+                    }
                     match failure {
                         // A token that was rotated is worth a try at once.
                         Failure::Denied { .. } => shared.agent.another_token(token, pause).await,

@@ -1,0 +1,273 @@
+//! The last lists as a file's content: a line with a version and a checksum, and JSON behind it. What is not exactly what was
+//! written, or was written for another catalogue, is not read at all: better no list than a wrong one.
+//!
+//! Of a suspect it says nothing: whoever is on a list here could serve when it was written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Agent, Consul, MAX_WEIGHT, Selection};
+use crate::endpoint::{Address, List, Listed, Locality, Status};
+
+/// What the first line begins with.
+const MAGIC: &str = "lictor-lists";
+/// Another one when what follows is no longer read by older ones.
+const VERSION: u32 = 1;
+
+/// One list, and when its source last stood by it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) selection: Selection,
+    pub(super) list: List,
+    pub(super) heard: SystemTime,
+}
+
+/// Whose lists they are: what another agent says of a service of the same name is no list of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Catalogue {
+    agent: String,
+    datacenter: Option<String>,
+    namespace: Option<String>,
+}
+
+/// Why a file's content is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Not one of ours, or its beginning is lost.
+    #[error("it does not begin as a file of last lists does")]
+    Unknown,
+    /// Of a later lictor.
+    #[error("it has version {0}; this lictor reads version {VERSION}")]
+    Version(u32),
+    /// Cut short, or changed.
+    #[error("its checksum does not fit its content: it was cut short or changed")]
+    Checksum,
+    /// As it was written, and still no lists.
+    #[error("its content is not what it should be: {0}")]
+    Content(#[from] serde_json::Error),
+    /// Of another catalogue.
+    #[error("it is of {0}, and this is {1}")]
+    Foreign(Box<Catalogue>, Box<Catalogue>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    catalogue: Catalogue,
+    lists: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    service: String,
+    filter: Option<String>,
+    datacenter: Option<String>,
+    /// Seconds since 1970.
+    heard: u64,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Endpoint {
+    address: String,
+    id: String,
+    status: String,
+    weight: u32,
+    node: Option<String>,
+    zone: Option<String>,
+    datacenter: Option<String>,
+}
+
+impl Catalogue {
+    /// That of these settings.
+    pub(super) fn of(settings: &Consul) -> Self {
+        let agent = match &settings.address {
+            Agent::Url(url) => url.clone(),
+            Agent::Unix(path) => format!("unix://{path}"),
+        };
+        Catalogue { agent, datacenter: settings.datacenter.clone(), namespace: settings.namespace.clone() }
+    }
+}
+
+impl std::fmt::Display for Catalogue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.agent)?;
+        for (name, value) in [("datacenter", &self.datacenter), ("namespace", &self.namespace)] {
+            if let Some(value) = value {
+                write!(f, ", {name} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The content for these lists.
+pub(super) fn encode(catalogue: &Catalogue, lists: &[Kept]) -> Result<Vec<u8>, Error> {
+    let body = Body { catalogue: catalogue.clone(), lists: lists.iter().map(entry).collect() };
+    let body = serde_json::to_vec(&body)?;
+    let mut content = format!("{MAGIC} {VERSION} {}\n", checksum(&body)).into_bytes();
+    content.extend(body);
+    Ok(content)
+}
+
+/// The lists in a content that was written for this catalogue.
+pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Vec<Kept>, Error> {
+    let end = content.iter().position(|byte| *byte == b'\n').ok_or(Error::Unknown)?;
+    let (line, body) = (std::str::from_utf8(&content[..end]).map_err(|_| Error::Unknown)?, &content[end + 1..]);
+    let mut words = line.split(' ');
+    let version = match (words.next(), words.next().and_then(|version| version.parse().ok())) {
+        (Some(MAGIC), Some(version)) => version,
+        _ => return Err(Error::Unknown),
+    };
+    if version != VERSION {
+        return Err(Error::Version(version));
+    }
+    if words.next() != Some(&checksum(body)) {
+        return Err(Error::Checksum);
+    }
+    let body: Body = serde_json::from_slice(body)?;
+    if body.catalogue != *ours {
+        return Err(Error::Foreign(Box::new(body.catalogue), Box::new(ours.clone())));
+    }
+    Ok(body.lists.into_iter().map(kept).collect())
+}
+
+fn checksum(body: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in digest::digest(&digest::SHA256, body).as_ref() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn entry(kept: &Kept) -> Entry {
+    let Selection { service, filter, datacenter } = kept.selection.clone();
+    let heard = kept.heard.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Entry { service, filter, datacenter, heard, endpoints: kept.list.iter().map(endpoint).collect() }
+}
+
+fn endpoint(listed: &Listed) -> Endpoint {
+    let owned = |name: &Option<Box<str>>| name.as_deref().map(str::to_owned);
+    let Locality { node, zone, datacenter } = &listed.locality;
+    let status = if listed.status == Status::Suspect { Status::Passing } else { listed.status };
+    Endpoint {
+        address: listed.address.to_string(),
+        id: listed.id.to_string(),
+        status: status.name().to_owned(),
+        weight: listed.weight,
+        node: owned(node),
+        zone: owned(zone),
+        datacenter: owned(datacenter),
+    }
+}
+
+fn kept(entry: Entry) -> Kept {
+    let Entry { service, filter, datacenter, heard, endpoints } = entry;
+    // In the order of addresses, each once, whatever stands there.
+    let list: BTreeMap<Address, Listed> =
+        endpoints.into_iter().filter_map(listed).map(|listed| (listed.address.clone(), listed)).collect();
+    Kept {
+        selection: Selection { service, filter, datacenter },
+        list: list.into_values().collect(),
+        // A time that no clock shows was not written by us.
+        heard: UNIX_EPOCH.checked_add(Duration::from_secs(heard)).unwrap_or(UNIX_EPOCH),
+    }
+}
+
+fn listed(endpoint: Endpoint) -> Option<Listed> {
+    let (host, port) = config::parse_address(&endpoint.address)?;
+    let boxed = |name: Option<String>| name.map(Box::from);
+    let known = [Status::Passing, Status::Warning, Status::Maintenance];
+    Some(Listed {
+        address: Address::new(&host, port),
+        id: Arc::from(endpoint.id),
+        // Who is in no state that we know does not serve.
+        status: known.into_iter().find(|status| status.name() == endpoint.status).unwrap_or(Status::Critical),
+        weight: endpoint.weight.min(MAX_WEIGHT),
+        locality: Locality {
+            node: boxed(endpoint.node),
+            zone: boxed(endpoint.zone),
+            datacenter: boxed(endpoint.datacenter),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn catalogue(more: &str) -> Catalogue {
+        let text = format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[consul]\n{more}");
+        Catalogue::of(&config::parse(&text, &Environment::default()).unwrap().consul)
+    }
+
+    fn lists() -> Vec<Kept> {
+        let locality = Locality { node: Some("n1".into()), zone: Some("ü".into()), datacenter: None };
+        let address = Address::from(([127, 0, 0, 1], 80));
+        let first = Listed { status: Status::Warning, weight: 7, locality, id: "n1/a".into(), ..Listed::new(address) };
+        let second = Listed { status: Status::Critical, ..Listed::new(Address::new("::1", 81)) };
+        let third = Listed { status: Status::Maintenance, ..Listed::new(Address::new("db.example.com", 82)) };
+        let selection = Selection { service: "web".into(), filter: Some("\"x\" in Tags".into()), datacenter: None };
+        let bare = Selection { service: "none".into(), filter: None, datacenter: Some("dc2".into()) };
+        let heard = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        vec![
+            Kept { selection, list: [first, second, third].into(), heard },
+            Kept { selection: bare, list: [].into(), heard },
+        ]
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let content = encode(&catalogue(""), &lists()).unwrap();
+        assert_eq!(decode(&content, &catalogue("")).unwrap(), lists());
+    }
+
+    #[test]
+    fn a_suspect_is_written_down_as_who_it_was() {
+        let mut lists = lists();
+        lists[0].list = [Listed { status: Status::Suspect, ..Listed::new(Address::from(([127, 0, 0, 1], 80))) }].into();
+        let read = decode(&encode(&catalogue(""), &lists).unwrap(), &catalogue("")).unwrap();
+        assert_eq!(read[0].list[0].status, Status::Passing);
+    }
+
+    #[test]
+    fn whatever_is_cut_or_changed_is_noticed() {
+        let content = encode(&catalogue(""), &lists()).unwrap();
+        for length in 0..content.len() {
+            assert!(decode(&content[..length], &catalogue("")).is_err(), "cut to {length}");
+            let mut changed = content.clone();
+            changed[length] ^= 1;
+            assert!(decode(&changed, &catalogue("")).is_err(), "changed at {length}");
+        }
+        let more = [&content[..], b" "].concat();
+        assert!(matches!(decode(&more, &catalogue("")), Err(Error::Checksum)));
+    }
+
+    #[test]
+    fn another_version_and_another_kind_of_file_are_named() {
+        let content = String::from_utf8(encode(&catalogue(""), &lists()).unwrap()).unwrap();
+        let newer = content.replacen("lictor-lists 1 ", "lictor-lists 2 ", 1);
+        assert!(matches!(decode(newer.as_bytes(), &catalogue("")), Err(Error::Version(2))));
+        for text in ["", "\n", "{}", "{\n}\n", "lictor-lists\n", "lictor-lists one x\n{}", "\u{fffd}\n"] {
+            assert!(matches!(decode(text.as_bytes(), &catalogue("")), Err(Error::Unknown)), "{text:?}");
+        }
+        let empty = format!("{MAGIC} {VERSION} {}\n{{}}", checksum(b"{}"));
+        assert!(matches!(decode(empty.as_bytes(), &catalogue("")), Err(Error::Content(_))));
+    }
+
+    #[test]
+    fn lists_of_another_catalogue_are_not_ours() {
+        let ours = catalogue("");
+        for other in ["address='10.0.0.1:8500'", "datacenter='dc2'", "namespace='b'", "address='unix:///run/consul'"] {
+            let error = decode(&encode(&catalogue(other), &lists()).unwrap(), &ours).unwrap_err();
+            assert!(matches!(error, Error::Foreign(..)), "{other}: {error}");
+        }
+        let error = decode(&encode(&catalogue("datacenter='dc2'"), &[]).unwrap(), &ours).unwrap_err().to_string();
+        assert_eq!(error, "it is of http://127.0.0.1:8500, datacenter dc2, and this is http://127.0.0.1:8500");
+    }
+}
