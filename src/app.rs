@@ -22,6 +22,7 @@ use crate::discovery::{Discovery, Reload, consul};
 use crate::lifecycle::{Drain, Draining, Readiness};
 use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
+use crate::probe::Probes;
 use crate::proxy::{Edge, Worker};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 
@@ -103,7 +104,8 @@ impl App {
             threads: Vec::new(),
         };
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
-        let part = Control { discovery, window, socket: admin_socket, reader: reader.clone(), metrics };
+        let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
+        let part = Control { discovery, probes, window, socket: admin_socket, reader: reader.clone(), metrics };
         app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
@@ -223,17 +225,19 @@ impl Drop for App {
 /// What the control thread is made from.
 struct Control {
     discovery: Discovery,
+    probes: Probes,
     window: Admin,
     socket: Option<std::net::TcpListener>,
     reader: Reader,
     metrics: Arc<Metrics>,
 }
 
-/// The control thread: discovery, the operator's window, and a look at all endpoints now and then.
+/// The control thread: discovery, probes, the operator's window, and a look at all endpoints now and then.
 async fn control(part: Control) {
-    let Control { discovery, window, socket, reader, metrics } = part;
+    let Control { discovery, probes, window, socket, reader, metrics } = part;
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
+    tasks.spawn_local(probes.run());
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let series = metrics.listener(&"admin".into());
         tasks.spawn_local(listener::serve(listener, Rc::new(window), admin::LIMITS, series, forever.watch()));

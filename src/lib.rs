@@ -14,6 +14,7 @@ pub mod route;
 pub mod cluster;
 pub mod balance;
 pub mod health;
+pub mod probe;
 pub mod upstream;
 pub mod proxy;
 pub mod admin;

@@ -26,6 +26,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("route", &["config"]),
     ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),
+    ("probe", &["cluster", "config", "endpoint", "metrics", "table", "upstream"]),
     ("listener", &["lifecycle", "message", "metrics"]),
     (
         "proxy",
@@ -45,7 +46,7 @@ const MAP: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
-    ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "proxy", "table"]),
+    ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "probe", "proxy", "table"]),
     ("cli", &["app", "config", "discovery", "registry", "tls"]),
     ("main", &["cli"]),
 ];

@@ -57,6 +57,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
         assert_eq!(shown.policy, cluster.policy, "{}", shown.name);
         assert_eq!(shown.balancing, cluster.balancing, "{}", shown.name);
         assert_eq!(shown.ejection, cluster.ejection, "{}", shown.name);
+        assert_eq!(shown.probe, cluster.probe, "{}", shown.name);
         assert_eq!(shown.retry, cluster.retry, "{}", shown.name);
         assert_eq!(shown.hedge, cluster.hedge, "{}", shown.name);
         assert_eq!(shown.limits, cluster.limits, "{}", shown.name);

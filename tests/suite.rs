@@ -20,6 +20,7 @@ mod garbled;
 mod last_lists;
 mod lifecycle;
 mod locality;
+mod probes;
 mod stale;
 mod streaming;
 mod timeouts;

@@ -11,7 +11,8 @@ use crate::metrics::gauge;
 use crate::table::Table;
 
 /// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
-const STATES: [&str; 7] = ["eligible", "ejected", "probation", "critical", "maintenance", "drained", "suspect"];
+const STATES: [&str; 8] =
+    ["eligible", "ejected", "probation", "critical", "maintenance", "drained", "suspect", "unhealthy"];
 
 pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
@@ -58,6 +59,7 @@ fn state(member: &Member) -> &'static str {
         (Status::Maintenance, _) => "maintenance",
         (Status::Suspect, _) => "suspect",
         _ if member.weight == 0 => "drained",
+        _ if member.is_failing() => "unhealthy",
         (_, Standing::Eligible) => "eligible",
         (_, Standing::Ejected) => "ejected",
         (_, Standing::Probation | Standing::Trial) => "probation",

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, Member};
 use crate::config::{Selection, Source};
-use crate::endpoint::{Age, Standing};
+use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
 
@@ -46,6 +46,8 @@ struct EndpointView {
     status: &'static str,
     /// Ours.
     standing: &'static str,
+    /// The probes', once there was one.
+    probe: Option<&'static str>,
     weight: u32,
     /// Less than 100 while it starts slowly.
     weight_percent: u32,
@@ -134,6 +136,7 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
         id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
         status: member.status.name(),
         standing: standing.name(),
+        probe: member.endpoint.finding().map(Finding::name),
         weight: member.weight,
         weight_percent: cluster.percent(member, now),
         tier: (!cluster.settings().balancing.locality.is_off()).then_some(member.tier),

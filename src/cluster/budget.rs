@@ -9,6 +9,8 @@ use std::time::Instant;
 
 const SECONDS: u64 = 10;
 const FLOOR_PER_SECOND: f64 = 10.0;
+/// Part of the budget that may go to what is never refused: a large cluster's probes must not leave it without retries.
+const MOST_SPENT: f64 = 0.5;
 
 /// The requests and retries of the last ten seconds.
 #[derive(Debug)]
@@ -39,22 +41,32 @@ impl Budget {
     pub fn withdraw(&self, share: f64, now: Instant) -> bool {
         let within = self.left(share, now) > 0;
         if within {
-            self.spend(now);
+            self.retries.add(self.second(now));
         }
         within
     }
 
-    /// Counts a retry, whether or not there was one left.
-    pub fn spend(&self, now: Instant) {
-        self.retries.add(self.second(now));
+    /// Counts what is made whether there is room for it or not, so that retries make room for it: but not all, since there is no
+    /// end to it, and one retry may save a request.
+    pub fn spend(&self, share: f64, now: Instant) {
+        if self.spent(now) + 1 <= (MOST_SPENT * self.allowed(share, now)) as u64 {
+            self.retries.add(self.second(now));
+        }
     }
 
     /// Retries that are left if `share` of the requests may be retried.
     pub fn left(&self, share: f64, now: Instant) -> u64 {
+        (self.allowed(share, now) as u64).saturating_sub(self.spent(now))
+    }
+
+    fn allowed(&self, share: f64, now: Instant) -> f64 {
         let second = self.second(now);
         let requests: u64 = self.requests.iter().map(|window| window.sum(second)).sum();
-        let allowed = share * requests as f64 + FLOOR_PER_SECOND * SECONDS as f64;
-        (allowed as u64).saturating_sub(self.retries.sum(second))
+        share * requests as f64 + FLOOR_PER_SECOND * SECONDS as f64
+    }
+
+    fn spent(&self, now: Instant) -> u64 {
+        self.retries.sum(self.second(now))
     }
 
     fn second(&self, now: Instant) -> u64 {
@@ -95,6 +107,17 @@ mod tests {
     fn without_traffic_ten_a_second_may_be_retried() {
         let now = Instant::now();
         assert_eq!(withdrawals(&Budget::new(2, now), 0.2, now), 100);
+    }
+
+    #[test]
+    fn what_is_never_refused_leaves_half_of_the_budget_to_retries() {
+        let now = Instant::now();
+        let budget = Budget::new(1, now);
+        (0..30).for_each(|_| budget.spend(0.2, now));
+        assert_eq!(withdrawals(&budget, 0.2, now), 70);
+        let budget = Budget::new(1, now);
+        (0..10_000).for_each(|_| budget.spend(0.2, now));
+        assert_eq!(withdrawals(&budget, 0.2, now), 50);
     }
 
     #[test]

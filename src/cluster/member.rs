@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{Endpoint, Standing, Status};
+use crate::endpoint::{Endpoint, Finding, Standing, Status};
 
 /// One endpoint, and what the list says of it.
 #[derive(Debug, Clone)]
@@ -34,9 +34,14 @@ pub(super) fn tiers(members: &[Member]) -> usize {
 }
 
 impl Member {
-    /// True if the source lets it take requests.
+    /// True if its source and the probes let it take requests.
     pub fn is_usable(&self) -> bool {
-        self.is_possible() && matches!(self.status, Status::Passing | Status::Warning)
+        self.is_possible() && matches!(self.status, Status::Passing | Status::Warning) && !self.is_failing()
+    }
+
+    /// True if it fails its probes.
+    pub fn is_failing(&self) -> bool {
+        self.endpoint.finding() == Some(Finding::Failing)
     }
 
     /// True if it could serve, were it well: nobody has taken it out on purpose.
@@ -53,7 +58,8 @@ impl Member {
     /// maintenance that holds for so long.
     pub(super) fn keeps_sessions(&self, patience: Duration, now: Option<Instant>) -> bool {
         let is_over = self.rests_until(patience).is_some_and(|until| now.is_some_and(|now| until <= now));
-        self.status != Status::Critical && !is_over && self.endpoint.standing() == Standing::Eligible
+        let is_well = self.status != Status::Critical && !self.is_failing();
+        is_well && !is_over && self.endpoint.standing() == Standing::Eligible
     }
 
     /// When its clients have had their time since its maintenance began, if it is in maintenance.

@@ -8,6 +8,7 @@ mod attempt;
 mod book;
 mod budget;
 mod candidates;
+mod diagnosis;
 mod gate;
 mod gradient;
 mod handle;

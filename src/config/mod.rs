@@ -8,6 +8,7 @@ mod check;
 mod consul;
 mod environment;
 mod error;
+mod probe;
 mod protection;
 mod raw;
 mod text;
@@ -21,6 +22,7 @@ pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Pre
 pub use consul::{Doubt, OnStale, Staleness};
 pub use environment::Environment;
 pub use error::{Error, Problem};
+pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use text::parse_address;
 
@@ -178,6 +180,8 @@ pub struct Cluster {
     pub balancing: Balancing,
     /// When one is taken out.
     pub ejection: Ejection,
+    /// How its endpoints are asked whether they are well, if they are.
+    pub probe: Option<Probe>,
     /// When another attempt is made.
     pub retry: Retry,
     /// When one is begun beside the first.

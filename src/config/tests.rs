@@ -3,6 +3,7 @@
 use super::*;
 
 mod balancing;
+mod probe;
 
 fn parse_file(text: &str) -> Result<Config, Error> {
     parse(text, &Environment::default())

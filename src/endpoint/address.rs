@@ -20,6 +20,14 @@ impl Address {
             Err(_) => Address::Name(host.to_ascii_lowercase().into(), port),
         }
     }
+
+    /// Another port of the same host.
+    pub fn with_port(&self, port: u16) -> Self {
+        match self {
+            Address::Ip(address) => Address::Ip(SocketAddr::new(address.ip(), port)),
+            Address::Name(host, _) => Address::Name(host.clone(), port),
+        }
+    }
 }
 
 impl<T: Into<SocketAddr>> From<T> for Address {

@@ -7,6 +7,7 @@ mod address;
 pub(crate) mod atomic;
 mod connected;
 mod freshness;
+mod finding;
 mod latency;
 mod ledger;
 mod load;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 pub use address::Address;
 pub use connected::Connected;
 use connected::Connections;
+pub use finding::Finding;
 pub use freshness::{Age, Freshness};
 pub use latency::{Latency, Tick};
 pub use ledger::{Keeps, Ledger, Rankings};
@@ -89,6 +91,7 @@ pub struct Endpoint {
     unjudged: AtomicU32,
     waited: AtomicU64,
     connections: Arc<Connections>,
+    finding: finding::Cell,
     address: Address,
     /// The ledger's tick after the one at which it left the list; 0 while it is on one.
     departed: AtomicU64,
@@ -136,6 +139,7 @@ impl Endpoint {
             unjudged: AtomicU32::default(),
             waited: AtomicU64::default(),
             connections: Arc::default(),
+            finding: finding::Cell::default(),
             address,
             departed: AtomicU64::default(),
         }
@@ -276,6 +280,16 @@ impl Endpoint {
     /// Changes the standing; only the cluster's book-keeping does.
     pub fn stand(&self, standing: Standing) {
         self.standing.store(standing);
+    }
+
+    /// What probes say of it; none if it was not probed yet, or is not at all.
+    pub fn finding(&self) -> Option<Finding> {
+        self.finding.load()
+    }
+
+    /// Changes what probes say of it; only the cluster's book-keeping does.
+    pub fn diagnose(&self, finding: Option<Finding>) {
+        self.finding.store(finding);
     }
 }
 

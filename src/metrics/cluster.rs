@@ -68,6 +68,7 @@ enum Event {
     Overload { reason: &'static str },
     NoEndpoint,
     Ejection { reason: &'static str, unenforced: &'static str },
+    Probe { result: &'static str },
 }
 
 impl ClusterSeries {
@@ -128,6 +129,11 @@ impl ClusterSeries {
         self.count(Event::Ejection { reason, unenforced: unenforced.unwrap_or_default() });
     }
 
+    /// Counts a probe by what it came to.
+    pub fn probe(&self, result: &'static str) {
+        self.count(Event::Probe { result });
+    }
+
     fn count(&self, event: Event) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
@@ -168,7 +174,7 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
 }
 
 /// Families of events, in the order of [`Event`].
-const EVENTS: [(&str, &str); 7] = [
+const EVENTS: [(&str, &str); 8] = [
     ("lictor_retries_total", "Attempts after the first, by what the one before ended in."),
     ("lictor_retries_refused_total", "Failed attempts that were not tried again, by the reason why."),
     ("lictor_retried_requests_total", "Requests tried more than once, by what came of them."),
@@ -176,6 +182,7 @@ const EVENTS: [(&str, &str); 7] = [
     ("lictor_overload_total", "Requests turned away for want of room, by what was full."),
     ("lictor_no_endpoint_total", "Requests for which no endpoint was eligible."),
     ("lictor_ejections_total", "Endpoints taken out, or not although they failed, by the reason."),
+    ("lictor_probes_total", "Probes of endpoints, by what they found."),
 ];
 
 impl Event {
@@ -188,6 +195,7 @@ impl Event {
             Event::Overload { .. } => 4,
             Event::NoEndpoint => 5,
             Event::Ejection { .. } => 6,
+            Event::Probe { .. } => 7,
         }
     }
 
@@ -197,7 +205,7 @@ impl Event {
                 vec![("reason", reason)]
             }
             Event::Retried { outcome } => vec![("outcome", outcome)],
-            Event::Hedge { result } => vec![("result", result)],
+            Event::Hedge { result } | Event::Probe { result } => vec![("result", result)],
             Event::NoEndpoint => vec![],
             Event::Ejection { reason, unenforced } => {
                 let enforced = if unenforced.is_empty() { "true" } else { "false" };

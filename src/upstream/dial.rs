@@ -12,7 +12,8 @@ use crate::endpoint::Address;
 /// A peer that vanished without a word is noticed after about this long, on connections that wait for it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-pub(super) async fn dial(address: &Address) -> Result<TcpStream, Error> {
+/// Connects to an endpoint.
+pub async fn dial(address: &Address) -> Result<TcpStream, Error> {
     let connected = match address {
         Address::Ip(address) => TcpStream::connect(address).await,
         // The system's resolver, and each of its answers in turn.

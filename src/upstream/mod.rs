@@ -32,6 +32,7 @@ use tokio::time::{sleep_until, timeout_at};
 use crate::endpoint::{Connected, Endpoint};
 use crate::message::{Upload, Way};
 
+pub use dial::dial;
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
 

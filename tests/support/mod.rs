@@ -13,6 +13,7 @@ pub mod app;
 pub mod client;
 pub mod consul;
 pub mod fake;
+pub mod grpc;
 pub mod origin;
 pub mod spawned;
 pub mod visitor;

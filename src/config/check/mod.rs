@@ -3,6 +3,7 @@
 
 mod balancing;
 mod policy;
+mod probe;
 mod protection;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,9 +209,20 @@ fn clusters(
         policy::check(&key, defaults.clone(), &mut inherited);
         let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, retry, hedge, limits, timeouts } = policies;
+        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts } = policies;
         let name = name.into();
-        clusters.push(Arc::new(Cluster { name, source, policy, balancing, ejection, retry, hedge, limits, timeouts }));
+        clusters.push(Arc::new(Cluster {
+            name,
+            source,
+            policy,
+            balancing,
+            ejection,
+            probe,
+            retry,
+            hedge,
+            limits,
+            timeouts,
+        }));
     }
     clusters
 }
@@ -227,6 +239,7 @@ fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, 
         subset_size: cluster.subset_size,
         sticky: cluster.sticky,
         ejection: cluster.ejection,
+        probe: cluster.probe,
         retry: cluster.retry,
         hedge: cluster.hedge,
         limits: cluster.limits,

@@ -1,14 +1,15 @@
 //! The keys that a cluster and the defaults share: a cluster's own over the defaults' over the built-in ones, key by key.
 
 use super::super::text::nearest;
-use super::super::{Balancing, Ejection, Hedge, Limits, Policy, Retry, Timeouts, raw};
-use super::{Problems, balancing, protection};
+use super::super::{Balancing, Ejection, Hedge, Limits, Policy, Probe, Retry, Timeouts, raw};
+use super::{Problems, balancing, probe, protection};
 
 /// All that a cluster can be told besides its name and its source.
 pub(super) struct Policies {
     pub(super) policy: Policy,
     pub(super) balancing: Balancing,
     pub(super) ejection: Ejection,
+    pub(super) probe: Option<Probe>,
     pub(super) retry: Retry,
     pub(super) hedge: Hedge,
     pub(super) limits: Limits,
@@ -21,6 +22,7 @@ pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) ->
     Policies {
         policy,
         ejection: protection::ejection(key, written.ejection.clone().unwrap_or_default(), problems),
+        probe: written.probe.clone().and_then(|probe| self::probe::check(key, probe, problems)),
         retry: protection::retry(key, written.retry.clone().unwrap_or_default(), problems),
         hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
         limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
@@ -43,7 +45,7 @@ fn named_policy(key: &str, name: &str, problems: &mut Problems) -> Policy {
 }
 
 /// What is written here, and for the rest what is written there.
-trait Or {
+pub(super) trait Or {
     fn or(self, defaults: &Self) -> Self;
 }
 
@@ -60,6 +62,7 @@ impl raw::Policy {
             subset_size: self.subset_size.or(defaults.subset_size),
             sticky: table(self.sticky, &defaults.sticky),
             ejection: table(self.ejection, &defaults.ejection),
+            probe: table(self.probe, &defaults.probe),
             retry: table(self.retry, &defaults.retry),
             hedge: table(self.hedge, &defaults.hedge),
             limits: table(self.limits, &defaults.limits),

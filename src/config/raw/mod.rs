@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-pub use policy::{Adaptive, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Retry, SlowStart, Sticky, Timeouts};
+pub use policy::{
+    Adaptive, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart, Sticky, Timeouts,
+};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -162,6 +164,8 @@ pub struct Cluster {
     pub sticky: Option<Sticky>,
     /// See [`Policy::ejection`].
     pub ejection: Option<Ejection>,
+    /// See [`Policy::probe`].
+    pub probe: Option<Probe>,
     /// See [`Policy::retry`].
     pub retry: Option<Retry>,
     /// See [`Policy::hedge`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use super::{duration, durations};
 
@@ -28,6 +28,8 @@ pub struct Policy {
     pub sticky: Option<Sticky>,
     /// When an endpoint is taken out.
     pub ejection: Option<Ejection>,
+    /// How endpoints are asked whether they are well.
+    pub probe: Option<Probe>,
     /// When another attempt is made.
     pub retry: Option<Retry>,
     /// When one is begun beside the first.
@@ -149,6 +151,48 @@ pub struct Ejection {
     pub dry_run: Option<bool>,
 }
 
+/// `probe`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// False to leave it off where the defaults turn it on, or to keep only its keys in the defaults.
+    pub enabled: Option<bool>,
+    /// `http`, `tcp` or `grpc`.
+    pub kind: Option<String>,
+    /// Path and query.
+    pub path: Option<String>,
+    /// The request's method.
+    pub method: Option<String>,
+    /// The request's host.
+    pub host: Option<String>,
+    /// Codes such as 204, and ranges such as `200-399`.
+    pub statuses: Option<Vec<Codes>>,
+    /// What the answer's body contains.
+    pub body: Option<String>,
+    /// The service that is asked for by gRPC.
+    pub service: Option<String>,
+    /// Another port than the endpoint's.
+    pub port: Option<u16>,
+    /// From one to the next.
+    #[serde(default, deserialize_with = "duration")]
+    pub interval: Option<Duration>,
+    /// Share of the interval that chance adds.
+    pub jitter: Option<f64>,
+    /// How long one may take.
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    /// Successes in a row that bring back.
+    pub rise: Option<u32>,
+    /// Failures in a row that take out.
+    pub fall: Option<u32>,
+    /// Whether an ejection ends early.
+    pub return_ejected: Option<bool>,
+}
+
+/// A status or a range of them, as it is written.
+#[derive(Debug, Clone)]
+pub struct Codes(pub String);
+
 /// `retry`
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,4 +286,28 @@ pub struct Timeouts {
     /// What runs at an endpoint that has left the list.
     #[serde(default, deserialize_with = "duration")]
     pub drain: Option<Duration>,
+}
+
+impl<'de> Deserialize<'de> for Codes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CodesVisitor)
+    }
+}
+
+struct CodesVisitor;
+
+impl de::Visitor<'_> for CodesVisitor {
+    type Value = Codes;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(r#"a status such as 204, or a range such as "200-399""#)
+    }
+
+    fn visit_i64<E: de::Error>(self, code: i64) -> Result<Codes, E> {
+        Ok(Codes(code.to_string()))
+    }
+
+    fn visit_str<E: de::Error>(self, codes: &str) -> Result<Codes, E> {
+        Ok(Codes(codes.to_owned()))
+    }
 }
