@@ -12,6 +12,7 @@ mod admin;
 mod balancing;
 mod cli;
 mod consul_faults;
+mod consul_outages;
 mod discovery;
 mod ejection;
 mod failure;

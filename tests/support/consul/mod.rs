@@ -1,4 +1,5 @@
-//! A real Consul for tests: one agent in `-dev` mode, on ports of its own, that lives no longer than the test.
+//! A real Consul for tests: one agent in `-dev` mode, or several that join each other (`join`), on ports of their own, that live no
+//! longer than the test.
 //!
 //! `Catalog` is the client's half: what a test says to any registry that speaks Consul's HTTP API, so that one scenario can be
 //! held against the real agent and against `lictor::registry`. `Consul` is an agent and a `Catalog` of it. The binary is looked
@@ -8,6 +9,7 @@
 mod binary;
 mod catalog;
 mod debian;
+mod join;
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -74,6 +76,16 @@ pub struct Consul {
     node: String,
     agent: Option<Child>,
     ports: Ports,
+    role: Role,
+}
+
+/// What an agent is among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// All there is, and nothing is kept.
+    Dev,
+    /// One of several, which keeps what it knows in its directory.
+    Member,
 }
 
 impl Deref for Consul {
@@ -99,7 +111,7 @@ impl Consul {
     pub async fn start_with(extra: &str) -> Consul {
         let mut last = String::new();
         for _ in 0..START_ATTEMPTS {
-            let mut consul = Consul::prepare(extra).await;
+            let mut consul = Consul::prepare(Role::Dev, extra).await;
             match consul.launch().await {
                 Ok(()) => return consul,
                 Err(log) if is_taken(&log) => last = log,
@@ -107,6 +119,18 @@ impl Consul {
             }
         }
         panic!("consul found no free ports: {last}");
+    }
+
+    /// Stops it where it is, as a machine does that is out of breath, or lets it go on.
+    pub fn signal(&self, signal: &str) {
+        let guard = self.agent.as_ref().expect("it runs").id();
+        let children =
+            fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).expect("the guard's children");
+        let name =
+            |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "consul");
+        let agent = children.split_whitespace().find(name).expect("the agent");
+        let done = Command::new("sh").args(["-c", &format!("kill -{signal} {agent}")]).status().expect("run sh");
+        assert!(done.success(), "kill -{signal} {agent}");
     }
 
     /// As a crash: SIGKILL. Everything registered is lost, for a `-dev` agent keeps nothing.
@@ -142,7 +166,7 @@ impl Consul {
         established.count()
     }
 
-    async fn prepare(extra: &str) -> Consul {
+    async fn prepare(role: Role, extra: &str) -> Consul {
         let binary = binary().await;
         let home = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the agent's directory");
         let ports = Ports::claim();
@@ -172,7 +196,7 @@ ports {{
         fs::write(home.path().join("1.hcl"), config).expect("write the configuration");
         fs::write(home.path().join("2.hcl"), extra).expect("write the configuration");
         let catalog = Catalog::new(&format!("http://127.0.0.1:{}", ports.http));
-        Consul { catalog, binary, home, node, agent: None, ports }
+        Consul { catalog, binary, home, node, agent: None, ports, role }
     }
 
     /// Starts the agent and waits for its catalog; what it logged if it ended instead.
@@ -180,7 +204,11 @@ ports {{
         let log = self.home.path().join("log");
         let output = File::create(&log).expect("the agent's log");
         let mut guard = Command::new("sh");
-        guard.args(["-c", GUARD, "consul-guard"]).arg(&self.binary).args(["agent", "-dev"]);
+        guard.args(["-c", GUARD, "consul-guard"]).arg(&self.binary).arg("agent");
+        match self.role {
+            Role::Dev => guard.arg("-dev"),
+            Role::Member => guard.arg("-data-dir").arg(self.home.path().join("data")),
+        };
         for file in ["1.hcl", "2.hcl"] {
             guard.arg("-config-file").arg(self.home.path().join(file));
         }
@@ -200,10 +228,13 @@ ports {{
         Err(fs::read_to_string(&log).unwrap_or_default())
     }
 
-    /// Whether it leads itself and shows itself in its catalog. Where ACLs hide that from us the first has to do.
+    /// Whether somebody leads and its node is known; where it is alone: whether it leads itself and shows itself in its catalog. Where ACLs hide that from us the first has to do.
     async fn is_ready(&self) -> io::Result<bool> {
         let see = async |path| try_get(self.address(), "consul", path).await;
         let leader = see("/v1/status/leader").await?.text();
+        if self.role == Role::Member {
+            return Ok(leader.len() > 2 && see("/v1/catalog/nodes").await?.text().contains(&self.node));
+        }
         if !leader.contains(&format!(":{}\"", self.ports.server())) {
             return Ok(false);
         }

@@ -1,0 +1,51 @@
+//! Agents that join each other: for what one alone cannot show, such as an agent that leaves while others stay, or servers that
+//! have lost their majority.
+
+use super::{Consul, Role, START_PATIENCE};
+use crate::support::client::{Client, eventually};
+
+impl Consul {
+    /// A client agent of this server, whose node is in the catalog.
+    pub async fn join(&self) -> Consul {
+        let mut client =
+            Consul::prepare(Role::Member, &format!("server = false\n{}", joins(&[self.ports.gossip()]))).await;
+        client.launch().await.unwrap_or_else(|log| panic!("a client agent did not start: {log}"));
+        client
+    }
+
+    /// Three servers that have elected a leader.
+    pub async fn three() -> [Consul; 3] {
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            all.push(Consul::prepare(Role::Member, "").await);
+        }
+        let ports: Vec<u16> = all.iter().map(|server| server.ports.gossip()).collect();
+        let config =
+            format!("server = true\nbootstrap_expect = 3\nperformance {{ raft_multiplier = 1 }}\n{}", joins(&ports));
+        for server in &all {
+            std::fs::write(server.home.path().join("2.hcl"), &config).expect("write the configuration");
+        }
+        let [mut one, mut two, mut three] = <[Consul; 3]>::try_from(all).ok().expect("three");
+        let started = tokio::join!(one.launch(), two.launch(), three.launch());
+        for result in [started.0, started.1, started.2] {
+            result.unwrap_or_else(|log| panic!("a server did not start: {log}"));
+        }
+        [one, two, three]
+    }
+
+    /// Leaves in peace and ends, as on SIGTERM before an upgrade: this server takes its node and all that runs there out of the catalog. What
+    /// it was told to register it keeps for its next start.
+    pub async fn leave(&mut self, server: &Consul) {
+        let mut client = Client::connect(self.address()).await;
+        client.send("PUT /v1/agent/leave HTTP/1.1\r\nhost: consul\r\ncontent-length: 0\r\n\r\n").await;
+        let gone = async || !server.get("/v1/catalog/nodes").await.to_string().contains(&self.node);
+        eventually("the node is gone", START_PATIENCE, gone).await;
+        // It lingers for seconds; and one that has only just started puts its services back meanwhile, in its first round of syncing.
+        self.kill();
+    }
+}
+
+fn joins(gossip: &[u16]) -> String {
+    let ports: Vec<String> = gossip.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    format!("retry_join = [{}]\nretry_interval = \"1s\"\n", ports.join(", "))
+}
