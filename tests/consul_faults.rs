@@ -230,6 +230,28 @@ async fn without_rights_there_is_nothing_to_serve_and_nothing_breaks() {
 }
 
 #[tokio::test]
+async fn a_token_that_may_not_read_nodes_is_told_what_it_lacks() {
+    let consul = Consul::start_with(ACL).await;
+    let root = consul.with_token("root");
+    let origin = Origin::start("one").await;
+    root.register_service("web", "one", origin.address()).await;
+    for (rules, is_enough) in [(r#"service_prefix "" { policy = "read" }"#, false), (READ, true)] {
+        let name = if is_enough { "enough" } else { "lictor" };
+        root.put("/v1/acl/policy", json!({ "Name": name, "Rules": rules }).to_string()).await;
+        let made = root.put("/v1/acl/token", json!({ "Policies": [{ "Name": name }] }).to_string()).await;
+        let secret = serde_json::from_str::<Value>(&made).unwrap()["SecretID"].as_str().unwrap().to_owned();
+        let service = if is_enough { "nobody" } else { "web" };
+        let settings = to_service(&consul.url(), "").replace("service = \"web\"", &format!("service = \"{service}\""));
+        let lictor = Spawned::start(&settings, &[("CONSUL_HTTP_TOKEN", &secret)]);
+        let line = lictor.says("table=2").await;
+        assert!(line.contains("endpoints=0"), "{line}");
+        // It is said before the list is taken over.
+        let says = lictor.said().iter().any(|line| line.contains("node:read"));
+        assert_eq!(says, !is_enough, "{:?}", lictor.said());
+    }
+}
+
+#[tokio::test]
 async fn an_agent_is_reached_by_its_unix_socket() {
     let directory = TempDir::new().unwrap();
     let socket = directory.path().join("consul.sock");

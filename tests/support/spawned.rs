@@ -53,6 +53,11 @@ impl Spawned {
         eventually(&format!("it says {text:?}"), PATIENCE, find).await
     }
 
+    /// What it has said so far.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
     /// Waits until it listens, and returns where.
     pub async fn address(&self) -> SocketAddr {
         let line = self.says("listener=\"edge\" address=").await;

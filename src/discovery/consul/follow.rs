@@ -135,6 +135,11 @@ impl Follow {
         self.recalled = true;
     }
 
+    /// True before anything was known.
+    pub(super) fn is_new(&self) -> bool {
+        self.list.is_none()
+    }
+
     /// Who may answer from now on.
     pub(super) fn read(&mut self, mode: Consistency) {
         self.mode = mode;

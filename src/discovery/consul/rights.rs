@@ -28,14 +28,22 @@ pub(super) async fn ask(agent: &Agent, selection: &Selection, missing: Vec<Value
     }
 }
 
+/// What to ask where nobody was ever seen: service:read, and node:read of nodes in general.
+pub(super) fn question_of_any(service: &str) -> Vec<Value> {
+    vec![read("service", service), read("node", "")]
+}
+
 /// What to ask: service:read, and node:read of every node that somebody is missing on.
 pub(super) fn question<'a>(service: &str, missing: impl Iterator<Item = &'a Listed>) -> Vec<Value> {
-    let read = |resource: &str, name: &str| json!({ "Resource": resource, "Segment": name, "Access": "read" });
     let mut nodes: Vec<&str> = missing.filter_map(|listed| listed.locality.node.as_deref()).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let nodes = nodes.into_iter().take(MANY).map(|node| read("node", node));
     std::iter::once(read("service", service)).chain(nodes).collect()
+}
+
+fn read(resource: &str, name: &str) -> Value {
+    json!({ "Resource": resource, "Segment": name, "Access": "read" })
 }
 
 fn is_denied(answer: &Value) -> bool {

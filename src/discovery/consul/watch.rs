@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::agent::Failure;
-use super::follow::{Ask, Follow, Reason, Verdict};
+use super::follow::{Ask, Follow, Reason, Rights, Verdict};
 use super::pace::{Backoff, Bucket, vary};
 use super::{Shared, Update, model, rights};
 use crate::config::{Consistency, Selection};
@@ -125,6 +125,9 @@ impl Watch {
                 let (list, skipped) = model::parse(&body, &self.shared.place.zone_key)
                     .map_err(|error| Failure::Garbled(error.to_string()))?;
                 self.series.skipped(skipped);
+                if list.is_empty() && follow.is_new() {
+                    self.explain_emptiness().await;
+                }
                 match follow.judge(&meta, ask, list, Instant::now()) {
                     Verdict::Pending => self.look_for_rights(follow).await,
                     verdict => verdict,
@@ -133,6 +136,18 @@ impl Watch {
         };
         self.series.index(follow.accepted());
         Ok(self.conclude(verdict).await)
+    }
+
+    /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over.
+    async fn explain_emptiness(&self) {
+        let question = rights::question_of_any(&self.selection.service);
+        if rights::ask(&self.shared.agent, &self.selection, question).await == Rights::Hidden {
+            warn!(
+                service = %self.selection,
+                "the first list is empty, and may be so for want of rights: the token needs service:read for the service, and \
+                 node:read for the nodes of its instances"
+            );
+        }
     }
 
     /// Before much is believed to be gone: whether we could see it if it were not.
