@@ -1,5 +1,5 @@
-//! Consul itself in trouble, and the real one: an agent that leaves with all that runs on its node, an agent that is stopped in the
-//! middle of a query, servers without a majority, a state that is restored. Requests go on throughout.
+//! Consul itself in trouble, and the real one: an agent that leaves with all that runs on its node, an agent that is
+//! stopped in the middle of a query, servers without a majority, a state that is restored. Requests go on throughout.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

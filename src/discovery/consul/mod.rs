@@ -1,6 +1,7 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
-//! worth, `rights` whether it is the whole of it, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And finding out where we stand, where some
-//! cluster prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s.
+//! worth, `rights` whether it is the whole of it, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And
+//! finding out where we stand, where some cluster prefers who is near: `survey` asks for the `place` that the agent knows and
+//! for `coordinate`s.
 
 mod agent;
 mod coordinate;

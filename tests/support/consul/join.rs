@@ -1,5 +1,5 @@
-//! Agents that join each other: for what one alone cannot show, such as an agent that leaves while others stay, or servers that
-//! have lost their majority.
+//! Agents that join each other: for what one alone cannot show, such as an agent that leaves while others stay, or servers
+//! that have lost their majority.
 
 use super::{Consul, Role, START_PATIENCE};
 use crate::support::client::{Client, eventually};
@@ -33,14 +33,15 @@ impl Consul {
         [one, two, three]
     }
 
-    /// Leaves in peace and ends, as on SIGTERM before an upgrade: this server takes its node and all that runs there out of the catalog. What
-    /// it was told to register it keeps for its next start.
+    /// Leaves in peace and ends, as on SIGTERM before an upgrade: this server takes its node and all that runs there out of
+    /// the catalog. What it was told to register it keeps for its next start.
     pub async fn leave(&mut self, server: &Consul) {
         let mut client = Client::connect(self.address()).await;
         client.send("PUT /v1/agent/leave HTTP/1.1\r\nhost: consul\r\ncontent-length: 0\r\n\r\n").await;
         let gone = async || !server.get("/v1/catalog/nodes").await.to_string().contains(&self.node);
         eventually("the node is gone", START_PATIENCE, gone).await;
-        // It lingers for seconds; and one that has only just started puts its services back meanwhile, in its first round of syncing.
+        // It lingers for seconds; and one that has only just started puts its services back meanwhile, in its first round
+        // of syncing.
         self.kill();
     }
 }

@@ -1,5 +1,5 @@
-//! A real Consul for tests: one agent in `-dev` mode, or several that join each other (`join`), on ports of their own, that live no
-//! longer than the test.
+//! A real Consul for tests: one agent in `-dev` mode, or several that join each other (`join`), on ports of their own, that
+//! live no longer than the test.
 //!
 //! `Catalog` is the client's half: what a test says to any registry that speaks Consul's HTTP API, so that one scenario can be
 //! held against the real agent and against `lictor::registry`. `Consul` is an agent and a `Catalog` of it. The binary is looked
@@ -228,7 +228,8 @@ ports {{
         Err(fs::read_to_string(&log).unwrap_or_default())
     }
 
-    /// Whether somebody leads and its node is known; where it is alone: whether it leads itself and shows itself in its catalog. Where ACLs hide that from us the first has to do.
+    /// Whether somebody leads and its node is known; where it is alone: whether it leads itself and shows itself in its
+    /// catalog. Where ACLs hide that from us the first has to do.
     async fn is_ready(&self) -> io::Result<bool> {
         let see = async |path| try_get(self.address(), "consul", path).await;
         let leader = see("/v1/status/leader").await?.text();
