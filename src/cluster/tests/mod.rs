@@ -1,6 +1,7 @@
 //! Ejection, return and retries as a cluster lives them, with time and chance passed in.
 
 mod choosing;
+mod diagnosis;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
