@@ -12,14 +12,37 @@ use crate::health::{self, Outcome};
 pub struct Attempt {
     cluster: Handle,
     in_flight: InFlight,
-    trial: bool,
+    trial: Trial,
     /// For whoever wants to know how long it took to be answered, until it was.
     began: Option<Tick>,
     judged: bool,
 }
 
+/// Whether an attempt decides on an endpoint that is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Trial {
+    /// It is not out.
+    #[default]
+    None,
+    /// It does, as one of several: nobody keeps others away.
+    Open,
+    /// It is the one trial, to be given back if nothing comes of it.
+    Claimed,
+}
+
+impl Trial {
+    /// Of an attempt at whoever is asked whatever its standing is.
+    pub(super) fn at(endpoint: &Endpoint) -> Self {
+        match endpoint.standing() {
+            Standing::Eligible => Trial::None,
+            Standing::Probation if endpoint.claim_trial() => Trial::Claimed,
+            _ => Trial::Open,
+        }
+    }
+}
+
 impl Attempt {
-    pub(super) fn new(cluster: Handle, in_flight: InFlight, trial: bool, began: Option<Tick>) -> Self {
+    pub(super) fn new(cluster: Handle, in_flight: InFlight, trial: Trial, began: Option<Tick>) -> Self {
         Attempt { cluster, in_flight, trial, began, judged: false }
     }
 
@@ -35,7 +58,7 @@ impl Attempt {
 
     /// True if it matters when it is answered: probation or an expectation hangs on it.
     pub fn is_awaited(&self) -> bool {
-        self.trial || self.began.is_some()
+        self.trial != Trial::None || self.began.is_some()
     }
 
     /// The endpoint has begun to answer: enough to pass a trial, which must not last as long as a stream does.
@@ -51,7 +74,7 @@ impl Attempt {
         let latency = self.endpoint().latency();
         match self.cluster.decay {
             // Somebody who is back is what it is now: what it was has been paid for.
-            Some(_) if self.trial => latency.restart(took, now),
+            Some(_) if self.trial != Trial::None => latency.restart(took, now),
             Some(decay) => latency.observe(took, now, decay),
             None => {}
         }
@@ -65,7 +88,7 @@ impl Attempt {
     }
 
     fn pass(&mut self, now: Instant) {
-        if std::mem::take(&mut self.trial) {
+        if std::mem::take(&mut self.trial) != Trial::None {
             self.cluster.readmit(self.endpoint(), now);
         }
     }
@@ -98,7 +121,7 @@ impl Attempt {
         self.penalize(now);
         let failures = self.endpoint().failed();
         // It may have been readmitted meanwhile; then this is one failure like any other.
-        let trial = std::mem::take(&mut self.trial) && self.endpoint().standing() != Standing::Eligible;
+        let trial = std::mem::take(&mut self.trial) != Trial::None && self.endpoint().standing() != Standing::Eligible;
         let is_suspect = self.cluster.member(self.endpoint()).is_some_and(super::Member::is_suspect);
         if limit == 0 && !health::compares(rules) {
             if trial {
@@ -127,7 +150,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if self.trial {
+        if self.trial == Trial::Claimed {
             self.endpoint().release_trial();
         }
         if !self.judged {

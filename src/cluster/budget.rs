@@ -49,7 +49,7 @@ impl Budget {
     /// Counts what is made whether there is room for it or not, so that retries make room for it: but not all, since there is no
     /// end to it, and one retry may save a request.
     pub fn spend(&self, share: f64, now: Instant) {
-        if self.spent(now) + 1 <= (MOST_SPENT * self.allowed(share, now)) as u64 {
+        if self.spent(now) < (MOST_SPENT * self.allowed(share, now)) as u64 {
             self.retries.add(self.second(now));
         }
     }

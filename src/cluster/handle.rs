@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use super::attempt::Trial;
 use super::{Attempt, Candidates, Cluster, Purpose, Request};
 use crate::balance::Ask;
 use crate::endpoint::{Id, InFlight, Standing, Tick};
@@ -46,15 +47,15 @@ impl Handle {
             // Better somebody who is out than somebody who has just failed.
             let reserve = if request.purpose == Purpose::Retry { self.reserve(request) } else { return None };
             if let Some(endpoint) = reserve {
-                return Some(self.attempt(endpoint.begin(), true, request));
+                return Some(self.attempt(endpoint.begin(), Trial::at(&endpoint), request));
             }
         }
         if let Some(endpoint) = self.kept(candidates, request) {
-            let is_out = endpoint.standing() != Standing::Eligible;
-            return self.with_room(endpoint.begin()).map(|begun| self.attempt(begun, is_out, request));
+            let trial = Trial::at(endpoint);
+            return self.with_room(endpoint.begin()).map(|begun| self.attempt(begun, trial, request));
         }
         if let Some(endpoint) = self.trial(candidates, request) {
-            return Some(self.attempt(endpoint.begin(), true, request));
+            return Some(self.attempt(endpoint.begin(), Trial::Claimed, request));
         }
         let now = self.tick(request).unwrap_or(Tick(0));
         let mut ask = Ask { worker: request.worker, rng, now, key: request.key, tried: request.tried };
@@ -69,8 +70,8 @@ impl Handle {
             Some(begun) => begun,
             None => self.elsewhere(cache.load(), request)?,
         };
-        let is_out = begun.endpoint().standing() != Standing::Eligible;
-        Some(self.attempt(begun, is_out, request))
+        let trial = Trial::at(begun.endpoint());
+        Some(self.attempt(begun, trial, request))
     }
 
     /// True if nobody may serve, however long one waits for room.
@@ -98,7 +99,7 @@ impl Handle {
         roomy.into_iter().find_map(|endpoint| self.with_room(endpoint.begin()))
     }
 
-    fn attempt(&self, in_flight: InFlight, trial: bool, request: &Request<'_>) -> Attempt {
+    fn attempt(&self, in_flight: InFlight, trial: Trial, request: &Request<'_>) -> Attempt {
         Attempt::new(self.clone(), in_flight, trial, self.tick(request))
     }
 

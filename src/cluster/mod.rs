@@ -197,6 +197,7 @@ impl Cluster {
         cluster.lasting.ledger.keep(keeps(settings));
         let candidates = {
             let _book = cluster.lasting.book.open();
+            cluster.rehabilitate(previous, new.now);
             Candidates::sort(&cluster, cluster.stamp(), new.now)
         };
         cluster.report(previous.is_some_and(Cluster::is_panicking), &candidates);
@@ -379,8 +380,6 @@ impl Cluster {
     /// first; if it serves, it is back.
     fn reserve(&self, request: &Request<'_>) -> Option<Arc<Endpoint>> {
         let soonest = self.out_of(request.tried).min_by_key(|member| member.endpoint.ejections().until)?;
-        // Whoever is on probation has its one trial, which this may be.
-        soonest.endpoint.claim_trial();
         Some(Arc::clone(&soonest.endpoint))
     }
 

@@ -105,6 +105,22 @@ impl Cluster {
         info!(cluster = %self.settings.name, endpoint = %endpoint.address(), "back from its ejection");
     }
 
+    /// Takes back whoever was taken out as a suspect, and is on the list again. With the book open.
+    pub(super) fn rehabilitate(&self, previous: Option<&Cluster>, now: Instant) {
+        let was_suspect = |member: &&Member| {
+            let before = previous.and_then(|previous| previous.member(&member.endpoint));
+            before.is_some_and(Member::is_suspect) && !member.is_suspect()
+        };
+        // Only where there were any: most lists have none.
+        if previous.is_some_and(|previous| previous.members.iter().any(Member::is_suspect)) {
+            for member in self.members.iter().filter(was_suspect) {
+                if member.endpoint.standing() != Standing::Eligible {
+                    health::readmit(&self.settings.ejection, &member.endpoint, now);
+                }
+            }
+        }
+    }
+
     /// The member that this endpoint is; none if it has left the list.
     pub(super) fn member(&self, endpoint: &Endpoint) -> Option<&Member> {
         self.members.iter().find(|member| member.endpoint.id() == endpoint.id())

@@ -116,7 +116,7 @@ impl Journey<'_> {
             limits,
             // Where one idle connection was stale, others may be.
             probe: !outgoing.repeatable || limits.began != self.started,
-            may_repeat: &|status| self.is_repeated(status, outgoing),
+            may_repeat: &|status| outgoing.repeatable && self.is_bad(status),
             late,
             interim: &mut |status: StatusCode, headers: &HeaderMap| {
                 self.relay_interim(speaks_interim, status, headers);
@@ -138,11 +138,11 @@ impl Journey<'_> {
         let (late, limits) = (Cell::new(false), Limits { patience: None, ..self.limits(outgoing, now) });
         let mut upload = Upload::default();
         let second = self.send(&other, outgoing, &mut upload, (limits, &late));
-        let ([one, two], is_second) = self.race(first.as_mut(), pin!(second), outgoing).await;
+        let ([one, two], is_second) = self.race(first.as_mut(), pin!(second)).await;
         let count = |result| self.entry.attempts.hedge(result);
         match (one, two) {
             (one, Some(sent)) if is_second => {
-                let is_good = self.is_final(&sent, outgoing);
+                let is_good = self.is_final(&sent);
                 count(if is_good { "won" } else { "failed" });
                 let first = match one {
                     Some(failed) => First::Failed(failed),
@@ -170,14 +170,13 @@ impl Journey<'_> {
         &self,
         mut first: Pin<&mut A>,
         mut second: Pin<&mut B>,
-        outgoing: &Outgoing,
     ) -> ([Option<Sent>; 2], bool) {
         let (mut one, mut two) = (None, None);
         let is_second = poll_fn(|cx| {
             if one.is_none()
                 && let Poll::Ready(sent) = first.as_mut().poll(cx)
             {
-                let decides = two.is_some() || self.is_final(&sent, outgoing);
+                let decides = two.is_some() || self.is_final(&sent);
                 one = Some(sent);
                 if decides {
                     return Poll::Ready(false);
@@ -186,7 +185,7 @@ impl Journey<'_> {
             if two.is_none()
                 && let Poll::Ready(sent) = second.as_mut().poll(cx)
             {
-                let decides = one.is_some() || self.is_final(&sent, outgoing);
+                let decides = one.is_some() || self.is_final(&sent);
                 two = Some(sent);
                 if decides {
                     return Poll::Ready(true);
@@ -216,19 +215,16 @@ impl Journey<'_> {
     }
 
     /// True unless another attempt could still do better.
-    fn is_final(&self, sent: &Sent, outgoing: &Outgoing) -> bool {
-        match sent {
-            Ok(response) => !self.is_repeated(response.status(), outgoing),
-            Err(_) => false,
-        }
+    fn is_final(&self, sent: &Sent) -> bool {
+        matches!(sent, Ok(answer) if !self.is_bad(answer.status()))
     }
 
-    /// True for an answer after which the request is tried again.
-    pub(super) fn is_repeated(&self, status: StatusCode, outgoing: &Outgoing) -> bool {
+    /// True for an answer after which such a request is tried again, if it can be.
+    pub(super) fn is_bad(&self, status: StatusCode) -> bool {
         let is_chosen = self.settings().retry.on.statuses.has(status.as_u16());
         // The application's own error, of the one that has the client's session: elsewhere the session would be lost.
         let is_own = self.affinity.session.is_some() && health::judge(status) == Outcome::Failure(Reason::Server);
-        outgoing.repeatable && is_chosen && !is_own
+        is_chosen && !is_own
     }
 
     fn limits(&self, outgoing: &Outgoing, began: Instant) -> Limits {

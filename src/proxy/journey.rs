@@ -118,7 +118,7 @@ impl Journey<'_> {
         let mut tried = Vec::new();
         loop {
             let (sent, mut ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
-            let failed = match self.conclude(sent, &mut ended, &outgoing, upgrading.is_some()) {
+            let failed = match self.conclude(sent, &mut ended, upgrading.is_some()) {
                 Ok(answer) => {
                     self.count_retried(tried.len(), true);
                     let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
@@ -162,20 +162,14 @@ impl Journey<'_> {
     }
 
     /// What an attempt came to: an answer to pass on, or something after which another might follow.
-    fn conclude(
-        &self,
-        sent: Sent,
-        guard: &mut Guard,
-        outgoing: &Outgoing,
-        upgrading: bool,
-    ) -> Result<Response<Box<Exchange>>, Failed> {
+    fn conclude(&self, sent: Sent, guard: &mut Guard, upgrading: bool) -> Result<Response<Box<Exchange>>, Failed> {
         let error = match sent {
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading => return Ok(answer),
             // Nobody asked for another protocol.
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
             Ok(answer) => {
                 guard.answered(&answer);
-                if self.is_repeated(answer.status(), outgoing) {
+                if self.is_bad(answer.status()) {
                     return Err(Failed::Answer(answer));
                 }
                 return Ok(answer);
