@@ -12,7 +12,9 @@ mod content;
 mod fleet;
 mod load;
 mod origin;
+#[allow(dead_code, reason = "a bench uses the rest")]
 mod process;
+#[allow(dead_code, reason = "a bench uses the rest")]
 mod proxy;
 mod report;
 mod run;

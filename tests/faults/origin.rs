@@ -95,7 +95,9 @@ async fn accept(listener: TcpListener, origin: Rc<Origin>) {
         if now == Behaviour::BlackHole {
             let held = fill_the_queue(&listener).await;
             println!("done");
-            let _ = told.wait_for(|told| *told != Behaviour::BlackHole).await;
+            while told.changed().await.is_ok() && *told.borrow_and_update() == Behaviour::BlackHole {
+                println!("done");
+            }
             drop(held);
             SockRef::from(&listener).listen(BACKLOG).unwrap();
             println!("done");

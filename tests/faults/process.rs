@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
+};
 
 /// The first argument of this program where it is to become another one.
 pub const ROLE: &str = "become";
@@ -89,4 +91,22 @@ pub fn cpu_seconds(process: u32) -> f64 {
     let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
     // Fields 14 and 15 of the line; two are cut off, and counting starts at 0.
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// As many as the system lets this process have: it holds the other ends.
+pub fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+}
+
+/// Resident memory of a process, in KiB.
+pub fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Descriptors that a process has open.
+pub fn descriptors(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
 }

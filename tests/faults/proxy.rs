@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
@@ -15,6 +16,8 @@ use crate::process::Process;
 use crate::wire::{Framing, Wire};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The operator's window answers sooner, whatever clients do.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A running `lictor serve`.
 pub struct Proxy {
@@ -22,7 +25,7 @@ pub struct Proxy {
     pub admin: SocketAddr,
     process: Process,
     said: Arc<Mutex<Vec<String>>>,
-    _file: NamedTempFile,
+    file: NamedTempFile,
 }
 
 /// A configuration with a cluster `web` of these endpoints, `more` keys of it, and everything else as shipped.
@@ -38,10 +41,14 @@ pub fn configuration(endpoints: &[SocketAddr], more: &str) -> String {
 impl Proxy {
     /// Starts with this configuration, and with at most so many descriptors if that is given. Returns when it is ready.
     pub async fn start(configuration: &str, descriptors: Option<u64>) -> Proxy {
+        Proxy::start_this(env!("CARGO_BIN_EXE_lictor"), configuration, descriptors).await
+    }
+
+    /// The same with another build of it.
+    pub async fn start_this(lictor: &str, configuration: &str, descriptors: Option<u64>) -> Proxy {
         let file = NamedTempFile::with_suffix(".toml").unwrap();
         std::fs::write(file.path(), configuration).unwrap();
-        let program: [OsString; 4] =
-            [env!("CARGO_BIN_EXE_lictor").into(), "serve".into(), "--config".into(), file.path().into()];
+        let program: [OsString; 4] = [lictor.into(), "serve".into(), "--config".into(), file.path().into()];
         let mut process = Process::become_another(&program, descriptors, |command| {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("RUST_LOG")
         });
@@ -50,7 +57,7 @@ impl Proxy {
         // Ends with the process.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut proxy = Proxy { address: nowhere, admin: nowhere, process, said, _file: file };
+        let mut proxy = Proxy { address: nowhere, admin: nowhere, process, said, file };
         let address = |line: String| line.rsplit_once("address=").unwrap().1.parse().unwrap();
         proxy.address = address(proxy.says("listener=\"edge\" address=").await);
         proxy.admin = address(proxy.says("admin listening").await);
@@ -85,7 +92,19 @@ impl Proxy {
     }
 
     async fn ask(&self, path: &str) -> std::io::Result<Vec<u8>> {
-        Window::open(self.admin).await?.get(path).await
+        let ask = async { Window::open(self.admin).await?.get(path).await };
+        tokio::time::timeout(WINDOW, ask).await?
+    }
+
+    /// Whether somebody who comes anew to the operator's window is answered.
+    pub async fn has_window(&self) -> bool {
+        self.ask("/livez").await.is_ok_and(|body| body.starts_with(b"live"))
+    }
+
+    /// Has it read another configuration.
+    pub fn reload(&self, configuration: &str) {
+        std::fs::write(self.file.path(), configuration).unwrap();
+        self.process.signal(Signal::HUP);
     }
 
     /// The sum of a family of figures over the cluster `web`.

@@ -16,8 +16,8 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 /// What retries may add to the attempts: `retry.budget` of all requests so far, and ten a second for the ten seconds that it
-/// looks back.
-const BUDGET: (f64, f64) = (0.2, 100.0);
+/// looks back; the figures are read a moment apart.
+const BUDGET: (f64, f64) = (0.2, 105.0);
 
 /// A run in words.
 pub struct Row {
@@ -109,6 +109,9 @@ fn broken(promise: &Promise, figures: &Figures, observed: &Observed) -> Vec<Stri
     if !observed.lives {
         broken.push("lictor has ended".to_owned());
     }
+    if !observed.window {
+        broken.push("the operator's window did not answer".to_owned());
+    }
     if promise.failed.is_some_and(|most| figures.failed > most) {
         broken.push(format!("{} failed: {:?}", figures.failed, figures.kinds));
     }
@@ -135,7 +138,7 @@ fn in_words(promise: &Promise) -> String {
     words.extend(promise.p99.map(|most| format!("p99 < {}", in_seconds(most))));
     words.extend(promise.p99_during.map(|most| format!("p99 during it < {}", in_seconds(most))));
     words.extend(promise.back.map(|most| format!("back < {}", in_seconds(most))));
-    words.extend(promise.cpu.map(|most| format!("CPU < {most} s")));
+    words.extend(promise.cpu.map(|most| format!("CPU < {most} s more")));
     if words.is_empty() { "–".to_owned() } else { words.join(", ") }
 }
 

@@ -19,6 +19,8 @@ use crate::scenario::{CROWD, DESCRIPTORS, Fault, MIXED, Scenario};
 
 /// Requests a second for each endpoint.
 pub const RATE: u32 = 50;
+/// From when on what lictor uses is taken for what it uses usually.
+const WARM: Duration = Duration::from_secs(1);
 /// When the fault begins and when it ends.
 pub const FAULT: Duration = Duration::from_secs(3);
 const HEALED: Duration = Duration::from_secs(8);
@@ -41,8 +43,10 @@ pub struct Observed {
     pub back: Option<Duration>,
     /// Attempts that went to whom is ill, during the fault.
     pub attempts: f64,
-    /// Seconds of CPU time that lictor used during the fault.
+    /// Seconds of CPU time that lictor used during the fault, above what it used for the same load before.
     pub cpu: f64,
+    /// Whether the operator's window answered at the end of the fault.
+    pub window: bool,
     pub lives: bool,
 }
 
@@ -64,13 +68,18 @@ pub async fn run(scenario: &Scenario, endpoints: usize) -> Observed {
     let load = Load::start(stage.proxy.address, RATE * endpoints as u32, began);
     let changes = Changes::default();
     let watching = tokio::task::spawn_local(watch(stage.proxy.admin, Rc::clone(&changes)));
+    sleep_until((began + WARM).into()).await;
+    let warm = cpu_seconds(stage.proxy.id());
     sleep_until((began + FAULT).into()).await;
 
+    let usual = (cpu_seconds(stage.proxy.id()) - warm) / (FAULT - WARM).as_secs_f64();
     let before = (stage.attempts_at_the_ill().await, cpu_seconds(stage.proxy.id()));
     let fault = Instant::now();
     stage.begin(scenario.fault).await;
     sleep_until((began + HEALED).into()).await;
-    let after = (stage.attempts_at_the_ill().await, cpu_seconds(stage.proxy.id()));
+    let used = cpu_seconds(stage.proxy.id()) - before.1 - usual * fault.elapsed().as_secs_f64();
+    let window = stage.proxy.has_window().await;
+    let attempts = stage.attempts_at_the_ill().await - before.0;
     stage.heal(scenario.fault).await;
     let healed = Instant::now();
 
@@ -93,8 +102,9 @@ pub async fn run(scenario: &Scenario, endpoints: usize) -> Observed {
         healed,
         ejected,
         back: if scenario.fault == Fault::Crowd { answers } else { back },
-        attempts: after.0 - before.0,
-        cpu: after.1 - before.1,
+        attempts,
+        cpu: used.max(0.0),
+        window,
         lives: stage.proxy.is_running(),
     }
 }
