@@ -19,8 +19,8 @@ use tracing::{info, warn};
 use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::discovery::{Discovery, Reload, consul};
-use crate::lifecycle::{Drain, Draining, Readiness};
-use crate::listener::{self, Limits};
+use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
+use crate::listener::{self, Limits, Room, Terms};
 use crate::metrics::Metrics;
 use crate::probe::Probes;
 use crate::proxy::{Edge, Worker};
@@ -28,8 +28,10 @@ use crate::table::{self, Builder, Reader, SLOT, Table};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
-/// Connections of one worker on one listener; more wait in the kernel.
-const MAX_CONNECTIONS: usize = 65_536;
+/// Descriptors of each thread: its event loop's, its listeners' apart from that.
+const OF_A_THREAD: usize = 6;
+/// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
+const OF_THE_PROCESS: usize = 24;
 
 /// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
 pub struct App {
@@ -77,6 +79,8 @@ impl App {
     pub fn start(config: Config) -> Result<App, Error> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new(config.workers));
+        let room = room(&config, descriptors::raise());
+        metrics.may_be_open(room.most());
         let readiness = Readiness::default();
         let mut sockets = Vec::new();
         for listener in &config.listeners {
@@ -109,7 +113,8 @@ impl App {
         app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
-            let part = Part { index, sockets, reader: reader.clone(), draining: drain.watch() };
+            let part =
+                Part { index, sockets, reader: reader.clone(), room: Arc::clone(&room), draining: drain.watch() };
             let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
             app.spawn(format!("worker-{index}"), stopped.clone(), move || work(part, config, metrics))?;
         }
@@ -179,6 +184,7 @@ impl App {
         let old = &self.config;
         let fixed = [
             ("workers", config.workers != old.workers),
+            ("max_connections", config.max_connections != old.max_connections),
             ("admin", config.admin != old.admin),
             ("consul", config.consul != old.consul),
             ("place", config.place != old.place),
@@ -239,8 +245,12 @@ async fn control(part: Control) {
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
-        let series = metrics.listener(&"admin".into());
-        tasks.spawn_local(listener::serve(listener, Rc::new(window), admin::LIMITS, series, forever.watch()));
+        let terms = Terms {
+            limits: admin::LIMITS,
+            room: Room::new(admin::MAX_CONNECTIONS),
+            series: metrics.listener(&"admin".into()),
+        };
+        tasks.spawn_local(listener::serve(listener, Rc::new(window), terms, forever.watch()));
     }
     tasks.spawn_local(examine(reader));
     discovery.run().await;
@@ -262,12 +272,32 @@ struct Part {
     index: usize,
     sockets: Vec<std::net::TcpListener>,
     reader: Reader,
+    room: Arc<Room>,
     draining: Draining,
+}
+
+/// Room for as many connections as was written, or else as the limit on descriptors allows: each may need another one to an
+/// endpoint, and what lictor itself needs is left out.
+fn room(config: &Config, descriptors: usize) -> Arc<Room> {
+    let threads = config.workers + 1;
+    // One that is held back has been accepted, on each listener of each worker.
+    let of_workers = config.workers * 2 * config.listeners.len();
+    let watches = config.selections().len().min(config.consul.max_queries);
+    let own = OF_THE_PROCESS + threads * OF_A_THREAD + of_workers + watches + 1 + admin::MAX_CONNECTIONS;
+    let allowed = descriptors.saturating_sub(own) / 2;
+    let most = config.max_connections.unwrap_or(allowed).max(1);
+    if most > allowed {
+        warn!(
+            max_connections = most,
+            allowed, descriptors, "the limit on descriptors does not allow so many with an endpoint's for each"
+        );
+    }
+    Room::new(most)
 }
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, mut reader, mut draining } = part;
+    let Part { index, sockets, mut reader, room, mut draining } = part;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
     let keeper = Rc::clone(&worker);
@@ -281,16 +311,17 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
     let mut serving = JoinSet::new();
     for (place, (socket, settings)) in sockets.into_iter().zip(&config.listeners).enumerate() {
         let Ok(listener) = TcpListener::from_std(socket) else { continue };
-        let limits =
-            Limits { request_header: settings.request_header, idle: settings.idle, connections: MAX_CONNECTIONS };
-        let series = metrics.listener(&settings.name);
-        serving.spawn_local(listener::serve(
-            listener,
-            Rc::new(Edge::new(&worker, place, settings)),
-            limits,
-            series,
-            draining.clone(),
-        ));
+        let terms = Terms {
+            limits: Limits {
+                request_header: settings.request_header,
+                idle: settings.idle,
+                age: settings.connection_age,
+            },
+            room: Arc::clone(&room),
+            series: metrics.listener(&settings.name),
+        };
+        let edge = Rc::new(Edge::new(&worker, place, settings));
+        serving.spawn_local(listener::serve(listener, edge, terms, draining.clone()));
     }
     drop(draining);
     while serving.join_next().await.is_some() {}

@@ -43,12 +43,14 @@ fn the_reference_is_accepted_with_and_without_its_examples() {
 fn every_default_in_the_reference_is_the_built_in_one() {
     let (shown, built_in) = (parse(REFERENCE), parse(MINIMAL));
     assert_eq!(shown.workers, built_in.workers);
+    assert_eq!(shown.max_connections, built_in.max_connections);
     assert_eq!(shown.consul, built_in.consul);
     assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
+        assert_eq!(shown.connection_age, listener.connection_age);
         let shown = (shown.request_header, shown.idle, shown.trust_deadline);
         assert_eq!(shown, (listener.request_header, listener.idle, listener.trust_deadline));
     }

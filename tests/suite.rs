@@ -11,6 +11,7 @@ mod support;
 mod admin;
 mod balancing;
 mod cli;
+mod connections;
 mod consul_faults;
 mod consul_outages;
 mod deadlines;

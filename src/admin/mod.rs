@@ -22,7 +22,9 @@ use crate::table::Reader;
 
 /// What the operator's clients are held to: a handful of them, who ask now and then.
 pub const LIMITS: Limits =
-    Limits { request_header: Duration::from_secs(10), idle: Duration::from_secs(120), connections: 128 };
+    Limits { request_header: Duration::from_secs(10), idle: Duration::from_secs(120), age: None };
+/// Connections at once. They have descriptors of their own, which clients cannot use up.
+pub const MAX_CONNECTIONS: usize = 32;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

@@ -31,6 +31,8 @@ pub use text::parse_address;
 pub struct Config {
     /// Worker threads.
     pub workers: usize,
+    /// Downstream connections at once, over all listeners; if absent, what the limit on descriptors allows.
+    pub max_connections: Option<usize>,
     /// The operator's listener, if any.
     pub admin: Option<SocketAddr>,
     /// The Consul agent. Present even when no cluster uses it.
@@ -139,6 +141,8 @@ pub struct Listener {
     pub request_header: Duration,
     /// A connection without a request, or a client that takes nothing of its answer.
     pub idle: Duration,
+    /// When a connection is ended between two requests; never if absent.
+    pub connection_age: Option<Duration>,
     /// Whether a request may say how long it can wait.
     pub trust_deadline: bool,
 }

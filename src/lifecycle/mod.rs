@@ -1,5 +1,7 @@
-//! When things begin and end: draining and readiness as values that somebody holds. Nothing here waits for a fixed time.
+//! When things begin and end: draining and readiness as values that somebody holds, and what the system gives the process for its
+//! life. Nothing here waits for a fixed time.
 
+pub mod descriptors;
 mod drain;
 mod readiness;
 

@@ -1,97 +1,105 @@
-//! One downstream connection: HTTP/1.1 on it, its timeouts, and its part in a drain.
+//! One downstream connection: HTTP/1.1 on it, for as long as it may [`Stay`]. hyper holds two buffers of 8 KiB and the future of a
+//! request for each connection, so one that has been idle for a while is taken from it: it then costs a socket and a small task.
+//! Whatever comes next makes a new beginning.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
 use super::io::{Informer, Io};
 use super::pulse::Pulse;
-use super::{Client, Limits, MAX_HEAD, Service};
-use crate::lifecycle::Draining;
+use super::stay::{Look, Stay};
+use super::{Client, MAX_HEAD, Service};
 use crate::message::Downstream;
 
-/// A client that keeps its connection may be sending its next request just when the drain begins; closing on it would lose
-/// that request. So an idle connection stays for one more, or for so long.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// Serves a connection to its end.
-pub(super) async fn serve<S: Service>(
-    stream: TcpStream,
-    address: SocketAddr,
-    service: Rc<S>,
-    limits: Limits,
-    mut draining: Draining,
-) {
+pub(super) async fn serve<S: Service>(stream: TcpStream, address: SocketAddr, service: Rc<S>, mut stay: Stay) {
     // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
-    let pulse = Arc::new(Pulse::new());
+    let pulse = Arc::clone(&stay.pulse);
     let client = Rc::new(Client { downstream: Downstream::plain(address.ip()), informer: Informer::default() });
-    let io = Io::new(stream, Arc::clone(&pulse), client.informer.clone());
+    let mut io = Io::new(stream, stay.place.take(), Arc::clone(&pulse), client.informer.clone());
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&pulse);
         let until_close = request.version() < Version::HTTP_11;
         let answering = Rc::clone(&service).call(request, Rc::clone(&client));
-        async move { Ok::<_, std::convert::Infallible>(answering.await.map(|body| Tracked { body, until_close, busy })) }
+        async move { Ok::<_, Infallible>(answering.await.map(|body| Tracked { body, until_close, busy })) }
     });
     let mut http = http1::Builder::new();
     // hyper's own bound of 100 headers stays: a bound of ours would cost an allocation with each request.
     http.max_header_size(MAX_HEAD).max_buf_size(2 * MAX_HEAD);
-    let mut connection = pin!(http.serve_connection(io, answer).with_upgrades());
-    let leaving = draining.clone();
-    let mut begun = pin!(async {
-        draining.begun().await;
-        // Over, or at the request that is on its way: that one is answered, with a close.
-        let _ = timeout(LINGER, poll_fn(|_| pulse.poll_busy())).await;
-    });
-    let mut timer = pin!(sleep_until((Instant::now() + limits.idle.min(limits.request_header)).into()));
-    let (mut drained, mut turns) = (false, 0_u32);
-    let ended = poll_fn(|cx| {
+    loop {
+        match attend(|| http.serve_connection(io, &answer).with_upgrades(), &mut stay).await {
+            End::Over(Ok(())) => return,
+            End::Over(Err(error)) => return debug!(client = %address, %error, "connection failed"),
+            End::Late => {
+                return debug!(client = %address, reading_head = pulse.is_reading_head(), "connection timed out");
+            }
+            End::Idle(idle) => io = idle,
+        }
+        if !io.has_early() && !stay.rest(io.stream()).await {
+            return debug!(client = %address, "idle connection closed");
+        }
+    }
+}
+
+/// What has become of a connection.
+enum End {
+    Over(hyper::Result<()>),
+    Late,
+    /// It goes on, and has nothing to do.
+    Idle(Io),
+}
+
+/// Lets hyper work until the connection is over, or has been idle for a while. On the heap, so that an idle connection is small.
+fn attend<'a, S, B>(
+    connect: impl FnOnce() -> UpgradeableConnection<Io, S>,
+    stay: &'a mut Stay,
+) -> Pin<Box<dyn Future<Output = End> + 'a>>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'a,
+    B: Body<Data: 'a, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let mut connection = Some(connect());
+    let (mut draining, mut turns) = (Box::pin(stay.begun()), 0_u32);
+    Box::pin(poll_fn(move |cx| {
+        let Some(working) = &mut connection else { return Poll::Ready(End::Late) };
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(ended));
+            if let Poll::Ready(ended) = Pin::new(&mut *working).poll(cx) {
+                return Poll::Ready(End::Over(ended));
             }
             // Drain and timer wait from the first turns on and wake this task; a look whether they did is cheaper than asking.
-            if turns >= 2 && !leaving.has_begun() && !timer.is_elapsed() {
+            if turns >= 2 && !stay.is_pressing() {
                 return Poll::Pending;
             }
             turns = turns.saturating_add(1);
-            if drained || begun.as_mut().poll(cx).is_pending() {
-                break;
+            if stay.is_open() && draining.as_mut().poll(cx).is_ready() {
+                // Over, or at the request that is on its way: that one is answered, with a close.
+                stay.linger();
             }
-            drained = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::now();
-            // While a request is at work its own timeouts hold; look again when the next one could be due.
-            let due = pulse.due(&limits).unwrap_or(now + limits.idle.min(limits.request_header));
-            if due <= now {
-                return Poll::Ready(None);
+            match stay.look(cx) {
+                Look::Wait => return Poll::Pending,
+                Look::Leave => Pin::new(&mut *working).graceful_shutdown(),
+                Look::Late => return Poll::Ready(End::Late),
+                Look::Rest => break,
             }
-            // The next head may begin at any moment, and has less time.
-            timer.as_mut().reset(due.min(now + limits.request_header).into());
         }
-        Poll::Pending
-    })
-    .await;
-    match ended {
-        Some(Ok(())) => {}
-        Some(Err(error)) => debug!(client = %address, %error, "connection failed"),
-        None => debug!(client = %address, reading_head = pulse.is_reading_head(), "connection timed out"),
-    }
+        let parts = connection.take().and_then(UpgradeableConnection::into_parts);
+        // Only what was upgraded has none, and that is over.
+        Poll::Ready(parts.map_or(End::Over(Ok(())), |parts| End::Idle(parts.io.with_early(parts.read_buf))))
+    }))
 }
 
 /// Held by whoever is at work on a request.

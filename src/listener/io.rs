@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::pulse::Pulse;
+use super::room::Place;
 
 /// Interim answers that wait; an endpoint that sends more has the rest dropped.
 const MAX_WAITING: usize = 16 * 1024;
@@ -33,6 +35,10 @@ pub(super) struct Io {
     informer: Informer,
     // Nothing was written since all was written.
     clean: bool,
+    // Read before, and to be read again.
+    early: Bytes,
+    // Given back after the socket is closed, whoever holds it by then: a tunnel, perhaps.
+    _place: Option<Place>,
 }
 
 /// Sends interim answers to a client.
@@ -76,8 +82,23 @@ impl Informer {
 }
 
 impl Io {
-    pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>, informer: Informer) -> Self {
-        Io { stream: TokioIo::new(stream), pulse, informer, clean: true }
+    pub(super) fn new(stream: TcpStream, place: Option<Place>, pulse: Arc<Pulse>, informer: Informer) -> Self {
+        Io { stream: TokioIo::new(stream), pulse, informer, clean: true, early: Bytes::new(), _place: place }
+    }
+
+    /// The same, with bytes that were read from it and not used.
+    pub(super) fn with_early(mut self, early: Bytes) -> Self {
+        // Empty, it would still hold on to the buffer that it was part of.
+        self.early = if early.is_empty() { Bytes::new() } else { early };
+        self
+    }
+
+    pub(super) fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.stream.inner()
     }
 
     /// Writes the interim answers that wait.
@@ -126,7 +147,17 @@ impl Drop for Io {
 }
 
 impl Read for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_early() {
+            let count = self.early.len().min(buffer.remaining());
+            buffer.put_slice(&self.early.split_to(count));
+            self.pulse.received();
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_ready() {
             self.pulse.received();

@@ -6,19 +6,24 @@
 mod bind;
 mod connection;
 mod io;
+mod open;
 mod pulse;
+mod room;
+mod stay;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::lifecycle::Draining;
@@ -27,6 +32,11 @@ use crate::metrics::ListenerSeries;
 
 pub use bind::{Error, bind};
 pub use io::Informer;
+pub use room::Room;
+
+use open::Connections;
+use room::Place;
+use stay::Stay;
 
 /// When accepting fails for want of something (file descriptors, memory), it is left alone for this long: long enough not
 /// to spin, short enough that nobody notices when there is room again.
@@ -63,33 +73,50 @@ pub struct Limits {
     pub request_header: Duration,
     /// A connection without a request, or a client that takes nothing of its answer.
     pub idle: Duration,
-    /// Connections at once; more wait in the kernel.
-    pub connections: usize,
+    /// How old a connection may get before it is ended between two requests; none: as old as it likes.
+    pub age: Option<Duration>,
+}
+
+/// What a listener works with.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What its clients are held to.
+    pub limits: Limits,
+    /// How many of them there may be.
+    pub room: Arc<Room>,
+    /// Its figures.
+    pub series: Arc<ListenerSeries>,
 }
 
 /// Accepts connections and serves them until the drain begins, then finishes those that it has.
-pub async fn serve<S: Service>(
-    listener: TcpListener,
-    service: Rc<S>,
-    limits: Limits,
-    series: Arc<ListenerSeries>,
-    mut draining: Draining,
-) {
-    let desk = Desk { service, limits, series, draining: draining.clone() };
-    let mut connections = JoinSet::new();
+pub async fn serve<S: Service>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
+    let mut connections = Connections::new(&terms.series);
+    let desk = Desk { service, terms, draining: draining.clone() };
+    let mut waiting = Vec::new();
+    let mut failing = false;
     loop {
-        while connections.try_join_next().is_some() {}
-        let full = connections.len() >= limits.connections;
+        connections.reap();
         tokio::select! {
             biased;
             () = draining.begun() => break,
-            _ = connections.join_next(), if full => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok(accepted) => desk.start(&mut connections, accepted),
+            () = desk.terms.room.crowded() => connections.give_way(room::PATIENCE, Instant::now()),
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => {
+                    failing = false;
+                    tokio::select! {
+                        biased;
+                        place = desk.place(&mut connections) => desk.start(&mut connections, accepted, place),
+                        // It was accepted: it is served like those that still wait.
+                        () = draining.begun() => { waiting.push(accepted); break }
+                    }
+                }
                 Err(error) => {
-                    desk.series.failed.fetch_add(1, Ordering::Relaxed);
-                    warn!(%error, "accept failed; trying again");
-                    tokio::time::sleep(BREATH).await;
+                    desk.terms.series.failed.fetch_add(1, Ordering::Relaxed);
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(%error, "accept failed; trying again until it succeeds");
+                    }
+                    connections.give_way(room::PATIENCE, Instant::now());
+                    sleep(BREATH).await;
                 }
             },
         }
@@ -97,51 +124,46 @@ pub async fn serve<S: Service>(
     // Connections that the kernel has accepted already would be reset: take them along, after a turn of the event loop, which
     // has to have seen them.
     yield_now().await;
-    let mut waiting = Vec::new();
     while let Some(Ok(accepted)) = now_or_never(listener.accept()).await {
         waiting.push(accepted);
     }
     drop(listener);
     for accepted in waiting {
-        desk.start(&mut connections, accepted);
+        desk.start(&mut connections, accepted, None);
     }
-    while connections.join_next().await.is_some() {}
+    connections.finish().await;
 }
 
 /// What each accepted connection is served with.
 struct Desk<S> {
     service: Rc<S>,
-    limits: Limits,
-    series: Arc<ListenerSeries>,
+    terms: Terms,
     draining: Draining,
 }
 
 impl<S: Service> Desk<S> {
-    fn start(&self, connections: &mut JoinSet<()>, (stream, address): (TcpStream, SocketAddr)) {
-        self.series.accepted.fetch_add(1, Ordering::Relaxed);
-        let open = Open::new(&self.series);
+    /// A place for somebody who was accepted, which takes as long as it takes.
+    async fn place(&self, connections: &mut Connections) -> Option<Place> {
+        let room = &self.terms.room;
+        if let Some(place) = room.find() {
+            return Some(place);
+        }
+        self.terms.series.held_back.fetch_add(1, Ordering::Relaxed);
+        let mut waiting = pin!(room.wait());
+        loop {
+            room.call_out();
+            connections.give_way(room::PATIENCE, Instant::now());
+            tokio::select! {
+                place = &mut waiting => return place,
+                () = sleep(room::LOOK) => {}
+            }
+        }
+    }
+
+    fn start(&self, connections: &mut Connections, (stream, address): (TcpStream, SocketAddr), place: Option<Place>) {
+        let stay = Stay::new(place, self.terms.limits, self.draining.clone());
         let service = Rc::clone(&self.service);
-        let connection = connection::serve(stream, address, service, self.limits, self.draining.clone());
-        connections.spawn_local(async move {
-            connection.await;
-            drop(open);
-        });
-    }
-}
-
-/// Counts a connection for as long as it is open.
-struct Open(Arc<ListenerSeries>);
-
-impl Open {
-    fn new(series: &Arc<ListenerSeries>) -> Self {
-        series.open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(series))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        connections.start(Arc::clone(&stay.pulse), connection::serve(stream, address, service, stay));
     }
 }
 

@@ -2,7 +2,6 @@
 //! service its start, the answer's body its end; one timer for the connection looks here only when it fires.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::Limits;
@@ -69,9 +68,15 @@ impl Pulse {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Ready while a request is at work. For somebody who asks again whenever the connection has moved.
-    pub(super) fn poll_busy(&self) -> Poll<()> {
-        if self.phase.load(Ordering::Relaxed) == BUSY { Poll::Ready(()) } else { Poll::Pending }
+    /// True while a request is at work.
+    pub(super) fn is_busy(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == BUSY
+    }
+
+    /// Since when there has been neither a request nor the beginning of one, and nothing of an answer is left to be taken.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let idle = self.phase.load(Ordering::Relaxed) == IDLE && self.blocked.load(Ordering::Relaxed) == 0;
+        idle.then(|| self.at(&self.since))
     }
 
     /// True while the head of a request is awaited or read.
@@ -82,11 +87,10 @@ impl Pulse {
     /// When the connection will have waited too long; none while a request is at work, which has timeouts of its own, unless
     /// its client takes nothing of the answer: then nobody asks the endpoint either.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
-        let at = |figure: &AtomicU64| self.epoch + Duration::from_nanos(figure.load(Ordering::Relaxed));
         match self.phase.load(Ordering::Relaxed) {
-            _ if self.blocked.load(Ordering::Relaxed) != 0 => Some(at(&self.blocked) + limits.idle),
-            IDLE => Some(at(&self.since) + limits.idle),
-            HEAD => Some(at(&self.since) + limits.request_header),
+            _ if self.blocked.load(Ordering::Relaxed) != 0 => Some(self.at(&self.blocked) + limits.idle),
+            IDLE => Some(self.at(&self.since) + limits.idle),
+            HEAD => Some(self.at(&self.since) + limits.request_header),
             _ => None,
         }
     }
@@ -94,6 +98,10 @@ impl Pulse {
     fn enter(&self, phase: u8) {
         self.since.store(self.now(), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);
+    }
+
+    fn at(&self, figure: &AtomicU64) -> Instant {
+        self.epoch + Duration::from_nanos(figure.load(Ordering::Relaxed))
     }
 
     fn now(&self) -> u64 {

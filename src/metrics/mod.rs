@@ -35,6 +35,7 @@ pub struct Metrics {
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
+    may_be_open: AtomicU64,
 }
 
 /// What a listener counts.
@@ -46,6 +47,10 @@ pub struct ListenerSeries {
     pub open: AtomicI64,
     /// Times that no connection could be accepted.
     pub failed: AtomicU64,
+    /// Connections that had to wait for room.
+    pub held_back: AtomicU64,
+    /// Idle connections closed because others waited.
+    pub gave_way: AtomicU64,
 }
 
 /// Series by their labels, each for as long as somebody else holds it.
@@ -64,6 +69,7 @@ impl Metrics {
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
+            may_be_open: AtomicU64::default(),
         }
     }
 
@@ -103,6 +109,11 @@ impl Metrics {
         self.saves[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes how many downstream connections there may be.
+    pub fn may_be_open(&self, most: usize) {
+        self.may_be_open.store(most as u64, Ordering::Relaxed);
+    }
+
     /// All families, in no particular order; see [`text`].
     pub fn gather(&self) -> Vec<MetricFamily> {
         let mut families = request::families(&self.requests.all());
@@ -128,6 +139,16 @@ impl Metrics {
                 "lictor_accept_failures_total",
                 "Times that accept failed, for example for want of file descriptors.",
                 of(|series| series.failed.load(Ordering::Relaxed) as f64),
+            ),
+            counter(
+                "lictor_connections_held_back_total",
+                "Connections that waited because max_connections were open.",
+                of(|series| series.held_back.load(Ordering::Relaxed) as f64),
+            ),
+            counter(
+                "lictor_connections_gave_way_total",
+                "Idle connections closed because others waited.",
+                of(|series| series.gave_way.load(Ordering::Relaxed) as f64),
             ),
             gauge(
                 "lictor_connections_open",
@@ -157,6 +178,11 @@ impl Metrics {
                 "lictor_config_last_reload_successful",
                 "1 unless the last reload was refused.",
                 [(vec![], good as f64)],
+            ),
+            gauge(
+                "lictor_connections_limit",
+                "Downstream connections that there may be at once.",
+                [(vec![], self.may_be_open.load(Ordering::Relaxed) as f64)],
             ),
             gauge("lictor_build_info", "Always 1; the labels say what runs.", [(version, 1.0)]),
         ]

@@ -31,9 +31,19 @@ impl Drop for Spawned {
 impl Spawned {
     /// Starts with [`configuration`]`(rest)` and these variables on top of the test's own environment, without its `CONSUL_*`.
     pub fn start(rest: &str, environment: &[(&str, &str)]) -> Spawned {
+        Spawned::run(Command::new(env!("CARGO_BIN_EXE_lictor")), rest, environment)
+    }
+
+    /// Starts with [`configuration`]`(rest)`, and with at most so many descriptors.
+    pub fn start_within(rest: &str, descriptors: u32) -> Spawned {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_lictor"));
+        Spawned::run(shell, rest, &[])
+    }
+
+    fn run(mut command: Command, rest: &str, environment: &[(&str, &str)]) -> Spawned {
         let file = NamedTempFile::with_suffix(".toml").unwrap();
         std::fs::write(file.path(), configuration(rest)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
         command.arg("serve").arg("--config").arg(file.path()).env_remove("RUST_LOG");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
             command.env_remove(name);
@@ -45,6 +55,11 @@ impl Spawned {
         // Ends with the process.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
         Spawned { process, said, _file: file }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Waits until it has written a line with this text to standard error, and returns the line.

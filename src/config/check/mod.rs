@@ -29,6 +29,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
     let mut problems = Problems::default();
     let config = Config {
         workers: workers(raw.workers, &mut problems),
+        max_connections: max_connections(raw.max_connections, &mut problems),
         admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         place: place(raw.place.unwrap_or_default(), &mut problems),
@@ -60,6 +61,13 @@ fn workers(written: Option<usize>, problems: &mut Problems) -> usize {
             1
         }
     }
+}
+
+fn max_connections(written: Option<usize>, problems: &mut Problems) -> Option<usize> {
+    if written == Some(0) {
+        problems.add("max_connections", "0 would serve nobody; leave the key out for its default");
+    }
+    written
 }
 
 fn socket(key: &str, written: &str, problems: &mut Problems) -> Option<SocketAddr> {
@@ -103,6 +111,7 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
         let timeouts = listener.timeouts.unwrap_or_default();
         positive(&format!("{key}.timeouts.request_header"), timeouts.request_header, problems);
         positive(&format!("{key}.timeouts.idle"), timeouts.idle, problems);
+        positive(&format!("{key}.timeouts.connection_age"), timeouts.connection_age, problems);
         let Some(bind) = socket(&format!("{key}.bind"), &listener.bind, problems) else { continue };
         if bind.port() != 0 && !addresses.insert(bind) {
             problems.add(format!("{key}.bind"), format!("{bind} is bound by another listener"));
@@ -112,6 +121,7 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
             bind,
             request_header: timeouts.request_header.unwrap_or(REQUEST_HEADER),
             idle: timeouts.idle.unwrap_or(LISTENER_IDLE),
+            connection_age: timeouts.connection_age,
             trust_deadline: timeouts.trust_deadline.unwrap_or(false),
         });
     }

@@ -21,6 +21,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub struct File {
     /// Worker threads, each with its own listeners and pools.
     pub workers: Option<usize>,
+    /// Downstream connections at once.
+    pub max_connections: Option<usize>,
     /// The operator's listener.
     pub admin: Option<Admin>,
     /// Where the Consul agent is.
@@ -120,6 +122,9 @@ pub struct ListenerTimeouts {
     /// A connection without a request, or a client that takes nothing of its answer.
     #[serde(default, deserialize_with = "duration")]
     pub idle: Option<Duration>,
+    /// How old a connection may get.
+    #[serde(default, deserialize_with = "duration")]
+    pub connection_age: Option<Duration>,
     /// Whether a request may say how long it can wait.
     pub trust_deadline: Option<bool>,
 }
