@@ -228,3 +228,107 @@ async fn workers_share_what_they_learn_of_an_endpoint() {
     }
     assert_eq!((origins[0].hits(), ejections(&proxy, "gateway").await), (3, 1.0));
 }
+
+#[tokio::test]
+async fn a_cluster_chooses_which_failures_count_in_a_row() {
+    let once = "retry = { attempts = 0 }";
+    let (origins, proxy) = start(&["angry", "good"], &format!("{once}\nejection = {{ failures = \"5xx\" }}")).await;
+    origins[0].always(Script::answer(500, ""));
+    send(&proxy, 10).await;
+    assert_eq!((ejections(&proxy, "5xx").await, origins[0].hits()), (1.0, 3));
+
+    let (origins, proxy) = start(&["busy", "good"], &format!("{once}\nejection = {{ failures = \"connect\" }}")).await;
+    origins[0].always(Script::answer(503, ""));
+    send(&proxy, 10).await;
+    assert_eq!(in_state(&proxy, "eligible").await, 2.0, "it was there");
+    origins[0].stop().await;
+    send(&proxy, 10).await;
+    assert_eq!(ejections(&proxy, "connect").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_breaks_off_now_and_then_is_found_out_beside_the_others() {
+    let (origins, proxy) = start(&["moody", "good", "well"], "").await;
+    for turn in 0..200 {
+        origins[0].once(if turn % 3 == 0 { Script::ResetMidBody } else { Script::answer(200, "moody") });
+    }
+    eventually("it is out", SOON, async || {
+        for _ in 0..30 {
+            let mut client = Client::connect(proxy.address()).await;
+            client.send(GET).await;
+            let _ = client.try_response().await;
+        }
+        standing(proxy.admin(), origins[0].address()).await == "ejected"
+    })
+    .await;
+    assert_eq!(ejections(&proxy, "success_rate").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_slower_than_the_others_is_taken_out_where_that_is_asked_for() {
+    let more = "ejection = { latency_factor = 4, min_requests = 5 }\nhedge = { percentile = 0 }";
+    let (origins, proxy) = start(&["slow", "quick"], more).await;
+    origins[0].always(Script::Delay(Duration::from_millis(50), Box::new(Script::answer(200, "slow"))));
+    eventually("it is out", SOON, async || {
+        send(&proxy, 20).await;
+        standing(proxy.admin(), origins[0].address()).await == "ejected"
+    })
+    .await;
+    assert_eq!(ejections(&proxy, "latency").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_what_it_would_have_done() {
+    let (origins, proxy) = start(&["bad", "good"], "ejection = { dry_run = true }").await;
+    origins[0].always(Script::answer(503, ""));
+    send(&proxy, 20).await;
+    let counted = "reason=\"gateway\",enforced=\"false\",unenforced_reason=\"dry_run\"";
+    assert!(sum(proxy.admin(), "lictor_ejections_total", counted).await >= 1.0);
+    assert_eq!((origins[0].hits(), in_state(&proxy, "eligible").await), (10, 2.0));
+}
+
+#[tokio::test]
+async fn grpc_says_by_itself_how_it_went() {
+    let kind = ("content-type".to_owned(), "application/grpc+proto".to_owned());
+    let post = "POST /a.B/C HTTP/1.1\r\nhost: shop\r\ncontent-type: application/grpc\r\nte: trailers\r\ncontent-length: 0\r\n\r\n";
+    let status = |code: &str| ("grpc-status".to_owned(), code.to_owned());
+    let head_only =
+        |code: &str| Script::Answer { status: 200, headers: vec![kind.clone(), status(code)], body: Vec::new() };
+    let trailers = |code: &str| Script::Chunked { chunks: vec![b"x".to_vec()], trailers: vec![status(code)] };
+    for (script, reason) in
+        [(head_only("14"), Some("gateway")), (trailers("4"), Some("gateway")), (trailers("5"), None)]
+    {
+        let (origins, proxy) = start(&["grpc", "other"], "").await;
+        origins[0].always(script.clone());
+        for _ in 0..10 {
+            let mut client = Client::connect(proxy.address()).await;
+            client.exchange(post).await;
+        }
+        match reason {
+            Some(reason) => assert_eq!((ejections(&proxy, reason).await, origins[0].hits()), (1.0, 3), "{script:?}"),
+            None => assert_eq!((in_state(&proxy, "eligible").await, origins[0].hits()), (2.0, 5), "{script:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_came_back_and_breaks_off_again_is_out_at_once() {
+    let (origins, proxy) = start(&["breaking", "good"], "ejection = { base = \"100ms\" }").await;
+    origins[0].always(Script::ResetMidBody);
+    let broken = async |count: usize| {
+        for _ in 0..count {
+            let mut client = Client::connect(proxy.address()).await;
+            client.send(GET).await;
+            let _ = client.try_response().await;
+        }
+    };
+    broken(8).await;
+    assert!(origins[0].hits() >= 3);
+    let before = (ejections(&proxy, "reset").await, origins[0].hits());
+    eventually("its trial is over", SOON, async || {
+        broken(1).await;
+        ejections(&proxy, "reset").await > before.0
+    })
+    .await;
+    assert_eq!(origins[0].hits(), before.1 + 1, "not three more");
+}
