@@ -79,12 +79,14 @@ pub async fn run(scenario: &Scenario, endpoints: usize) -> Observed {
     sleep_until((began + HEALED).into()).await;
     let used = cpu_seconds(stage.proxy.id()) - before.1 - usual * fault.elapsed().as_secs_f64();
     let window = stage.proxy.has_window().await;
-    let attempts = stage.attempts_at_the_ill().await - before.0;
+    // The figures are read a moment apart from each other.
+    let attempts = (stage.attempts_at_the_ill().await - before.0).max(0.0);
     stage.heal(scenario.fault).await;
     let healed = Instant::now();
 
     let answers = stage.answers_again(healed).await;
-    sleep_until((began + END).into()).await;
+    // A moment more, so that the last ones have begun.
+    sleep_until((began + END + LOOK * 10).into()).await;
     let names: Vec<String> = stage.ill().iter().map(|member| member.name.clone()).collect();
     let back = returned(&load, &names, (healed, began + LEFT)).await;
     load.end().await;
