@@ -133,7 +133,7 @@ impl Upstream {
             .filter_map(|(end, kind)| Some((end?, kind)))
             .min_by_key(|(end, _)| *end)
             .unwrap_or((now, Kind::ConnectTimeout));
-        let mut dialling = pin!(timeout_at(end.into(), dial::dial(endpoint.address())));
+        let mut dialling = pin!(timeout_at(end.into(), self.dial(endpoint)));
         let patience = patience.filter(|patience| *patience < end);
         if let Some(patience) = patience {
             tokio::select! {
@@ -143,6 +143,14 @@ impl Upstream {
             }
         }
         dialled_in_time(dialling.await, kind, connected)
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> Result<TcpStream, Error> {
+        match dial::dial(endpoint.address()).await {
+            // Out of descriptors, most likely: what lies idle has some, and is worth less than a request.
+            Err(error) if error.kind == Kind::Local && self.pool.clear() => dial::dial(endpoint.address()).await,
+            dialled => dialled,
+        }
     }
 
     /// Closes connections that nobody has used for a while, and those to endpoints that have departed.

@@ -42,6 +42,12 @@ impl Pool {
         }
     }
 
+    /// Closes everything; false if there is nothing to close.
+    pub(super) fn clear(&self) -> bool {
+        let stacks = std::mem::take(&mut *self.0.borrow_mut());
+        stacks.values().any(|stack| !stack.idle.is_empty())
+    }
+
     /// Closes what is old, and whatever leads to a departed endpoint.
     pub(super) fn sweep(&self, now: Instant) {
         self.0.borrow_mut().retain(|_, stack| {

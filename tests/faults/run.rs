@@ -12,7 +12,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::behaviour::Behaviour;
 use crate::fleet::{Member, Seen};
-use crate::load::{Load, Sample};
+use crate::load::{End, Load, Sample};
 use crate::process::cpu_seconds;
 use crate::proxy::{Proxy, Window, configuration};
 use crate::scenario::{CROWD, DESCRIPTORS, Fault, MIXED, Scenario};
@@ -98,17 +98,28 @@ pub async fn run(scenario: &Scenario, endpoints: usize) -> Observed {
     let ejected = changes.borrow().iter().find(out).map(|(when, ..)| *when - fault);
     let mut samples = load.samples();
     samples.retain(|sample| sample.due < began + END);
+    let back = match scenario.fault {
+        Fault::Crowd => answers,
+        Fault::KillAll => Some(recovered(&samples, healed)),
+        _ => back,
+    };
     Observed {
         samples,
         fault,
         healed,
         ejected,
-        back: if scenario.fault == Fault::Crowd { answers } else { back },
+        back,
         attempts,
         cpu: used.max(0.0),
         window,
         lives: stage.proxy.is_running(),
     }
+}
+
+/// From healing until the last request that still failed.
+fn recovered(samples: &[Sample], healed: Instant) -> Duration {
+    let failed = samples.iter().filter(|sample| sample.due >= healed && !matches!(sample.end, End::Good(_)));
+    failed.map(|sample| sample.due + sample.took - healed).max().unwrap_or_default()
 }
 
 /// From healing until the last of them has answered, if that is before the deadline.

@@ -106,8 +106,6 @@ impl Scenario {
             Fault::One(Behaviour::Slow(_)) => none,
             // As much as 0.1 s in three.
             Fault::Crowd => Promise { back: Some(ONE_SECOND), cpu: Some(0.17), ..none },
-            // What an endpoint answers with 500 is an answer, and its client's.
-            Fault::One(Behaviour::Status { code: 500, .. }) => Promise::default(),
             _ if nobody_else => Promise { back: Some(ONE_SECOND), ..Promise::default() },
             Fault::Kill | Fault::One(Behaviour::ResetInHead) => none,
             Fault::Stop | Fault::One(Behaviour::Mute) => within(1500),
