@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
@@ -18,23 +18,18 @@ pub struct Upload {
     awaited: bool,
 }
 
-/// What was taken of a body, for sending it again.
+/// What was taken of a body, for sending it again. A copy: pieces of what was read would keep all of that in memory.
 #[derive(Debug)]
 struct Kept {
-    frames: Vec<Piece>,
-    /// Bytes that may still be kept.
+    data: BytesMut,
+    trailers: Option<HeaderMap>,
+    /// Bytes that may be kept.
     room: usize,
-    /// Frames that were sent again.
-    again: usize,
     /// All that was taken is there.
     whole: bool,
+    /// What is to be sent again before the body goes on.
+    again: [Option<Frame<Bytes>>; 2],
     ended: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 impl Upload {
@@ -58,7 +53,7 @@ impl Upload {
 
     /// Begins again at the beginning.
     pub fn rewind(&mut self) {
-        self.kept.again = 0;
+        self.kept.rewind();
         self.awaited = false;
     }
 
@@ -74,8 +69,8 @@ impl Upload {
 
     /// The next piece of the body, or none at its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(piece) = self.kept.next() {
-            return Poll::Ready(Some(Ok(piece)));
+        if let Some(frame) = self.kept.again.iter_mut().find_map(Option::take) {
+            return Poll::Ready(Some(Ok(frame)));
         }
         let Some(body) = self.body.as_mut().filter(|_| !self.kept.ended) else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
@@ -92,45 +87,31 @@ impl Upload {
 
 impl Default for Kept {
     fn default() -> Self {
-        Kept { frames: Vec::new(), room: 0, again: 0, whole: true, ended: false }
+        let (data, again) = (BytesMut::new(), [const { None }; 2]);
+        Kept { data, trailers: None, room: 0, whole: true, again, ended: false }
     }
 }
 
 impl Kept {
-    /// What is to be sent again next.
-    fn next(&mut self) -> Option<Frame<Bytes>> {
-        let piece = self.frames.get(self.again)?.clone();
-        self.again += 1;
-        Some(match piece {
-            Piece::Data(data) => Frame::data(data),
-            Piece::Trailers(trailers) => Frame::trailers(trailers),
-        })
-    }
-
     fn add(&mut self, frame: &Frame<Bytes>) {
         if !self.whole {
             return;
         }
-        let piece = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Piece::Data(data.clone()),
-            (_, Some(trailers)) => Piece::Trailers(trailers.clone()),
-            (None, None) => return,
-        };
-        // A trailer section is bounded by whoever read it, and there is one.
-        let length = if let Piece::Data(data) = &piece { data.len() } else { 0 };
-        match self.room.checked_sub(length) {
-            Some(room) => {
-                self.room = room;
-                self.frames.push(piece);
-                self.again = self.frames.len();
-            }
-            None => self.give_up(),
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if self.data.len() + data.len() <= self.room => self.data.extend_from_slice(data),
+            (Some(_), _) => self.give_up(),
+            // Bounded by whoever read it, and there is one.
+            (_, Some(trailers)) => self.trailers = Some(trailers.clone()),
+            (None, None) => {}
         }
     }
 
+    fn rewind(&mut self) {
+        let data = (!self.data.is_empty()).then(|| Frame::data(Bytes::copy_from_slice(&self.data)));
+        self.again = [data, self.trailers.clone().map(Frame::trailers)];
+    }
+
     fn give_up(&mut self) {
-        self.frames = Vec::new();
-        self.again = 0;
-        self.whole = false;
+        *self = Kept { whole: false, ended: self.ended, ..Kept::default() };
     }
 }

@@ -200,7 +200,9 @@ impl Journey<'_> {
     /// An attempt at somebody else, if there is one and the budget allows it.
     fn begin_hedge(&self, tried: &[Id], now: Instant) -> Option<Guard> {
         let cluster = &self.entry.cluster;
-        let refused = if self.settings().retry.attempts == 0 || !cluster.has_untried(tried) {
+        let refused = if tried.len() > self.settings().retry.attempts as usize {
+            Some("attempts")
+        } else if !cluster.has_untried(tried) {
             Some("no_endpoint")
         } else if !cluster.may_retry(now) {
             Some("budget")
