@@ -195,7 +195,8 @@ impl Stage {
             Fault::Mixed => {
                 self.members[0].kill();
                 self.members[1].stop();
-                for (member, behaviour) in self.members[2..].iter_mut().zip(MIXED) {
+                let ill = Fault::Mixed.ill(self.members.len());
+                for (member, behaviour) in self.members[2..ill].iter_mut().zip(MIXED) {
                     member.tell(behaviour).await;
                 }
             }
@@ -221,7 +222,8 @@ impl Stage {
             Fault::Mixed => {
                 self.members[0].restart().await;
                 self.members[1].go_on();
-                for member in &mut self.members[2..2 + MIXED.len()] {
+                let ill = Fault::Mixed.ill(self.members.len());
+                for member in &mut self.members[2..ill] {
                     member.tell(Behaviour::Well).await;
                 }
             }

@@ -67,7 +67,7 @@ pub fn all() -> Vec<Scenario> {
         one("mute", Behaviour::Mute),
         one("slow-by-2s", Behaviour::Slow(Duration::from_secs(2))),
         Scenario { name: "all-down", fault: Fault::KillAll, sizes: SIZES, keys: "" },
-        Scenario { name: "mixed", fault: Fault::Mixed, sizes: &[20], keys: "" },
+        Scenario { name: "mixed", fault: Fault::Mixed, sizes: &[3, 20], keys: "" },
         Scenario { name: "descriptors", fault: Fault::Crowd, sizes: &[3], keys: "" },
     ]
 }
@@ -88,7 +88,8 @@ impl Fault {
         match self {
             Fault::Kill | Fault::Stop | Fault::One(_) => 1,
             Fault::KillAll => endpoints,
-            Fault::Mixed => MIXED.len() + 2,
+            // Somebody has to be left.
+            Fault::Mixed => (MIXED.len() + 2).min(endpoints - 1),
             Fault::Crowd => 0,
         }
     }
