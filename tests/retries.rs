@@ -232,3 +232,18 @@ async fn an_endpoint_that_is_overtaken_again_and_again_is_taken_out() {
     }
     assert_eq!(standing(proxy.admin(), origins[0].address()).await, "ejected");
 }
+
+#[tokio::test]
+async fn a_word_to_an_idle_connection_does_not_take_the_requests_head_away() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], IN_TURN));
+    get(proxy.address(), "shop", "/").await;
+    origin
+        .once(Script::Raw(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_vec()));
+    let put = "PUT /a HTTP/1.1\r\nhost: shop\r\nauthorization: me\r\ncontent-length: 4\r\n\r\nbody";
+    assert_eq!(exchange(&proxy, put).await, (200, "one".to_owned()));
+    let again = origin.requests().pop().unwrap();
+    let field = |name| again.header(name);
+    assert_eq!((field("host"), field("authorization")), (Some("shop".to_owned()), Some("me".to_owned())));
+    assert_eq!((field("content-length"), again.body), (Some("4".to_owned()), b"body".to_vec()));
+}

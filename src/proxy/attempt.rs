@@ -116,7 +116,8 @@ impl Journey<'_> {
             limits,
             // Where one idle connection was stale, others may be.
             probe: !outgoing.repeatable || limits.began != self.started,
-            may_repeat: &|status| outgoing.repeatable && self.is_bad(status),
+            // Beside another attempt, whatever comes: that one may still have to be sent, or a third.
+            may_repeat: &|status| outgoing.repeatable && (late.get() || self.is_bad(status)),
             late,
             interim: &mut |status: StatusCode, headers: &HeaderMap| {
                 self.relay_interim(speaks_interim, status, headers);
@@ -135,7 +136,7 @@ impl Journey<'_> {
         let now = Instant::now();
         let Some(mut other) = self.begin_hedge(tried, now) else { return Raced::First(first.await) };
         tried.push(other.attempt().endpoint().id());
-        let (late, limits) = (Cell::new(false), Limits { patience: None, ..self.limits(outgoing, now) });
+        let (late, limits) = (Cell::new(true), Limits { patience: None, ..self.limits(outgoing, now) });
         let mut upload = Upload::default();
         let second = self.send(&other, outgoing, &mut upload, (limits, &late));
         let ([one, two], is_second) = self.race(first.as_mut(), pin!(second)).await;

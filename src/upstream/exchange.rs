@@ -332,7 +332,8 @@ impl Exchange {
 fn parse(bytes: &mut Bytes, call: &Call<'_>) -> Result<Option<Head>, head::Malformed> {
     let request::Parts { method, headers, .. } = &mut *call.head.borrow_mut();
     head::parse(bytes, method, |status| {
-        if (call.may_repeat)(status) {
+        // A 408 may turn out not to be meant for this request at all.
+        if status == StatusCode::REQUEST_TIMEOUT || (call.may_repeat)(status) {
             return HeaderMap::new();
         }
         headers.clear();
