@@ -115,3 +115,37 @@ impl Kept {
         *self = Kept { whole: false, ended: self.ended, ..Kept::default() };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(kept: &mut Kept) -> Vec<u8> {
+        kept.rewind();
+        let frames = kept.again.iter_mut().filter_map(Option::take);
+        frames.filter_map(|frame| frame.into_data().ok()).flatten().collect()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_body_holds_no_buffer_of_somebody_elses() {
+        let mut kept = Kept { room: 1000, ..Kept::default() };
+        for turn in 0..1000 {
+            let buffer = Bytes::from(vec![turn as u8; 8192]);
+            kept.add(&Frame::data(buffer.slice(..1)));
+            assert!(buffer.is_unique());
+        }
+        assert_eq!(again(&mut kept), (0..1000).map(|turn| turn as u8).collect::<Vec<_>>());
+        kept.add(&Frame::data(Bytes::from_static(b"x")));
+        assert!(!kept.whole && kept.data.is_empty(), "one too many");
+    }
+
+    #[test]
+    fn a_body_goes_on_behind_what_was_sent_again() {
+        let mut kept = Kept { room: 1000, ..Kept::default() };
+        kept.add(&Frame::data(Bytes::from_static(b"one ")));
+        assert_eq!(again(&mut kept), b"one ");
+        kept.add(&Frame::data(Bytes::from_static(b"two")));
+        kept.add(&Frame::trailers(HeaderMap::new()));
+        assert_eq!(again(&mut kept), b"one two");
+    }
+}
