@@ -268,3 +268,12 @@ async fn a_client_that_waits_for_its_answer_is_not_idle() {
     origin.once(Script::Delay(Duration::from_millis(600), Box::new(Script::answer(200, "late"))));
     assert_eq!(get(proxy.address(), "shop", "/").await.text(), "late");
 }
+
+#[tokio::test]
+async fn a_client_that_takes_longer_than_an_attempt_may_blames_nobody() {
+    let (origin, proxy) = pair("timeouts = { per_try = \"200ms\" }\nretry = { non_idempotent = true }").await;
+    let mut client = Client::connect(proxy.address()).await;
+    let response = client.exchange(format!("{UPLOAD}2\r\non\r\n")).await;
+    assert_eq!((response.status, origin.hits()), (408, 1), "{}", response.text());
+    assert_eq!(attempts(&proxy, "timeout").await, 0.0);
+}

@@ -191,7 +191,7 @@ impl Exchange {
             }
             match self.due().1 {
                 Due::Patience => self.limits.patience = None,
-                Due::Idle | Due::Deadline if self.sending.upload.awaits_sender() => {
+                Due::Idle | Due::Deadline | Due::Try if self.sending.upload.awaits_sender() => {
                     return Poll::Ready(Kind::DownstreamTimeout);
                 }
                 Due::Idle => return Poll::Ready(Kind::Timeout),
