@@ -123,15 +123,13 @@ impl Attempt {
         // It may have been readmitted meanwhile; then this is one failure like any other.
         let trial = std::mem::take(&mut self.trial) != Trial::None && self.endpoint().standing() != Standing::Eligible;
         let is_suspect = self.cluster.member(self.endpoint()).is_some_and(super::Member::is_suspect);
-        if limit == 0 && !health::compares(rules) {
-            if trial {
-                // Ejection was turned off while it was out: there is nothing to return from.
-                self.cluster.readmit(self.endpoint(), now);
-            }
-            return;
+        let is_off = limit == 0 && !health::compares(rules);
+        if trial && (is_off || rules.dry_run) {
+            // Ejection was turned off while it was out: there is nothing to return from.
+            self.cluster.readmit(self.endpoint(), now);
         }
         let is_row = limit > 0 && failures >= limit;
-        if !is_row && !trial && !is_suspect {
+        if is_off || !is_row && !trial && !is_suspect {
             return;
         }
         match self.cluster.try_eject(self.endpoint(), now) {

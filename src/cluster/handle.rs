@@ -12,7 +12,7 @@ use arc_swap::cache::Cache;
 use super::attempt::Trial;
 use super::{Attempt, Candidates, Cluster, Purpose, Request};
 use crate::balance::Ask;
-use crate::endpoint::{Id, InFlight, Standing, Tick};
+use crate::endpoint::{Endpoint, Id, InFlight, Standing, Tick};
 
 /// A cluster as one thread holds it; a clone is no business of other threads.
 #[derive(Clone)]
@@ -51,8 +51,8 @@ impl Handle {
             }
         }
         if let Some(endpoint) = self.kept(candidates, request) {
-            let trial = Trial::at(endpoint);
-            return self.with_room(endpoint.begin()).map(|begun| self.attempt(begun, trial, request));
+            // The trial last: whoever claims it has to give it back.
+            return self.with_room(endpoint.begin()).map(|begun| self.attempt(begun, Trial::at(endpoint), request));
         }
         if let Some(endpoint) = self.trial(candidates, request) {
             return Some(self.attempt(endpoint.begin(), Trial::Claimed, request));
@@ -94,7 +94,9 @@ impl Handle {
     /// does not know where.
     fn elsewhere(&self, candidates: &Candidates, request: &Request<'_>) -> Option<InFlight> {
         let most = self.settings().limits.endpoint_in_flight;
-        let mut roomy: Vec<_> = candidates.all().filter(|endpoint| endpoint.in_flight() < most).collect();
+        let may_repeat = request.purpose != Purpose::Hedge;
+        let fits = |endpoint: &&Arc<Endpoint>| may_repeat || !request.tried.contains(&endpoint.id());
+        let mut roomy: Vec<_> = candidates.all().filter(|endpoint| endpoint.in_flight() < most).filter(fits).collect();
         roomy.sort_by_key(|endpoint| (request.tried.contains(&endpoint.id()), endpoint.in_flight()));
         roomy.into_iter().find_map(|endpoint| self.with_room(endpoint.begin()))
     }

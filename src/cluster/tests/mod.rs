@@ -333,3 +333,48 @@ fn an_endpoint_on_trial_returns_when_ejection_is_turned_off() {
     bench.now += Duration::from_secs(36000);
     assert_eq!(bench.serving(&second), [1, 2]);
 }
+
+#[test]
+fn a_session_that_finds_no_room_does_not_take_a_trial_along() {
+    let mut bench = Bench::with("sticky={}\npanic_percent=60\nlimits={endpoint_in_flight=1}");
+    let cluster = bench.cluster(&[1, 2], None);
+    let length = bench.fail(&cluster, 2).unwrap();
+    bench.now += length;
+    let endpoint = Arc::clone(&cluster.members()[1].endpoint);
+    let session = cluster.session(endpoint.id()).cloned();
+    let running = endpoint.begin();
+    let bound = Request { session: session.as_deref(), ..request(bench.now) };
+    assert!(cluster.begin(&bound, &mut bench.rng).is_none());
+    assert!(cluster.is_panicking() && endpoint.standing() == Standing::Probation, "{:?}", endpoint.standing());
+    drop(running);
+}
+
+#[test]
+fn an_endpoint_on_trial_returns_when_ejections_are_only_counted() {
+    let mut bench = Bench::new();
+    let first = bench.cluster(&[1, 2], None);
+    let length = bench.fail(&first, 1).unwrap();
+    let mut dry = (*bench.settings).clone();
+    dry.ejection.dry_run = true;
+    bench.settings = Arc::new(dry);
+    let second = bench.cluster(&[1, 2], Some(&first));
+    bench.now += length;
+    let mut attempt = bench.begin(&second).unwrap();
+    assert_eq!(port(&attempt), 1);
+    attempt.judge(FAILURE, bench.now);
+    drop(attempt);
+    assert_eq!(bench.serving(&second), [1, 2]);
+}
+
+#[test]
+fn a_hedge_finds_room_only_where_its_request_is_not_yet() {
+    let mut bench = Bench::with("limits={endpoint_in_flight=2}");
+    let cluster = bench.cluster(&[1, 2], None);
+    let full = [(); 2].map(|()| cluster.members()[1].endpoint.begin());
+    let first = bench.begin(&cluster).unwrap();
+    assert_eq!(port(&first), 1);
+    let tried = [first.endpoint().id()];
+    let hedge = Request { tried: &tried, purpose: Purpose::Hedge, ..request(bench.now) };
+    assert!(cluster.begin(&hedge, &mut bench.rng).is_none());
+    drop(full);
+}
