@@ -95,3 +95,19 @@ async fn what_runs_at_an_endpoint_that_has_left_has_its_time_and_no_more() {
     assert!(began.elapsed() >= Duration::from_millis(300), "ended after {:?}", began.elapsed());
     tap.left().await;
 }
+
+#[tokio::test]
+async fn a_tunnel_to_an_endpoint_that_has_left_has_its_time_and_no_more() {
+    let (going, staying) = (Origin::start("going").await, Origin::start("staying").await);
+    let text = |origin: &Origin| to_endpoints(&[origin.address()], "timeouts = { drain = \"100ms\" }");
+    let proxy = Proxy::start(&text(&going));
+    going.once(Script::UpgradeEcho);
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(asking("connection: upgrade\r\nupgrade: echo")).await;
+    assert_eq!(client.head().await.0.status, 101);
+    client.send("hello").await;
+    assert_eq!(client.read(5).await, b"hello");
+    proxy.app().reload(parse(&text(&staying))).await.unwrap();
+    assert!(client.closed().await.is_ok_and(|rest| rest.is_empty()));
+    eventually("the endpoint learns of it", SOON, async || going.connections() == 0).await;
+}

@@ -313,8 +313,9 @@ impl Journey<'_> {
             head.version = Version::HTTP_11;
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
-        let idle = self.entry.cluster.settings().timeouts.idle;
-        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), idle)
+        let timeouts = &self.settings().timeouts;
+        let timeouts = (timeouts.idle, timeouts.drain);
+        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), timeouts)
     }
 
     /// Takes how long the answer took to begin.

@@ -1,4 +1,5 @@
-//! A connection that has switched protocols: bytes both ways until either side ends or both are silent for too long.
+//! A connection that has switched protocols: bytes both ways until either side ends, both are silent for too long, or the
+//! endpoint has left and what ran there has had its time.
 
 use std::cell::Cell;
 use std::io;
@@ -22,6 +23,9 @@ use crate::health::Outcome;
 use crate::message;
 use crate::upstream::{Error, Exchange};
 
+/// How long it sleeps at most: that an endpoint has left is noticed by then.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What lasts as long as the tunnel does.
 pub(super) struct Held {
     guard: Guard,
@@ -32,15 +36,23 @@ impl Held {
     pub(super) fn new(guard: Guard, record: Record) -> Self {
         Held { guard, record }
     }
+
+    /// When it is over if nothing moves any more, or even so: after these times of silence, and since the endpoint has left.
+    fn end(&self, moved: &Cell<Instant>, (idle, drain): (Duration, Duration)) -> Instant {
+        let silent = moved.get() + idle;
+        let departed = self.guard.attempt().endpoint().departed();
+        departed.map_or(silent, |departed| silent.min(departed + drain))
+    }
 }
 
-/// Answers 101 and moves bytes from then on, as a task of the worker's.
+/// Answers 101 and moves bytes from then on, as a task of the worker's. The timeouts are those for silence, and for what still
+/// runs at an endpoint that has left.
 pub(super) fn open(
     worker: &Rc<Worker>,
     mut head: response::Parts,
     (client, exchange): (OnUpgrade, Box<Exchange>),
     mut held: Held,
-    idle: Duration,
+    timeouts: (Duration, Duration),
 ) -> Response<Body> {
     let Some((endpoint, connected, early)) = exchange.into_stream() else {
         let refusal = Refusal::Upstream(Error::unexpected_answer());
@@ -50,7 +62,8 @@ pub(super) fn open(
     held.guard.answered(&Response::from_parts(head.clone(), ()));
     let draining = worker.draining.clone();
     worker.tunnels.borrow_mut().spawn_local(async move {
-        if let Err(error) = run(client, endpoint, &early, idle).await {
+        let end = |moved: &_| held.end(moved, timeouts);
+        if let Err(error) = run((client, endpoint), &early, end).await {
             debug!(%error, "tunnel ended");
         }
         // However it ended: the endpoint has served.
@@ -68,7 +81,11 @@ pub(super) fn open(
     Response::from_parts(head, Body::Text(None))
 }
 
-async fn run(client: OnUpgrade, endpoint: TcpStream, early: &[u8], idle: Duration) -> io::Result<()> {
+async fn run(
+    (client, endpoint): (OnUpgrade, TcpStream),
+    early: &[u8],
+    end: impl Fn(&Cell<Instant>) -> Instant,
+) -> io::Result<()> {
     let client = client.await.map_err(io::Error::other)?;
     let moved = Rc::new(Cell::new(Instant::now()));
     let mut client = Watched { stream: TokioIo::new(client), moved: Rc::clone(&moved) };
@@ -76,16 +93,18 @@ async fn run(client: OnUpgrade, endpoint: TcpStream, early: &[u8], idle: Duratio
     client.write_all(early).await?;
     tokio::select! {
         copied = copy_bidirectional(&mut client, &mut endpoint) => copied.map(drop),
-        () = silence(&moved, idle) => Err(io::ErrorKind::TimedOut.into()),
+        () = over(|| end(&moved)) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-/// Returns when nothing has moved for so long.
-async fn silence(moved: &Cell<Instant>, idle: Duration) {
-    let mut due = moved.get() + idle;
-    while due > Instant::now() {
-        tokio::time::sleep_until(due.into()).await;
-        due = moved.get() + idle;
+/// Returns at the end, which moves.
+async fn over(end: impl Fn() -> Instant) {
+    loop {
+        let (end, now) = (end(), Instant::now());
+        if end <= now {
+            return;
+        }
+        tokio::time::sleep_until(end.min(now + LOOK).into()).await;
     }
 }
 
