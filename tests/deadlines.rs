@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::app::{Proxy, parse, to_endpoints};
 use crate::support::client::{Client, eventually, get};
 use crate::support::origin::{Origin, Script, slow_body};
-use crate::support::window::standing;
+use crate::support::window::{metric, standing};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -94,6 +94,51 @@ async fn what_runs_at_an_endpoint_that_has_left_has_its_time_and_no_more() {
     }
     assert!(began.elapsed() >= Duration::from_millis(300), "ended after {:?}", began.elapsed());
     tap.left().await;
+}
+
+async fn late(proxy: &Proxy) -> f64 {
+    metric(proxy.admin(), "lictor_attempts_total{cluster=\"web\",outcome=\"timeout\"}").await
+}
+
+#[tokio::test]
+async fn a_request_that_asks_for_little_time_blames_nobody_for_an_answer_that_takes_longer() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&format!("{}{}", to_endpoints(&[origin.address()], ""), trusting(true)));
+    let (_tap, script) = slow_body();
+    origin.once(script);
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(asking("x-request-timeout: 200ms")).await;
+    let (answer, mut body) = client.head().await;
+    assert_eq!(answer.status, 200);
+    assert!(client.piece(&mut body).await.is_err(), "its time is over");
+    assert_eq!(late(&proxy).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_request_that_asks_for_more_time_than_there_is_blames_whoever_takes_longer() {
+    let origin = Origin::start("one").await;
+    let more = "timeouts = { request = \"200ms\" }";
+    let proxy = Proxy::start(&format!("{}{}", to_endpoints(&[origin.address()], more), trusting(true)));
+    origin.once(Script::Hang);
+    assert_eq!(Client::connect(proxy.address()).await.exchange(asking("x-request-timeout: 3600")).await.status, 504);
+    assert_eq!(late(&proxy).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_not_blamed_for_the_time_that_a_request_has_lost_elsewhere() {
+    let origin = Origin::start("one").await;
+    let more = "limits = { in_flight = 1, queue = 1, queue_timeout = \"20s\" }\ntimeouts = { request = \"1s\" }";
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], more));
+    origin.always(Script::Hang);
+    let mut first = Client::connect(proxy.address()).await;
+    first.send(asking("x: y")).await;
+    eventually("it arrives", SOON, async || origin.hits() == 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut second = Client::connect(proxy.address()).await;
+    second.send(asking("x: y")).await;
+    assert_eq!((first.response().await.status, late(&proxy).await), (504, 1.0));
+    assert_eq!((second.response().await.status, origin.hits()), (504, 2));
+    assert_eq!(late(&proxy).await, 1.0, "it was given a fifth of a second");
 }
 
 #[tokio::test]

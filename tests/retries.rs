@@ -247,3 +247,12 @@ async fn a_word_to_an_idle_connection_does_not_take_the_requests_head_away() {
     assert_eq!((field("host"), field("authorization")), (Some("shop".to_owned()), Some("me".to_owned())));
     assert_eq!((field("content-length"), again.body), (Some("4".to_owned()), b"body".to_vec()));
 }
+
+#[tokio::test]
+async fn an_attempt_that_has_failed_leaves_its_room_to_the_next() {
+    let origin = Origin::start("one").await;
+    let more = format!("{IN_TURN}\nlimits = {{ endpoint_in_flight = 1 }}");
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], &more));
+    origin.once(Script::ResetBeforeHead);
+    assert_eq!(exchange(&proxy, GET).await, (200, "one".to_owned()));
+}

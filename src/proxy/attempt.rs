@@ -58,12 +58,13 @@ enum First {
 pub(super) enum Failed {
     /// There is no answer.
     Error(Error),
-    /// There is one, of a status after which a request is tried again.
-    Answer(Response<Box<Exchange>>),
+    /// There is one, of a status after which a request is tried again; and who gave it, where it is in flight until it is given up.
+    Answer(Response<Box<Exchange>>, Guard),
 }
 
 impl Journey<'_> {
-    /// Sends the request where the guard says, and perhaps to one more beside it. Returns whichever counts.
+    /// Sends the request where the guard says, and perhaps to one more beside it. Returns whichever counts. Of those tried it
+    /// notes none, or both.
     pub(super) async fn attempt(
         &self,
         mut guard: Guard,
@@ -72,7 +73,6 @@ impl Journey<'_> {
         (tried, began): (&mut Vec<Id>, Instant),
     ) -> (Sent, Guard) {
         self.say_deadline(outgoing, began);
-        tried.push(guard.attempt().endpoint().id());
         let late = Cell::new(false);
         let limits = self.limits(outgoing, began);
         let raced = {
@@ -85,7 +85,10 @@ impl Journey<'_> {
             match in_time.await {
                 Some(sent) => Raced::First(sent),
                 // Rare, so it does not lie in every request's way.
-                None => Box::pin(self.hedge(first, outgoing, (tried, began))).await,
+                None => {
+                    tried.push(guard.attempt().endpoint().id());
+                    Box::pin(self.hedge(first, outgoing, (tried, began))).await
+                }
             }
         };
         match raced {
@@ -262,14 +265,14 @@ impl Failed {
     pub(super) fn upload<'a>(&'a self, mine: &'a Upload) -> &'a Upload {
         match self {
             Failed::Error(_) => mine,
-            Failed::Answer(response) => response.body().upload(),
+            Failed::Answer(response, _) => response.body().upload(),
         }
     }
 
     /// Gives up an answer that is not passed on, together with the request's body. If its own body has come already, the
     /// connection is as good as before.
     pub(super) async fn give_up(self, upload: &mut Upload) {
-        let Failed::Answer(mut response) = self else { return };
+        let Failed::Answer(mut response, _guard) = self else { return };
         let mut exchange = Pin::new(response.body_mut());
         *upload = exchange.take_upload();
         poll_fn(|cx| {
@@ -288,7 +291,7 @@ impl Failed {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Failed::Error(error) => retry::blame(error).map_or("stale_connection", Reason::name),
-            Failed::Answer(response) => match health::judge(response.status()) {
+            Failed::Answer(response, _) => match health::judge(response.status()) {
                 Outcome::Failure(reason) => reason.name(),
                 Outcome::Success => "status",
             },

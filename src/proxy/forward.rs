@@ -17,7 +17,7 @@ use super::series::Entry;
 use crate::cluster::{Attempt, Permit};
 use crate::health::{self, Outcome, Reason};
 use crate::metrics::End;
-use crate::upstream::{Error, Exchange};
+use crate::upstream::{Error, Exchange, Kind};
 
 /// The body of an answer that an endpoint gives.
 pub struct Forward {
@@ -34,6 +34,8 @@ pub(super) struct Guard {
     worker: usize,
     judged: bool,
     failed: bool,
+    /// There was too little time for it to be blamed for not having had enough.
+    hurried: bool,
 }
 
 /// A request, counted when it is over.
@@ -88,8 +90,8 @@ impl Body for Forward {
 }
 
 impl Guard {
-    pub(super) fn new(attempt: Attempt, entry: &Rc<Entry>, worker: usize) -> Self {
-        Guard { attempt, entry: Rc::clone(entry), worker, judged: false, failed: false }
+    pub(super) fn new(attempt: Attempt, entry: &Rc<Entry>, worker: usize, hurried: bool) -> Self {
+        Guard { attempt, entry: Rc::clone(entry), worker, judged: false, failed: false, hurried }
     }
 
     pub(super) fn attempt(&self) -> &Attempt {
@@ -143,7 +145,8 @@ impl Guard {
 
     /// The verdict that goes with an error.
     pub(super) fn fail(&mut self, error: &Error) {
-        if let Some(reason) = retry::blame(error) {
+        let is_excused = self.hurried && error.kind == Kind::Deadline;
+        if let Some(reason) = retry::blame(error).filter(|_| !is_excused) {
             self.judge(Outcome::Failure(reason));
         }
     }

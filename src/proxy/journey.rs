@@ -24,7 +24,7 @@ use crate::health::{self, Outcome, Reason};
 use crate::listener::Client;
 use crate::message::{self, Upload};
 use crate::metrics::RequestSeries;
-use crate::upstream::{Error, Exchange, Kind};
+use crate::upstream::{Error, Exchange};
 
 /// Answers a request, and sees to it that it is counted.
 pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
@@ -40,9 +40,11 @@ pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<C
     };
     let affinity = Affinity::of(&head, &client.downstream, &entry.cluster);
     let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
-    let within = entry.cluster.settings().timeouts.request.into_iter().chain(told).min();
+    let given = entry.cluster.settings().timeouts.request;
+    let within = given.into_iter().chain(told).min();
     let deadline = within.map(|within| started + within);
-    let journey = Journey { worker, entry, started, deadline, told: told.is_some(), client, affinity };
+    let is_short = told.is_some_and(|told| given.is_none_or(|given| told < given));
+    let journey = Journey { worker, entry, started, deadline, told: told.is_some(), is_short, client, affinity };
     match journey.go(head, body, host).await {
         Ok(arrived) => journey.pass_on(arrived),
         Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
@@ -81,6 +83,8 @@ pub(super) struct Journey<'a> {
     pub(super) deadline: Option<Instant>,
     /// Whether the request says itself how long it can wait.
     pub(super) told: bool,
+    /// Whether that is less than it would have otherwise.
+    is_short: bool,
     client: Rc<Client>,
     pub(super) affinity: Affinity,
 }
@@ -117,22 +121,27 @@ impl Journey<'_> {
         let mut guard = self.begin(can_retry, began)?;
         let mut tried = Vec::new();
         loop {
-            let (sent, mut ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
-            let failed = match self.conclude(sent, &mut ended, upgrading.is_some()) {
-                Ok(answer) => {
-                    self.count_retried(tried.len(), true);
+            let (first, before) = (guard.attempt().endpoint().id(), tried.len());
+            let (sent, ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
+            let failed = match self.conclude(sent, ended, upgrading.is_some()) {
+                Ok((answer, guard)) => {
+                    self.count_retried(tried.len().max(before + 1), true);
                     let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
-                    return Ok(Arrived { answer, switched, guard: ended, permit });
+                    return Ok(Arrived { answer, switched, guard, permit });
                 }
-                Err(failed) => failed,
+                Err(failed) => *failed,
             };
+            if tried.len() == before {
+                // Only now: most requests never need to know.
+                tried.push(first);
+            }
             match self.retry(&failed, &outgoing, &upload, &tried).await {
                 Some(next) => guard = next,
                 None => {
                     self.count_retried(tried.len(), false);
                     return match failed {
                         Failed::Error(error) => Err(Refusal::Upstream(error)),
-                        Failed::Answer(answer) => Ok(Arrived { answer, switched: None, guard: ended, permit }),
+                        Failed::Answer(answer, guard) => Ok(Arrived { answer, switched: None, guard, permit }),
                     };
                 }
             }
@@ -162,27 +171,29 @@ impl Journey<'_> {
     }
 
     /// What an attempt came to: an answer to pass on, or something after which another might follow.
-    fn conclude(&self, sent: Sent, guard: &mut Guard, upgrading: bool) -> Result<Response<Box<Exchange>>, Failed> {
+    fn conclude(
+        &self,
+        sent: Sent,
+        mut guard: Guard,
+        upgrading: bool,
+    ) -> Result<(Response<Box<Exchange>>, Guard), Box<Failed>> {
         let error = match sent {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading => return Ok(answer),
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading => {
+                return Ok((answer, guard));
+            }
             // Nobody asked for another protocol.
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
             Ok(answer) => {
                 guard.answered(&answer);
-                if self.is_bad(answer.status()) {
-                    return Err(Failed::Answer(answer));
-                }
-                return Ok(answer);
+                let is_bad = self.is_bad(answer.status());
+                return if is_bad { Err(Box::new(Failed::Answer(answer, guard))) } else { Ok((answer, guard)) };
             }
             Err(error) => error,
         };
-        // A request that gives little time itself blames nobody for taking more.
-        if !(self.told && error.kind == Kind::Deadline) {
-            guard.fail(&error);
-        }
+        guard.fail(&error);
         let (cluster, endpoint) = (self.entry.cluster.name(), guard.attempt().endpoint().address());
         debug!(%cluster, %endpoint, %error, "attempt failed");
-        Err(Failed::Error(error))
+        Err(Box::new(Failed::Error(error)))
     }
 
     fn begin(&self, can_retry: bool, now: Instant) -> Result<Guard, Refusal> {
@@ -220,7 +231,15 @@ impl Journey<'_> {
             session: self.affinity.session.as_deref(),
         };
         let attempt = self.entry.cluster.begin(&request, &mut rng)?;
-        Some(Guard::new(attempt, &self.entry, self.worker.index))
+        let is_hurried = self.deadline.is_some_and(|deadline| self.is_hurried(deadline, now));
+        Some(Guard::new(attempt, &self.entry, self.worker.index, is_hurried))
+    }
+
+    /// True if an attempt that begins now could not help it that the time is over too soon: the request gives little itself,
+    /// or has lost most of what it had in a queue or at others.
+    fn is_hurried(&self, deadline: Instant, now: Instant) -> bool {
+        let left = deadline.saturating_duration_since(now);
+        self.is_short || left < deadline.saturating_duration_since(self.started) / 2
     }
 
     /// Passes an interim answer on, but for 100, which hyper gives itself, and to clients that do not know any.
@@ -268,7 +287,7 @@ impl Journey<'_> {
             Failed::Error(error) if retry::blame(error).is_none() => Duration::ZERO,
             _ => retry::backoff(settings, tried.len() - 1, &mut self.worker.rng.borrow_mut()),
         };
-        let Failed::Answer(answer) = failed else { return Some(pause) };
+        let Failed::Answer(answer, _) = failed else { return Some(pause) };
         if self.entry.cluster.has_untried(tried) || self.entry.cluster.has_reserve(tried) {
             return Some(pause);
         }

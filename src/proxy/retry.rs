@@ -16,8 +16,8 @@ use crate::upstream::{Error, Kind, Progress};
 pub(super) fn refusal(failed: &Failed, method: &Method, body: &Upload, settings: &Retry) -> Option<&'static str> {
     let is_refused = match failed {
         Failed::Error(error) => refused(error, is_repeatable(method, settings), &settings.on),
-        Failed::Answer(_) if !is_repeatable(method, settings) => Some("method"),
-        Failed::Answer(_) => None,
+        Failed::Answer(..) if !is_repeatable(method, settings) => Some("method"),
+        Failed::Answer(..) => None,
     };
     is_refused.or((!body.can_repeat()).then_some("body"))
 }
