@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::verdict::Spared;
 use super::{Cluster, Handle};
 use crate::endpoint::{Endpoint, InFlight, Standing, Tick};
-use crate::health::{self, Outcome};
+use crate::health::{self, Outcome, Reason};
 
 /// One try at one endpoint. Dropped without a verdict, it means that the client left, and nobody is to blame.
 pub struct Attempt {
@@ -122,7 +122,9 @@ impl Attempt {
         let failures = self.endpoint().failed();
         // It may have been readmitted meanwhile; then this is one failure like any other.
         let trial = std::mem::take(&mut self.trial) != Trial::None && self.endpoint().standing() != Standing::Eligible;
-        let is_suspect = self.cluster.member(self.endpoint()).is_some_and(super::Member::is_suspect);
+        // Where nobody listens any more, whoever took it off the list was right.
+        let is_suspect =
+            reason == Reason::Connect && self.cluster.member(self.endpoint()).is_some_and(super::Member::is_suspect);
         let is_off = limit == 0 && !health::compares(rules);
         if trial && (is_off || rules.dry_run) {
             // Ejection was turned off while it was out: there is nothing to return from.

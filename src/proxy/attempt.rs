@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body::Body as _;
@@ -13,12 +13,14 @@ use http_body::Body as _;
 use super::forward::Guard;
 use super::journey::Journey;
 use super::{deadline, retry};
-use crate::cluster::Purpose;
+use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::message::{Upload, Way};
-use crate::upstream::{Call, Error, Exchange, Limits};
+use crate::upstream::{Call, Error, Exchange, Kind, Limits};
 
+/// How many times as long as half of the answers something takes that is not of their kind.
+const UNUSUAL: u32 = 4;
 /// Pieces of an answer that are read for the sake of its connection.
 const FRAMES: usize = 16;
 
@@ -150,8 +152,8 @@ impl Journey<'_> {
                 count(if is_good { "won" } else { "failed" });
                 let first = match one {
                     Some(failed) => First::Failed(failed),
-                    // Whoever was overtaken by far is late, and not only unlucky.
-                    None if is_good && now.elapsed() < now - began => First::Late,
+                    // Whoever was overtaken by far is late, unless such requests often take that long: both may wait for one event.
+                    None if is_good && now.elapsed() < now - began && self.is_unusual(now - began) => First::Late,
                     None => First::Unlucky,
                 };
                 Raced::Second { sent, by: other, first }
@@ -220,6 +222,11 @@ impl Journey<'_> {
         self.pick(tried, now, Purpose::Hedge)
     }
 
+    /// True for a time that answers to this route's requests hardly ever take.
+    fn is_unusual(&self, took: Duration) -> bool {
+        self.entry.typical.median().is_some_and(|median| took >= median * UNUSUAL)
+    }
+
     /// True unless another attempt could still do better.
     fn is_final(&self, sent: &Sent) -> bool {
         matches!(sent, Ok(answer) if !self.is_bad(answer.status()))
@@ -285,6 +292,14 @@ impl Failed {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Tells a limit that finds itself what it did not get an answer in.
+    pub(super) fn teach(&self, permit: Option<&Permit>, began: Instant) {
+        let is_late = matches!(self, Failed::Error(error) if [Kind::Timeout, Kind::TryTimeout, Kind::Deadline].contains(&error.kind));
+        if let Some(permit) = permit.filter(|_| is_late) {
+            permit.answered(began.elapsed(), Instant::now());
+        }
     }
 
     /// What to count it under.

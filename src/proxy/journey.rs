@@ -139,6 +139,7 @@ impl Journey<'_> {
                 Some(next) => guard = next,
                 None => {
                     self.count_retried(tried.len(), false);
+                    failed.teach(permit.as_ref(), began);
                     return match failed {
                         Failed::Error(error) => Err(Refusal::Upstream(error)),
                         Failed::Answer(answer, guard) => Ok(Arrived { answer, switched: None, guard, permit }),

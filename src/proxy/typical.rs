@@ -21,11 +21,17 @@ pub(super) struct Typical {
     counts: RefCell<[u32; BUCKETS]>,
     total: Cell<u32>,
     patience: Cell<Option<Duration>>,
+    median: Cell<Option<Duration>>,
 }
 
 impl Default for Typical {
     fn default() -> Self {
-        Typical { counts: RefCell::new([0; BUCKETS]), total: Cell::default(), patience: Cell::default() }
+        Typical {
+            counts: RefCell::new([0; BUCKETS]),
+            total: Cell::default(),
+            patience: Cell::default(),
+            median: Cell::default(),
+        }
     }
 }
 
@@ -40,8 +46,15 @@ impl Typical {
             self.total.set(counts.iter().sum());
         }
         if self.total.get() >= FEWEST && self.total.get().is_multiple_of(PERIOD) {
-            self.patience.set(Some(percentile(&*counts, self.total.get(), settings.percentile)));
+            let of = |share: f64| Some(percentile(&*counts, self.total.get(), share));
+            self.patience.set(of(settings.percentile));
+            self.median.set(of(50.0));
         }
+    }
+
+    /// What half of the answers took; none if nobody knows yet.
+    pub(super) fn median(&self) -> Option<Duration> {
+        self.median.get()
     }
 
     /// How long an attempt is waited for before another is begun beside it; none if nobody knows yet, or wants to.

@@ -91,8 +91,9 @@ fn listen(port: u16) -> TcpListener {
 async fn accept(listener: TcpListener, origin: Rc<Origin>) {
     let mut told = origin.told.subscribe();
     loop {
-        let now = *told.borrow_and_update();
-        if now == Behaviour::BlackHole {
+        // Any other is confirmed below, where it counts as seen: here it could be seen and never confirmed.
+        if *told.borrow() == Behaviour::BlackHole {
+            told.mark_unchanged();
             let held = fill_the_queue(&listener).await;
             println!("done");
             while told.changed().await.is_ok() && *told.borrow_and_update() == Behaviour::BlackHole {
