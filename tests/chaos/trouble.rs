@@ -70,7 +70,7 @@ impl Trouble {
                 "stop".to_owned()
             }
             (State::Runs, _) => {
-                member.tell(behaviour).await;
+                obey(member, behaviour).await;
                 behaviour.to_string().split(' ').next().unwrap_or_default().to_owned()
             }
         };
@@ -85,7 +85,7 @@ impl Trouble {
                 State::Stopped => member.go_on(),
                 State::Runs => {}
             }
-            member.tell(Behaviour::Well).await;
+            obey(member, Behaviour::Well).await;
         }
         proxy.reload(&configuration(endpoints, FIRST));
     }
@@ -125,5 +125,14 @@ impl Trouble {
              retry = {{ attempts = {attempts}, budget = {budget:.2} }}\nslow_start = {{ window = \"{window}s\" }}\n\
              timeouts = {{ request = \"20s\", idle = \"{idle}s\" }}"
         )
+    }
+}
+
+/// Tells an origin what to do. One that does not hear in the midst of what is done to it is killed and started again.
+async fn obey(member: &mut Member, behaviour: Behaviour) {
+    if !member.try_tell(behaviour).await {
+        member.kill();
+        member.restart().await;
+        member.tell(behaviour).await;
     }
 }

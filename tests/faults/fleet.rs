@@ -63,6 +63,12 @@ impl Member {
         self.hear("done").await;
     }
 
+    /// The same; false if it does not say so in time, for a run that is about something else.
+    pub async fn try_tell(&mut self, behaviour: Behaviour) -> bool {
+        self.say(&behaviour.to_string());
+        timeout(PATIENCE, self.said.recv()).await.ok().flatten().is_some_and(|line| line == "done")
+    }
+
     /// Requests with an id that reached it, since its start.
     pub async fn count(&mut self) -> u64 {
         self.say("count");
