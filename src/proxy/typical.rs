@@ -14,7 +14,7 @@ const FEWEST: u32 = 32;
 /// At so many, all that was counts half.
 const MANY: u32 = 4096;
 /// The percentile is looked up anew after so many answers.
-const PERIOD: u32 = 16;
+const PERIOD: u32 = 64;
 
 #[derive(Debug)]
 pub(super) struct Typical {
@@ -45,7 +45,7 @@ impl Typical {
             counts.iter_mut().for_each(|count| *count /= 2);
             self.total.set(counts.iter().sum());
         }
-        if self.total.get() >= FEWEST && self.total.get().is_multiple_of(PERIOD) {
+        if self.total.get() == FEWEST || self.total.get().is_multiple_of(PERIOD) {
             let of = |share: f64| Some(percentile(&*counts, self.total.get(), share));
             self.patience.set(of(settings.percentile));
             self.median.set(of(50.0));
@@ -73,10 +73,10 @@ fn bucket(took: Duration) -> usize {
 
 /// The upper end of the bucket in which that share of all is reached.
 fn percentile(counts: &[u32], total: u32, percentile: f64) -> Duration {
-    let mut left = (f64::from(total) * percentile / 100.0).ceil();
+    let mut left = (f64::from(total) * percentile / 100.0).ceil() as u32;
     let reached = counts.iter().position(|count| {
-        left -= f64::from(*count);
-        left <= 0.0
+        left = left.saturating_sub(*count);
+        left == 0
     });
     let bucket = reached.unwrap_or(BUCKETS - 1);
     let upper = ((STEPS + bucket % STEPS + 1) as u64) << (bucket / STEPS);
