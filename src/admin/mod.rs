@@ -12,11 +12,11 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use crate::lifecycle::Readiness;
 use crate::listener::{Client, Limits, Service};
+use crate::message::Incoming;
 use crate::metrics::{self, Metrics};
 use crate::table::Reader;
 
@@ -81,7 +81,7 @@ impl Admin {
 impl Service for Admin {
     type Body = Full<Bytes>;
 
-    async fn call(self: Rc<Self>, request: Request<Incoming>, _client: Rc<Client>) -> Response<Full<Bytes>> {
+    async fn call(self: Rc<Self>, request: Request<Option<Incoming>>, _client: Rc<Client>) -> Response<Full<Bytes>> {
         self.answer(request.method(), request.uri().path(), request.uri().query())
     }
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::service_fn;
@@ -22,7 +23,7 @@ use super::io::{Informer, Io};
 use super::pulse::Pulse;
 use super::stay::{Look, Stay};
 use super::{Client, MAX_HEAD, Service};
-use crate::message::Downstream;
+use crate::message::{self, Broken, Downstream};
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: Service>(stream: TcpStream, address: SocketAddr, service: Rc<S>, mut stay: Stay) {
@@ -34,6 +35,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, address: SocketAddr, se
     let answer = service_fn(|request: Request<Incoming>| {
         let busy = Busy::new(&pulse);
         let until_close = request.version() < Version::HTTP_11;
+        let request = request.map(|body| (!body.is_end_stream()).then(|| incoming(body)));
         let answering = Rc::clone(&service).call(request, Rc::clone(&client));
         async move { Ok::<_, Infallible>(answering.await.map(|body| Tracked { body, until_close, busy })) }
     });
@@ -53,6 +55,10 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, address: SocketAddr, se
             return debug!(client = %address, "idle connection closed");
         }
     }
+}
+
+fn incoming(body: Incoming) -> message::Incoming {
+    Box::pin(body.map_err(|error| Broken(error.into())))
 }
 
 /// What has become of a connection.

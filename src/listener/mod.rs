@@ -20,14 +20,13 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::warn;
 
 use crate::lifecycle::Draining;
-use crate::message::Downstream;
+use crate::message::{Downstream, Incoming};
 use crate::metrics::ListenerSeries;
 
 pub use bind::{Error, bind};
@@ -52,7 +51,7 @@ pub trait Service: 'static {
     /// Answers one request.
     fn call(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<Option<Incoming>>,
         client: Rc<Client>,
     ) -> impl Future<Output = Response<Self::Body>>;
 }

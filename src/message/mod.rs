@@ -9,4 +9,4 @@ mod upload;
 pub use forwarded::{Downstream, Way, accept_request_id, way};
 pub use headers::{accepts_trailers, end_to_end, host, upgrade};
 pub use parameters::{cookie, cookies, query_parameter};
-pub use upload::Upload;
+pub use upload::{Broken, Incoming, Upload};

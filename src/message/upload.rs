@@ -7,10 +7,23 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
+
+/// A request's body as it comes in, by whatever protocol.
+pub type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("kept", &self.kept).field("awaited", &self.awaited).finish_non_exhaustive()
+    }
+}
+
+/// A body that its sender has broken off, or garbled.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub Box<dyn std::error::Error + Send + Sync>);
 
 /// A request's body.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Upload {
     // None if there never was one.
     body: Option<Incoming>,
@@ -34,8 +47,8 @@ struct Kept {
 
 impl Upload {
     /// A body as it comes in, of which up to so many bytes are kept.
-    pub fn new(body: Incoming, room: usize) -> Self {
-        let body = Some(body).filter(|body| !body.is_end_stream());
+    pub fn new(body: Option<Incoming>, room: usize) -> Self {
+        let body = body.filter(|body| !body.is_end_stream());
         // One that is longer than the room is not worth keeping a part of.
         let room = if body.as_ref().is_some_and(|body| body.size_hint().lower() > room as u64) { 0 } else { room };
         Upload { body, kept: Kept { room, ..Kept::default() }, awaited: false }
@@ -68,12 +81,12 @@ impl Upload {
     }
 
     /// The next piece of the body, or none at its end.
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(frame) = self.kept.again.iter_mut().find_map(Option::take) {
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some(body) = self.body.as_mut().filter(|_| !self.kept.ended) else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = body.as_mut().poll_frame(cx);
         self.awaited = polled.is_pending();
         match &polled {
             Poll::Pending => {}

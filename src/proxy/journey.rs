@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tracing::debug;
 
@@ -22,12 +21,12 @@ use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::Client;
-use crate::message::{self, Upload};
+use crate::message::{self, Incoming, Upload};
 use crate::metrics::RequestSeries;
 use crate::upstream::{Error, Exchange};
 
 /// Answers a request, and sees to it that it is counted.
-pub(super) async fn answer(edge: &Edge, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
+pub(super) async fn answer(edge: &Edge, request: Request<Option<Incoming>>, client: Rc<Client>) -> Response<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
     let (head, body) = request.into_parts();
@@ -100,7 +99,12 @@ struct Arrived {
 
 impl Journey<'_> {
     /// Attempts until one is answered or there is no point in another.
-    async fn go(&self, mut head: request::Parts, body: Incoming, host: HeaderValue) -> Result<Arrived, Refusal> {
+    async fn go(
+        &self,
+        mut head: request::Parts,
+        body: Option<Incoming>,
+        host: HeaderValue,
+    ) -> Result<Arrived, Refusal> {
         if self.entry.cluster.is_expired() {
             self.entry.attempts.no_endpoint();
             return Err(Refusal::Stale);

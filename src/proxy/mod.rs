@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::task::JoinSet;
 
 use crate::config;
 use crate::lifecycle::Draining;
 use crate::listener::{Client, Service};
+use crate::message::Incoming;
 use crate::metrics::Metrics;
 use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
@@ -114,7 +114,7 @@ impl Edge {
 impl Service for Edge {
     type Body = Body;
 
-    async fn call(self: Rc<Self>, request: Request<Incoming>, client: Rc<Client>) -> Response<Body> {
+    async fn call(self: Rc<Self>, request: Request<Option<Incoming>>, client: Rc<Client>) -> Response<Body> {
         journey::answer(&self, request, client).await
     }
 }

@@ -13,7 +13,6 @@ use http::{Response, Version, response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::Worker;
@@ -21,6 +20,7 @@ use super::answer::{Body, Refusal};
 use super::forward::{Guard, Record};
 use crate::health::Outcome;
 use crate::message;
+use crate::tls::Stream;
 use crate::upstream::{Error, Exchange};
 
 /// How long it sleeps at most: that an endpoint has left is noticed by then.
@@ -82,7 +82,7 @@ pub(super) fn open(
 }
 
 async fn run(
-    (client, endpoint): (OnUpgrade, TcpStream),
+    (client, endpoint): (OnUpgrade, Stream),
     early: &[u8],
     end: impl Fn(&Cell<Instant>) -> Instant,
 ) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! TLS as we speak it ourselves: whom to trust, who we are, and which name to expect. One crypto provider, passed explicitly,
 //! so that a second one in the tree can never be picked by accident.
 
+mod stream;
 mod verify;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing::warn;
 
 use crate::config::ClientTls;
+
+pub use stream::Stream;
 
 /// A TLS setting that cannot be used.
 #[derive(Debug, thiserror::Error)]

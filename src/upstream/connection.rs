@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::stall::Stall;
 use crate::endpoint::Connected;
+use crate::tls::Stream;
 
 /// What is read at once, unless a long body is on its way.
 const READ: usize = 8 * 1024;
@@ -20,7 +20,7 @@ const READ_LONG: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     stall: Stall,
     reused: bool,
     opened: Instant,
@@ -32,7 +32,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, connected: Connected) -> Self {
+    pub(super) fn new(stream: Stream, connected: Connected) -> Self {
         let (stall, opened) = (Stall::new(), Instant::now());
         Connection {
             stream,
@@ -52,7 +52,7 @@ impl Connection {
     }
 
     /// The stream alone, still counted.
-    pub(super) fn into_parts(self) -> (TcpStream, Connected) {
+    pub(super) fn into_parts(self) -> (Stream, Connected) {
         (self.stream, self.connected)
     }
 
@@ -60,9 +60,9 @@ impl Connection {
     /// come; with `probe` the kernel is asked even so, since the event may be on its way.
     pub(super) fn is_alive(&self, probe: bool) -> bool {
         let found = if probe {
-            SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()])
+            SockRef::from(self.stream.socket()).peek(&mut [MaybeUninit::uninit()])
         } else {
-            self.stream.try_read(&mut [0])
+            self.stream.socket().try_read(&mut [0])
         };
         matches!(found, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::tls::Stream;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::decode::{Framing, Step};
@@ -280,7 +280,7 @@ impl Exchange {
     }
 
     /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
-    pub fn into_stream(self) -> Option<(TcpStream, Connected, Bytes)> {
+    pub fn into_stream(self) -> Option<(Stream, Connected, Bytes)> {
         // The rest of a request must not be taken for the other protocol.
         let connection = self.connection.filter(|_| self.sending.is_done())?;
         let (stream, connected) = connection.into_parts();

@@ -165,7 +165,7 @@ fn dialled_in_time(
     connected: Connected,
 ) -> Result<Box<Connection>, Error> {
     let stream = dialled.map_err(|elapsed| Error::connect(kind, elapsed))??;
-    Ok(Box::new(Connection::new(stream, connected)))
+    Ok(Box::new(Connection::new(stream.into(), connected)))
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http::request;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::encode;
-use crate::message::{Upload, Way};
+use crate::message::{Broken, Upload, Way};
+use crate::tls::Stream;
 
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -61,7 +61,7 @@ impl Sending {
     }
 
     /// Writes what can be written now; true if anything was. Fails only when the client breaks off its body.
-    pub(super) fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<bool, hyper::Error> {
+    pub(super) fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let before = self.written;
         while self.state == State::Going {
             match self.poll_step(stream, cx) {
@@ -72,7 +72,7 @@ impl Sending {
         Ok(self.written > before)
     }
 
-    fn poll_step(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+    fn poll_step(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.lead.has_remaining() || self.data.has_remaining() || !self.tail.is_empty() {
             match ready!(self.poll_write(stream, cx)) {
                 Ok(count) if count > 0 => self.advance(count),
@@ -111,7 +111,7 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let stream = Pin::new(stream);
         if self.data.is_empty() && self.tail.is_empty() {
             return stream.poll_write(cx, &self.lead);
