@@ -2,11 +2,13 @@
 //! it got.
 
 mod forwarded;
+pub mod framing;
 mod headers;
 mod parameters;
 mod upload;
 
 pub use forwarded::{Downstream, Way, accept_request_id, way};
+pub use framing::{Framing, Step};
 pub use headers::{accepts_trailers, end_to_end, host, upgrade};
 pub use parameters::{cookie, cookies, query_parameter};
 pub use upload::{Broken, Incoming, Upload};

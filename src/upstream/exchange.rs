@@ -15,13 +15,12 @@ use http::{HeaderMap, Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
-use super::decode::{Framing, Step};
 use super::head::{self, Head};
 use super::pool::Pool;
 use super::sending::Sending;
 use super::{Call, Error, Kind, Limits, Progress};
 use crate::endpoint::{Connected, Endpoint};
-use crate::message::Upload;
+use crate::message::{Framing, Step, Upload};
 
 /// Interim answers to one request; an endpoint that gives more does not mean to answer.
 const MAX_INTERIM: usize = 32;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 
-use super::decode::Framing;
+use crate::message::Framing;
 
 /// Longest head; more is an error, not a reason to grow.
 pub(super) const MAX_HEAD: usize = 64 * 1024;

@@ -8,7 +8,6 @@
 //! with it.
 
 mod connection;
-mod decode;
 mod dial;
 mod encode;
 mod error;

@@ -10,7 +10,7 @@ use http::request;
 use tokio::io::AsyncWrite;
 
 use super::encode;
-use crate::message::{Broken, Upload, Way};
+use crate::message::{Broken, Upload, Way, framing};
 use crate::tls::Stream;
 
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Sending {
                 return Poll::Ready(Ok(()));
             }
             None => {
-                self.lead.extend_from_slice(encode::LAST_CHUNK);
+                self.lead.extend_from_slice(framing::LAST_CHUNK);
                 self.chunked = false;
                 return Poll::Ready(Ok(()));
             }
@@ -96,14 +96,14 @@ impl Sending {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 if self.chunked {
-                    encode::chunk(&mut self.lead, data.len());
-                    self.tail = encode::CHUNK_END;
+                    framing::chunk(&mut self.lead, data.len());
+                    self.tail = framing::CHUNK_END;
                 }
                 self.data = data;
             }
             Err(frame) => {
                 if let (true, Ok(trailers)) = (self.chunked, frame.into_trailers()) {
-                    encode::trailers(&mut self.lead, &trailers);
+                    framing::trailers(&mut self.lead, &trailers);
                     self.chunked = false;
                 }
             }

@@ -1,7 +1,9 @@
-//! The body of an answer out of the bytes that carry it (RFC 9112 sections 6 and 7), strictly: what is not exactly a body ends
-//! the exchange, since whatever follows it could be taken for the next answer.
+//! A body out of the bytes that carry it in HTTP/1.1, and into them (RFC 9112 sections 6 and 7). Strictly: what is not exactly a
+//! body ends the connection, since whatever follows it could be taken for the next message.
 
-use bytes::{Buf, Bytes};
+use std::io::Write as _;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http_body::Frame;
 
@@ -11,12 +13,16 @@ const MAX_EXTENSION: u32 = 1024;
 const MAX_DIGITS: u32 = 15;
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
+/// Ends a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// Ends a chunk's data.
+pub const CHUNK_END: &[u8] = b"\r\n";
 /// Above this a body is read in larger pieces.
 const LONG: u64 = 8 * 1024;
 
 /// How a body's end is told.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub enum Framing {
     /// So many bytes are left.
     Length(u64),
     /// Chunks are.
@@ -27,7 +33,7 @@ pub(super) enum Framing {
 
 /// Where in a chunked body we are.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub struct Chunked {
     place: Place,
     /// Of the chunk's size while that is read, then of its data.
     left: u64,
@@ -50,7 +56,7 @@ enum Place {
 
 /// What came of some bytes.
 #[derive(Debug)]
-pub(super) enum Step {
+pub enum Step {
     /// A piece of the body.
     Frame(Frame<Bytes>),
     /// All bytes are used up.
@@ -62,18 +68,19 @@ pub(super) enum Step {
 /// A body that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed body: {0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 impl Framing {
     /// No body.
-    pub(super) const NONE: Framing = Framing::Length(0);
+    pub const NONE: Framing = Framing::Length(0);
 
-    pub(super) fn chunked() -> Self {
+    /// Chunks, of which none has come.
+    pub fn chunked() -> Self {
         Framing::Chunked(Chunked { place: Place::Size, left: 0, count: 0, trailers: Vec::new() })
     }
 
     /// True if nothing is left to come.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         match self {
             Framing::Length(left) => *left == 0,
             Framing::Chunked(chunked) => chunked.place == Place::End,
@@ -82,7 +89,7 @@ impl Framing {
     }
 
     /// True if many bytes are expected.
-    pub(super) fn is_long(&self) -> bool {
+    pub fn is_long(&self) -> bool {
         match self {
             Framing::Length(left) => *left > LONG,
             Framing::Chunked(chunked) => chunked.left > LONG,
@@ -91,7 +98,7 @@ impl Framing {
     }
 
     /// What the next of these bytes are; takes them off.
-    pub(super) fn decode(&mut self, bytes: &mut Bytes) -> Result<Step, Malformed> {
+    pub fn decode(&mut self, bytes: &mut Bytes) -> Result<Step, Malformed> {
         match self {
             Framing::Length(0) => Ok(Step::End),
             Framing::Chunked(chunked) => chunked.decode(bytes),
@@ -177,6 +184,31 @@ impl Chunked {
             }
         }
         Ok(None)
+    }
+}
+
+/// The size line of a chunk.
+pub fn chunk(out: &mut BytesMut, length: usize) {
+    // Writing to memory does not fail.
+    let _ = write!(out.writer(), "{length:x}\r\n");
+}
+
+/// The last chunk and the trailers after it.
+pub fn trailers(out: &mut BytesMut, trailers: &HeaderMap) {
+    // Those that would frame or address a message have no place here (RFC 9110 section 6.5.1).
+    let fits = |(name, _): &(&HeaderName, &HeaderValue)| ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(name);
+    out.put_slice(b"0\r\n");
+    fields(out, trailers.iter().filter(fits));
+    out.put_slice(b"\r\n");
+}
+
+/// Header lines.
+pub fn fields<'a>(out: &mut BytesMut, fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    for (name, value) in fields {
+        out.put_slice(name.as_str().as_bytes());
+        out.put_slice(b": ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
     }
 }
 
