@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{Config, Http};
 use crate::discovery::{Discovery, Reload, consul};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
@@ -247,6 +247,7 @@ async fn control(part: Control) {
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let terms = Terms {
             limits: admin::LIMITS,
+            http: Http { http2: false, ..Http::default() },
             room: Room::new(admin::MAX_CONNECTIONS),
             series: metrics.listener(&"admin".into()),
         };
@@ -317,6 +318,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
                 idle: settings.idle,
                 age: settings.connection_age,
             },
+            http: settings.http.clone(),
             room: Arc::clone(&room),
             series: metrics.listener(&settings.name),
         };

@@ -27,7 +27,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),
     ("probe", &["cluster", "config", "endpoint", "metrics", "table", "upstream"]),
-    ("listener", &["lifecycle", "message", "metrics"]),
+    ("listener", &["config", "lifecycle", "message", "metrics", "tls"]),
     (
         "proxy",
         &[
@@ -46,7 +46,7 @@ const MAP: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "message", "metrics", "table"]),
+    ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
     ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "probe", "proxy", "table"]),
     ("cli", &["app", "config", "discovery", "registry", "tls"]),
     ("main", &["cli"]),

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::lifecycle::Readiness;
-use crate::listener::{Client, Limits, Service};
-use crate::message::Incoming;
+use crate::listener::{Asked, Limits, Service};
 use crate::metrics::{self, Metrics};
 use crate::table::Reader;
 
@@ -81,8 +80,8 @@ impl Admin {
 impl Service for Admin {
     type Body = Full<Bytes>;
 
-    async fn call(self: Rc<Self>, request: Request<Option<Incoming>>, _client: Rc<Client>) -> Response<Full<Bytes>> {
-        self.answer(request.method(), request.uri().path(), request.uri().query())
+    async fn call(self: Rc<Self>, asked: Asked) -> Response<Full<Bytes>> {
+        self.answer(&asked.head.method, asked.head.uri.path(), asked.head.uri.query())
     }
 }
 

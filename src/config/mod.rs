@@ -8,6 +8,7 @@ mod check;
 mod consul;
 mod environment;
 mod error;
+mod http;
 mod probe;
 mod protection;
 mod raw;
@@ -22,6 +23,7 @@ pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Pre
 pub use consul::{Doubt, OnStale, Staleness};
 pub use environment::Environment;
 pub use error::{Error, Problem};
+pub use http::{Http, Paths, Underscores};
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use text::parse_address;
@@ -145,6 +147,8 @@ pub struct Listener {
     pub connection_age: Option<Duration>,
     /// Whether a request may say how long it can wait.
     pub trust_deadline: bool,
+    /// What clients may send.
+    pub http: Http,
 }
 
 /// A rule from request to cluster.

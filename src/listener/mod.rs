@@ -4,12 +4,16 @@
 //! window are behind one.
 
 mod bind;
+mod clock;
 mod connection;
+mod h1;
 mod io;
 mod open;
 mod pulse;
 mod room;
+mod screen;
 mod stay;
+mod taken;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,21 +22,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderMap, Response, StatusCode, request};
 use http_body::Body;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::{Downstream, Incoming};
 use crate::metrics::ListenerSeries;
 
 pub use bind::{Error, bind};
-pub use io::Informer;
 pub use room::Room;
+pub use taken::{Taken, Takeover};
 
+use clock::Clock;
+use connection::Talk;
 use open::Connections;
 use room::Place;
 use stay::Stay;
@@ -40,8 +47,6 @@ use stay::Stay;
 /// When accepting fails for want of something (file descriptors, memory), it is left alone for this long: long enough not
 /// to spin, short enough that nobody notices when there is room again.
 const BREATH: Duration = Duration::from_millis(100);
-/// Requests' heads larger than this are answered with 431.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// What answers requests, on one thread.
 pub trait Service: 'static {
@@ -49,20 +54,31 @@ pub trait Service: 'static {
     type Body: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Answers one request.
-    fn call(
-        self: Rc<Self>,
-        request: Request<Option<Incoming>>,
-        client: Rc<Client>,
-    ) -> impl Future<Output = Response<Self::Body>>;
+    fn call(self: Rc<Self>, asked: Asked) -> impl Future<Output = Response<Self::Body>>;
 }
+
+/// A request: with its target in origin-form, and exactly one `Host`, whatever the protocol.
+pub struct Asked {
+    /// Its head.
+    pub head: request::Parts,
+    /// Its body, if there is one.
+    pub body: Option<Incoming>,
+    /// Who asks.
+    pub client: Rc<Client>,
+    /// Says interim answers.
+    pub informer: Informer,
+    /// The connection itself, for a request after which something else than HTTP may be spoken.
+    pub takeover: Option<Takeover>,
+}
+
+/// Sends an interim answer (1xx) before the final one. It is advice: where it does not fit, it is dropped.
+pub type Informer = Rc<dyn Fn(StatusCode, &HeaderMap)>;
 
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// What its connection says of it.
     pub downstream: Downstream,
-    /// A way to send it interim answers.
-    pub informer: Informer,
 }
 
 /// What a client is held to.
@@ -81,6 +97,8 @@ pub struct Limits {
 pub struct Terms {
     /// What its clients are held to.
     pub limits: Limits,
+    /// What they may send.
+    pub http: Http,
     /// How many of them there may be.
     pub room: Arc<Room>,
     /// Its figures.
@@ -90,7 +108,8 @@ pub struct Terms {
 /// Accepts connections and serves them until the drain begins, then finishes those that it has.
 pub async fn serve<S: Service>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
     let mut connections = Connections::new(&terms.series);
-    let desk = Desk { service, terms, draining: draining.clone() };
+    let desk =
+        Desk { service, rules: Rc::new(terms.http.clone()), clock: Rc::default(), terms, draining: draining.clone() };
     let mut waiting = Vec::new();
     let mut failing = false;
     loop {
@@ -136,6 +155,8 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Rc<S>, terms: Ter
 /// What each accepted connection is served with.
 struct Desk<S> {
     service: Rc<S>,
+    rules: Rc<Http>,
+    clock: Rc<Clock>,
     terms: Terms,
     draining: Draining,
 }
@@ -161,8 +182,8 @@ impl<S: Service> Desk<S> {
 
     fn start(&self, connections: &mut Connections, (stream, address): (TcpStream, SocketAddr), place: Option<Place>) {
         let stay = Stay::new(place, self.terms.limits, self.draining.clone());
-        let service = Rc::clone(&self.service);
-        connections.start(Arc::clone(&stay.pulse), connection::serve(stream, address, service, stay));
+        let talk = Talk::new(self, &stay.pulse, address);
+        connections.start(Arc::clone(&stay.pulse), connection::serve(stream, talk, stay));
     }
 }
 

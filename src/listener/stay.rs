@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::Limits;
+use super::h1::Wire;
 use super::pulse::Pulse;
 use super::room::Place;
 use crate::lifecycle::Draining;
@@ -119,7 +119,7 @@ impl Stay {
     }
 
     /// Waits at an idle connection until its client sends something or closes; false if its time is over before.
-    pub(super) async fn rest(&mut self, stream: &TcpStream) -> bool {
+    pub(super) async fn rest(&mut self, wire: &Wire) -> bool {
         let mut begun = Box::pin(self.begun());
         loop {
             let idle = self.pulse.idle_since().unwrap_or_else(Instant::now) + self.limits.idle;
@@ -131,7 +131,7 @@ impl Stay {
             self.timer.as_mut().reset(until.into());
             tokio::select! {
                 biased;
-                _ = stream.readable() => {
+                () = wire.readable() => {
                     self.set(Instant::now());
                     return true;
                 }

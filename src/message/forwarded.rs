@@ -68,6 +68,12 @@ pub fn way(headers: &mut HeaderMap, downstream: &Downstream, host: HeaderValue, 
     way
 }
 
+/// True for the name of a header that says something of a request's way, and that whoever comes after us takes for our word.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(name, "forwarded" | "via" | "x-request-id" | "x-real-ip" | "traceparent" | "tracestate")
+}
+
 fn is_of_the_way(name: &HeaderName) -> bool {
     matches!(name.as_str(), "x-forwarded-for" | "via" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id")
 }

@@ -1,6 +1,7 @@
 //! Headers that belong to one connection and end here (RFC 9110 section 7.6.1), and what has to be read from them first.
 
-use http::Uri;
+use std::net::Ipv6Addr;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
@@ -69,43 +70,49 @@ pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.contains_key(TE) && names(headers, TE, "trailers")
 }
 
-/// The host that a request is for: that of an absolute target, else the one `Host` header. None if there is none, several,
-/// or one that is not a host; then the request is ambiguous and must not be forwarded (RFC 9112 section 3.2).
-pub fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let header = hosts.next();
-    if hosts.next().is_some() {
-        return None;
-    }
-    let host = match uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok()?,
-        None => header?.clone(),
+/// True for a host with or without a port (RFC 3986 section 3.2.2): a name of letters, digits, hyphens, dots, underscores and
+/// tildes, or an address. What else that section allows in a name, nobody resolves.
+pub fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let address = std::str::from_utf8(&rest[..end]).ok();
+            let is_address = address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+            (is_address, &rest[end + 1..])
+        }
+        None => {
+            let end = host.iter().position(|byte| !NAME_BYTES[usize::from(*byte)]).unwrap_or(host.len());
+            (end > 0, &host[end..])
+        }
     };
-    is_host(host.as_bytes()).then_some(host)
+    name && (port.is_empty() || is_port(port))
 }
 
-fn is_host(host: &[u8]) -> bool {
-    !host.is_empty() && host.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
+/// A colon and a number.
+fn is_port(port: &[u8]) -> bool {
+    let Some(digits) = port.strip_prefix(b":") else { return false };
+    let number = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+    number.is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
-/// What a host and port may be made of (RFC 3986 section 3.2.2), as a table: it is looked at with every request.
-const HOST_BYTES: [bool; 256] = {
+/// What a name may be made of, as a table: it is looked at with every request.
+const NAME_BYTES: [bool; 256] = {
     let mut table = [false; 256];
-    let others = b"-._~:[]!$&'()*+,;=%";
-    let mut index = 0;
-    while index < others.len() {
-        table[others[index] as usize] = true;
-        index += 1;
-    }
     let mut byte = 0;
     while byte < 128 {
-        if (byte as u8).is_ascii_alphanumeric() {
-            table[byte] = true;
-        }
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
         byte += 1;
     }
     table
 };
+
+/// True for the name of a header that frames a message, addresses it, or belongs to its connection.
+pub fn frames(name: &str) -> bool {
+    matches!(
+        name,
+        "content-length" | "host" | "connection" | "trailer" | "expect" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
 
 #[cfg(test)]
 mod tests {
@@ -166,13 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_host() {
-        let uri = Uri::from_static("/");
-        assert_eq!(host(&uri, &headers(&[("host", "a:80")])).unwrap(), "a:80");
-        assert_eq!(host(&uri, &headers(&[])), None);
-        assert_eq!(host(&uri, &headers(&[("host", "a"), ("host", "a")])), None);
-        assert_eq!(host(&uri, &headers(&[("host", "a/b")])), None);
-        let absolute = Uri::from_static("http://b/path");
-        assert_eq!(host(&absolute, &headers(&[("host", "a")])).unwrap(), "b");
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in ["a", "A-b.c_d", "a.", "a:80", "10.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "a:0"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a:", "a:x", "a:65536", "a:+1", "a b", "a,b", "u@a", "a/b", "[::1", "[a]", "[]", "::1",
+            "[::1]x", "a\tb", "\u{e4}", "a?", "a:80:80",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
     }
 }

@@ -51,6 +51,8 @@ pub struct ListenerSeries {
     pub held_back: AtomicU64,
     /// Idle connections closed because others waited.
     pub gave_way: AtomicU64,
+    /// Requests that could not be read, or not in one way only.
+    pub refused: AtomicU64,
 }
 
 /// Series by their labels, each for as long as somebody else holds it.
@@ -144,6 +146,11 @@ impl Metrics {
                 "lictor_connections_held_back_total",
                 "Connections that waited because max_connections were open.",
                 of(|series| series.held_back.load(Ordering::Relaxed) as f64),
+            ),
+            counter(
+                "lictor_requests_malformed_total",
+                "Requests that could not be read, or not in one way only",
+                of(|series| series.refused.load(Ordering::Relaxed) as f64),
             ),
             counter(
                 "lictor_connections_gave_way_total",

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request, response};
-use hyper::upgrade::OnUpgrade;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request, response};
 use tracing::debug;
 
 use super::affinity::Affinity;
@@ -20,16 +19,16 @@ use crate::cluster::{self, Permit, Purpose};
 use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
-use crate::listener::Client;
+use crate::listener::{Asked, Client, Informer, Takeover};
 use crate::message::{self, Incoming, Upload};
 use crate::metrics::RequestSeries;
 use crate::upstream::{Error, Exchange};
 
 /// Answers a request, and sees to it that it is counted.
-pub(super) async fn answer(edge: &Edge, request: Request<Option<Incoming>>, client: Rc<Client>) -> Response<Body> {
+pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
-    let (head, body) = request.into_parts();
+    let Asked { head, body, client, informer, takeover } = asked;
     let (host, entry) = match find(edge, &head) {
         Ok(found) => found,
         Err(refusal) => {
@@ -43,8 +42,9 @@ pub(super) async fn answer(edge: &Edge, request: Request<Option<Incoming>>, clie
     let within = given.into_iter().chain(told).min();
     let deadline = within.map(|within| started + within);
     let is_short = told.is_some_and(|told| given.is_none_or(|given| told < given));
-    let journey = Journey { worker, entry, started, deadline, told: told.is_some(), is_short, client, affinity };
-    match journey.go(head, body, host).await {
+    let journey =
+        Journey { worker, entry, started, deadline, told: told.is_some(), is_short, client, informer, affinity };
+    match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
         Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
     }
@@ -55,7 +55,8 @@ fn find(edge: &Edge, head: &request::Parts) -> Result<(HeaderValue, Rc<Entry>), 
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    let host = message::host(&head.uri, &head.headers).ok_or(Refusal::Host)?;
+    // Seen to by the listener.
+    let host = head.headers.get(HOST).cloned().ok_or(Refusal::Host)?;
     let name = host.to_str().map_err(|_| Refusal::Host)?;
     let worker = &edge.worker;
     let mut reader = worker.reader.borrow_mut();
@@ -85,6 +86,7 @@ pub(super) struct Journey<'a> {
     /// Whether that is less than it would have otherwise.
     is_short: bool,
     client: Rc<Client>,
+    informer: Informer,
     pub(super) affinity: Affinity,
 }
 
@@ -92,7 +94,7 @@ pub(super) struct Journey<'a> {
 struct Arrived {
     answer: Response<Box<Exchange>>,
     /// The client's side, if protocols have been switched.
-    switched: Option<OnUpgrade>,
+    switched: Option<Takeover>,
     guard: Guard,
     permit: Option<Permit>,
 }
@@ -102,7 +104,7 @@ impl Journey<'_> {
     async fn go(
         &self,
         mut head: request::Parts,
-        body: Option<Incoming>,
+        (body, takeover): (Option<Incoming>, Option<Takeover>),
         host: HeaderValue,
     ) -> Result<Arrived, Refusal> {
         if self.entry.cluster.is_expired() {
@@ -111,11 +113,17 @@ impl Journey<'_> {
         }
         let permit = self.enter().await?;
         let settings = &self.settings().retry;
-        let speaks_interim = head.version == Version::HTTP_11;
+        let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
         let mut upload = Upload::new(body, if repeatable && settings.attempts > 0 { settings.buffer } else { 0 });
-        let (way, upgrading) =
-            outgoing::prepare(&mut head, &upload, host, &self.client.downstream, &mut self.worker.rng.borrow_mut());
+        let way = outgoing::prepare(
+            &mut head,
+            (&upload, takeover.is_some()),
+            host,
+            &self.client.downstream,
+            &mut self.worker.rng.borrow_mut(),
+        );
+        let upgrading = takeover;
         let hedged = repeatable && upload.is_empty() && upgrading.is_none();
         let method = head.method.clone();
         let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged };
@@ -247,14 +255,14 @@ impl Journey<'_> {
         self.is_short || left < deadline.saturating_duration_since(self.started) / 2
     }
 
-    /// Passes an interim answer on, but for 100, which hyper gives itself, and to clients that do not know any.
+    /// Passes an interim answer on, but for 100, which the listener gives itself, and to clients that do not know any.
     pub(super) fn relay_interim(&self, speaks_interim: bool, status: StatusCode, headers: &HeaderMap) {
         if speaks_interim && status != StatusCode::CONTINUE {
             let mut headers = headers.clone();
             message::end_to_end(&mut headers);
             // A message without a body must not name the length of one (RFC 9110 section 8.6).
             headers.remove(CONTENT_LENGTH);
-            self.client.informer.inform(status, &headers);
+            (self.informer)(status, &headers);
         }
     }
 
@@ -333,8 +341,6 @@ impl Journey<'_> {
         };
         let Some(client) = switched else {
             message::end_to_end(&mut head.headers);
-            // hyper speaks the client's version.
-            head.version = Version::HTTP_11;
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
         let timeouts = &self.settings().timeouts;

@@ -18,13 +18,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::Response;
 use tokio::task::JoinSet;
 
 use crate::config;
 use crate::lifecycle::Draining;
-use crate::listener::{Client, Service};
-use crate::message::Incoming;
+use crate::listener::{Asked, Service};
 use crate::metrics::Metrics;
 use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
@@ -114,7 +113,7 @@ impl Edge {
 impl Service for Edge {
     type Body = Body;
 
-    async fn call(self: Rc<Self>, request: Request<Option<Incoming>>, client: Rc<Client>) -> Response<Body> {
-        journey::answer(&self, request, client).await
+    async fn call(self: Rc<Self>, asked: Asked) -> Response<Body> {
+        journey::answer(&self, asked).await
     }
 }

@@ -9,9 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Response, Version, response};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::{Response, response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
 use tracing::debug;
 
@@ -19,6 +17,7 @@ use super::Worker;
 use super::answer::{Body, Refusal};
 use super::forward::{Guard, Record};
 use crate::health::Outcome;
+use crate::listener::Takeover;
 use crate::message;
 use crate::tls::Stream;
 use crate::upstream::{Error, Exchange};
@@ -50,7 +49,7 @@ impl Held {
 pub(super) fn open(
     worker: &Rc<Worker>,
     mut head: response::Parts,
-    (client, exchange): (OnUpgrade, Box<Exchange>),
+    (client, exchange): (Takeover, Box<Exchange>),
     mut held: Held,
     timeouts: (Duration, Duration),
 ) -> Response<Body> {
@@ -76,19 +75,18 @@ pub(super) fn open(
     if let Some(protocol) = protocol {
         head.headers.insert(UPGRADE, protocol);
     }
-    head.version = Version::HTTP_11;
     head.extensions.clear();
     Response::from_parts(head, Body::Text(None))
 }
 
 async fn run(
-    (client, endpoint): (OnUpgrade, Stream),
+    (client, endpoint): (Takeover, Stream),
     early: &[u8],
     end: impl Fn(&Cell<Instant>) -> Instant,
 ) -> io::Result<()> {
-    let client = client.await.map_err(io::Error::other)?;
+    let client = client.take().await.ok_or(io::ErrorKind::NotConnected)?;
     let moved = Rc::new(Cell::new(Instant::now()));
-    let mut client = Watched { stream: TokioIo::new(client), moved: Rc::clone(&moved) };
+    let mut client = Watched { stream: client, moved: Rc::clone(&moved) };
     let mut endpoint = Watched { stream: endpoint, moved: Rc::clone(&moved) };
     client.write_all(early).await?;
     tokio::select! {

@@ -2,6 +2,7 @@
 //! goes on after a problem, so that a reader sees all of them at once.
 
 mod balancing;
+mod http;
 mod policy;
 mod probe;
 mod protection;
@@ -108,6 +109,7 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
                 "egress listeners are not there yet; remove the listener, or write routes",
             );
         }
+        let http = http::http(&key, &listener, problems);
         let timeouts = listener.timeouts.unwrap_or_default();
         positive(&format!("{key}.timeouts.request_header"), timeouts.request_header, problems);
         positive(&format!("{key}.timeouts.idle"), timeouts.idle, problems);
@@ -123,6 +125,7 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
             idle: timeouts.idle.unwrap_or(LISTENER_IDLE),
             connection_age: timeouts.connection_age,
             trust_deadline: timeouts.trust_deadline.unwrap_or(false),
+            http,
         });
     }
     listeners

@@ -108,8 +108,32 @@ pub struct Listener {
     /// Egress by service name.
     #[serde(default)]
     pub egress: bool,
+    /// Whether HTTP/2 is spoken.
+    pub http2: Option<bool>,
+    /// `strict` or `off`.
+    pub paths: Option<String>,
+    /// `keep`, `drop` or `refuse`.
+    pub underscores: Option<String>,
+    /// Whether `CONNECT` is taken.
+    pub connect: Option<bool>,
+    /// How much a request's head may have.
+    pub limits: Option<ListenerLimits>,
     /// Timeouts towards clients.
     pub timeouts: Option<ListenerTimeouts>,
+}
+
+/// `listeners.limits`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerLimits {
+    /// Bytes of a head.
+    pub head: Option<usize>,
+    /// Fields of a head.
+    pub headers: Option<usize>,
+    /// Bytes of a target.
+    pub target: Option<usize>,
+    /// Streams of an HTTP/2 connection.
+    pub streams: Option<usize>,
 }
 
 /// `listeners.timeouts`

@@ -133,7 +133,7 @@ fn hash_keys_are_read_in_their_order() {
     let keys = "keys = ['header:X-User', 'cookie:user', 'query:user', 'path', 'client_address', 'identity']";
     let hash = balancing(&format!("hash = {{ {keys} }}"), "").hash;
     let expected = [
-        HashKey::Header(http::HeaderName::from_static("x-user")),
+        HashKey::Header(::http::HeaderName::from_static("x-user")),
         HashKey::Cookie("user".into()),
         HashKey::Query("user".into()),
         HashKey::Path,

@@ -1,0 +1,285 @@
+//! An answer on its way to a client: how its end is told, and whether the connection can go on after it (RFC 9112 section 6).
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Version, response};
+use http_body::{Body, Frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::poll_meanwhile;
+use super::wire::{State, Wire};
+use crate::listener::Talk;
+use crate::listener::screen::{Refused, SERVED};
+use crate::message::framing;
+
+/// A client that is still sending may not see an answer if its connection is closed on it; so what it sends is read for so long,
+/// and so much of it.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER: usize = 256 * 1024;
+
+/// An answer that has begun.
+pub(super) struct Answer {
+    coding: Coding,
+    /// The client takes trailers.
+    trailers: bool,
+    /// Another request may follow on the connection.
+    pub(super) keep: bool,
+    /// Nothing of HTTP follows on the connection.
+    pub(super) switches: bool,
+}
+
+/// How the end of the body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// A body on its way.
+struct Sending {
+    coding: Coding,
+    trailers: bool,
+    data: Bytes,
+    tail: &'static [u8],
+    ended: bool,
+}
+
+/// What an answer has to know of its request.
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// The client keeps the connection.
+    pub(super) keep_alive: bool,
+    /// It takes trailers.
+    pub(super) trailers: bool,
+}
+
+impl Question {
+    /// Of a request that cannot be read, on whose connection nothing can follow.
+    const UNREADABLE: Question =
+        Question { method: Method::GET, version: Version::HTTP_11, keep_alive: false, trailers: false };
+}
+
+impl Answer {
+    /// Puts the head where it is written from.
+    pub(super) fn begin<S, B: Body>(
+        wire: &Wire,
+        talk: &Talk<S>,
+        head: &mut response::Parts,
+        asked: &Question,
+        body: &B,
+    ) -> Answer {
+        let state = &mut *wire.0.borrow_mut();
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS
+            || asked.method == Method::CONNECT && head.status.is_success();
+        let coding = coding(head, asked, (switches, body));
+        // Whoever is still sending has to be heard to the end, or not to be answered again.
+        let is_read = state.framing.has_ended();
+        let keep = asked.keep_alive && is_read && !state.leaving && coding != Coding::UntilClose && !switches;
+        state.answering = true;
+        write_head(&mut state.out, head, coding, &talk.clock.now());
+        if !switches {
+            match (keep, asked.version) {
+                (false, _) => state.out.put_slice(b"connection: close\r\n"),
+                (true, Version::HTTP_11) => {}
+                (true, _) => state.out.put_slice(b"connection: keep-alive\r\n"),
+            }
+        }
+        state.out.put_slice(b"\r\n");
+        Answer { coding, trailers: asked.trailers, keep, switches }
+    }
+
+    /// True if only the close tells the client the end.
+    pub(super) fn ends_with_close(&self) -> bool {
+        self.coding == Coding::UntilClose
+    }
+
+    /// Sends what was begun, to its end.
+    pub(super) async fn send<B>(&self, wire: &Wire, body: B) -> io::Result<()>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let mut body = pin!(body);
+        let ended = self.coding == Coding::None;
+        let trailers = self.trailers;
+        let mut sending = Sending { coding: self.coding, trailers, data: Bytes::new(), tail: b"", ended };
+        poll_fn(|cx| sending.poll(wire, body.as_mut(), cx)).await
+    }
+}
+
+impl Sending {
+    fn poll<B>(&mut self, wire: &Wire, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        loop {
+            let mut waits = false;
+            // The first piece leaves together with the head, if it is there.
+            while !self.ended && self.data.is_empty() && self.tail.is_empty() {
+                match body.as_mut().poll_frame(cx) {
+                    Poll::Ready(frame) => self.stage(frame, &mut wire.0.borrow_mut().out)?,
+                    Poll::Pending => {
+                        waits = true;
+                        break;
+                    }
+                }
+            }
+            let state = &mut *wire.0.borrow_mut();
+            ready!(state.poll_write(cx, &mut self.data, &mut self.tail))?;
+            if self.ended {
+                return state.poll_flush(cx);
+            }
+            if waits {
+                return self.poll_wait(state, cx);
+            }
+        }
+    }
+
+    fn poll_wait(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = state.poll_flush(cx) {
+            return Poll::Ready(Err(error));
+        }
+        poll_meanwhile(state, cx).map(Err)
+    }
+
+    /// Puts the next piece of the body where it is written from.
+    fn stage<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>, out: &mut BytesMut) -> io::Result<()>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(frame) = frame else {
+            self.ended = true;
+            return match self.coding {
+                Coding::Chunked => {
+                    out.extend_from_slice(framing::LAST_CHUNK);
+                    Ok(())
+                }
+                Coding::Length(1..) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is too short")),
+                _ => Ok(()),
+            };
+        };
+        match frame.map_err(io::Error::other)?.into_data() {
+            Ok(data) if data.is_empty() => Ok(()),
+            Ok(data) => self.stage_data(data, out),
+            Err(frame) => {
+                // RFC 9110 section 6.5.1: who does not ask for them gets the body without them.
+                if let (Coding::Chunked, true, Ok(trailers)) = (self.coding, self.trailers, frame.into_trailers()) {
+                    framing::trailers(out, &trailers);
+                    self.ended = true;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn stage_data(&mut self, data: Bytes, out: &mut BytesMut) -> io::Result<()> {
+        match &mut self.coding {
+            Coding::Length(left) => {
+                let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the answer is too long");
+                *left = left.checked_sub(data.len() as u64).ok_or_else(too_long)?;
+            }
+            Coding::Chunked => {
+                framing::chunk(out, data.len());
+                self.tail = framing::CHUNK_END;
+            }
+            Coding::None | Coding::UntilClose => {}
+        }
+        self.data = data;
+        Ok(())
+    }
+}
+
+/// How the end of the body is to be told, which the head then says.
+fn coding<B: Body>(head: &mut response::Parts, asked: &Question, (switches, body): (bool, &B)) -> Coding {
+    let exact = body.size_hint().exact();
+    if switches || head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+        return Coding::None;
+    }
+    if asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED {
+        // The length of what is not sent; of what is not known, none.
+        if let Some(length @ 1..) = exact.filter(|_| asked.method == Method::HEAD) {
+            head.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        return Coding::None;
+    }
+    match exact {
+        Some(length) => {
+            let says = |value: &HeaderValue| value.to_str().is_ok_and(|text| text == length.to_string());
+            if !head.headers.get(CONTENT_LENGTH).is_some_and(says) {
+                head.headers.insert(CONTENT_LENGTH, length.into());
+            }
+            Coding::Length(length)
+        }
+        None => {
+            head.headers.remove(CONTENT_LENGTH);
+            if asked.version == Version::HTTP_11 { Coding::Chunked } else { Coding::UntilClose }
+        }
+    }
+}
+
+/// The status line and the headers, but for those of the connection.
+fn write_head(out: &mut BytesMut, head: &response::Parts, coding: Coding, now: &[u8]) {
+    out.reserve(256 + 48 * head.headers.len());
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(head.status.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let is_ours = |name: &HeaderName| name == TRANSFER_ENCODING || name == CONNECTION && !switches;
+    framing::fields(out, head.headers.iter().filter(|(name, _)| !is_ours(name)));
+    if coding == Coding::Chunked {
+        out.put_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if !head.headers.contains_key(DATE) {
+        // RFC 9110 section 6.6.1: whoever forwards an answer without one says when it came.
+        out.put_slice(b"date: ");
+        out.put_slice(now);
+        out.put_slice(b"\r\n");
+    }
+}
+
+/// Answers a request that cannot be read; nothing follows it.
+pub(super) async fn refuse<S>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> io::Result<bool> {
+    let text = Bytes::from(format!("the request cannot be read: {}\n", refused.what));
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.status = refused.status;
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if refused.status == StatusCode::METHOD_NOT_ALLOWED {
+        head.headers.insert(ALLOW, HeaderValue::from_static(SERVED));
+    }
+    let body = http_body_util::Full::new(text);
+    let answer = Answer::begin(wire, talk, &mut head, &Question::UNREADABLE, &body);
+    answer.send(wire, body).await?;
+    close(wire).await;
+    Ok(false)
+}
+
+/// Ends a connection such that the client sees what was written last: the end is said first, and what it still sends is read for a
+/// while. Closing on it would have the kernel throw away what is under way.
+pub(super) async fn close(wire: &Wire) {
+    let is_read = wire.0.borrow().framing.has_ended() && !wire.has_begun();
+    let (mut wire, mut read, mut bytes) = (wire.clone(), 0, [0; 4096]);
+    let ended = async {
+        wire.shutdown().await?;
+        while read < MAX_LINGER && !is_read {
+            match wire.read(&mut bytes).await? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, it is closed then.
+    let _ = timeout(LINGER, ended).await;
+}

@@ -1,0 +1,55 @@
+//! A connection that HTTP has been left on: bytes both ways.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::h1::Wire;
+
+/// A connection that will be somebody else's, once the answer has left that says so.
+pub struct Takeover(oneshot::Receiver<Taken>);
+
+/// A connection that speaks something else than HTTP from now on.
+pub struct Taken(Wire);
+
+impl Takeover {
+    /// The connection, and a way to hand it over.
+    pub(super) fn new() -> (oneshot::Sender<Taken>, Takeover) {
+        let (give, take) = oneshot::channel();
+        (give, Takeover(take))
+    }
+
+    /// The connection; none if the client left before.
+    pub async fn take(self) -> Option<Taken> {
+        self.0.await.ok()
+    }
+}
+
+impl Taken {
+    pub(super) fn wire(wire: Wire) -> Self {
+        Taken(wire)
+    }
+}
+
+impl AsyncRead for Taken {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Taken {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
