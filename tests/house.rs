@@ -22,7 +22,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("balance", &["config", "endpoint"]),
     ("upstream", &["endpoint", "message", "tls"]),
     ("health", &["config", "endpoint"]),
-    ("cluster", &["balance", "config", "endpoint", "health", "metrics"]),
+    ("cluster", &["balance", "config", "endpoint", "health", "metrics", "tls"]),
     ("route", &["config"]),
     ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),

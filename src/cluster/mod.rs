@@ -14,6 +14,8 @@ mod gradient;
 mod handle;
 mod locality;
 mod member;
+mod own;
+mod secured;
 mod session;
 mod slow_start;
 mod verdict;
@@ -40,6 +42,8 @@ use gate::Gate;
 pub use gate::{Overload, Permit};
 pub use handle::Handle;
 pub use member::Member;
+pub use own::Own;
+pub use secured::Secured;
 use session::Sessions;
 use verdict::Windows;
 
@@ -55,6 +59,7 @@ pub struct Cluster {
     /// For those whose clients stay where they are.
     sessions: Option<Sessions>,
     candidates: Arc<ArcSwap<Candidates>>,
+    tls: Option<Secured>,
     lasting: Arc<Lasting>,
     generation: u64,
     /// What the policy's memory of an answer falls to 1/e in, in milliseconds, if it has one.
@@ -124,23 +129,6 @@ pub struct New<'a> {
     pub metrics: &'a Metrics,
 }
 
-/// What tells this process from others, and says nothing about it to a log.
-pub struct Own {
-    /// Makes it prefer other endpoints than others do.
-    pub seed: u64,
-    /// Signs where no secret is given.
-    pub secret: [u8; 32],
-}
-
-impl Own {
-    /// Drawn by chance; none if the system has no randomness to give.
-    pub fn draw() -> Option<Self> {
-        let mut secret = [0; 32];
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
-        Some(Own { seed: fastrand::u64(..), secret })
-    }
-}
-
 impl Lasting {
     fn new(name: &Arc<str>, new: &New<'_>) -> Self {
         Lasting {
@@ -189,6 +177,7 @@ impl Cluster {
             members,
             sessions,
             candidates: Arc::default(),
+            tls: secured::with(settings, previous),
             generation: lasting.book.generation(),
             lasting,
             decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay_milliseconds()),
@@ -484,12 +473,6 @@ fn rings(settings: &config::Cluster, members: &[Member]) -> Box<[Arc<Ring>]> {
         Arc::new(Ring::new(possible.map(|(place, member)| (place, member.name, member.weight))))
     };
     (0..member::tiers(members)).map(ring).collect()
-}
-
-impl std::fmt::Debug for Own {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Own")
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod probe;
 mod protection;
 mod raw;
 mod text;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use http::{Http, Paths, Underscores};
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use text::parse_address;
+pub use tls::{Authorities, ClusterTls, Identity};
 
 /// Everything lictor was told.
 #[derive(Debug, Clone)]
@@ -198,6 +200,8 @@ pub struct Cluster {
     pub limits: Limits,
     /// How long anything may take.
     pub timeouts: Timeouts,
+    /// TLS to its endpoints; none if they are spoken to in the clear.
+    pub tls: Option<ClusterTls>,
 }
 
 /// Where a cluster's endpoints come from.

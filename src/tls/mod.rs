@@ -1,6 +1,8 @@
 //! TLS as we speak it ourselves: whom to trust, who we are, and which name to expect. One crypto provider, passed explicitly,
 //! so that a second one in the tree can never be picked by accident.
 
+mod client;
+mod facts;
 mod stream;
 mod verify;
 
@@ -14,6 +16,8 @@ use tracing::warn;
 
 use crate::config::ClientTls;
 
+pub use client::{Alpn, Client, explain};
+pub use facts::Facts;
 pub use stream::Stream;
 
 /// A TLS setting that cannot be used.
@@ -50,7 +54,7 @@ pub fn trust_nobody() -> Result<ClientConfig, Error> {
 pub fn client(settings: &ClientTls) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let roots = match &settings.ca_file {
-        Some(path) => roots_of(path)?,
+        Some(path) => roots(path, &certificates(path)?)?,
         None => system_roots(),
     };
     let name = settings
@@ -65,11 +69,11 @@ pub fn client(settings: &ClientTls) -> Result<ClientConfig, Error> {
     })
 }
 
-fn roots_of(path: &str) -> Result<RootCertStore, Error> {
+/// Every certificate of a bundle, in whatever order.
+fn roots(path: &str, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    // Every certificate of a bundle, in whatever order.
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| file_error(path, error))?;
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|error| file_error(path, error))?;
     }
     Ok(roots)
 }

@@ -18,6 +18,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The protocol that was agreed on by ALPN, if any was.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// The socket underneath.
     pub fn socket(&self) -> &TcpStream {
         match self {

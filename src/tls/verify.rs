@@ -1,13 +1,16 @@
 //! Checking a server's certificate against another name than the one that was dialled, as servers need that carry a
-//! name and are dialled by address. And not checking it at all, where a person has said so.
+//! name and are dialled by address; saying what was wrong with it; and not checking it at all, where a person has said so.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::Facts;
 
 /// A verifier that trusts `roots`, expects `name` if there is one, and checks identities only if `verify` says so.
 pub(super) fn verifier(
@@ -29,6 +32,114 @@ pub(super) fn verifier(
         Some(name) => Arc::new(Named { webpki, name }),
         None => webpki,
     })
+}
+
+/// A verifier that trusts `roots`, out of the place that is called `whose`, and says what was expected and what came.
+pub(super) fn explaining(
+    roots: RootCertStore,
+    whose: &str,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, super::Error> {
+    let verifier = verifier(roots, None, true, Arc::clone(provider))?;
+    Ok(Arc::new(Explaining { verifier, whose: whose.into() }))
+}
+
+/// Why a certificate was not believed, in a sentence.
+#[derive(Clone)]
+pub(super) struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// rustls shows it this way.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[derive(Debug)]
+struct Explaining {
+    verifier: Arc<dyn ServerCertVerifier>,
+    whose: Box<str>,
+}
+
+impl Explaining {
+    fn refusal(
+        &self,
+        why: &CertificateError,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+    ) -> Option<String> {
+        let facts = Facts::of(certificate)?;
+        let (names, expected) = (facts.names(), name.to_str());
+        let time = |time| humantime::format_rfc3339_seconds(time);
+        Some(match why {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                format!("the certificate is for {names}; \"{expected}\" was expected")
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                format!("the certificate for {names} expired at {}", time(facts.not_after))
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                format!("the certificate for {names} is valid from {} on", time(facts.not_before))
+            }
+            CertificateError::UnknownIssuer => {
+                let Facts { issuer, .. } = &facts;
+                format!(
+                    "the certificate for {names} is signed by \"{issuer}\", which nobody vouches for in {}",
+                    self.whose
+                )
+            }
+            other => format!("the certificate for {names} cannot be accepted: {other}"),
+        })
+    }
+}
+
+impl ServerCertVerifier for Explaining {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        verified.map_err(|error| match &error {
+            Error::InvalidCertificate(why) => self
+                .refusal(why, end_entity, name)
+                .map_or(error, |said| CertificateError::Other(OtherError(Arc::new(Refusal(said)))).into()),
+            _ => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod http;
 mod policy;
 mod probe;
 mod protection;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -222,7 +223,7 @@ fn clusters(
         policy::check(&key, defaults.clone(), &mut inherited);
         let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts } = policies;
+        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, tls } = policies;
         let name = name.into();
         clusters.push(Arc::new(Cluster {
             name,
@@ -235,6 +236,7 @@ fn clusters(
             hedge,
             limits,
             timeouts,
+            tls,
         }));
     }
     clusters
@@ -257,6 +259,7 @@ fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, 
         hedge: cluster.hedge,
         limits: cluster.limits,
         timeouts: cluster.timeouts,
+        tls: cluster.tls,
     };
     (source(key, cluster.consul, cluster.endpoints, problems), own)
 }

@@ -1,8 +1,8 @@
 //! The keys that a cluster and the defaults share: a cluster's own over the defaults' over the built-in ones, key by key.
 
 use super::super::text::nearest;
-use super::super::{Balancing, Ejection, Hedge, Limits, Policy, Probe, Retry, Timeouts, raw};
-use super::{Problems, balancing, probe, protection};
+use super::super::{Balancing, ClusterTls, Ejection, Hedge, Limits, Policy, Probe, Retry, Timeouts, raw};
+use super::{Problems, balancing, probe, protection, tls};
 
 /// All that a cluster can be told besides its name and its source.
 pub(super) struct Policies {
@@ -14,6 +14,7 @@ pub(super) struct Policies {
     pub(super) hedge: Hedge,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
+    pub(super) tls: Option<ClusterTls>,
 }
 
 /// What is written, with the built-in defaults for the rest.
@@ -27,6 +28,7 @@ pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) ->
         hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
         limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
         timeouts: protection::timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
+        tls: tls::check(key, written.tls.clone(), problems),
         balancing: balancing::check(key, policy, written, problems),
     }
 }
@@ -67,6 +69,7 @@ impl raw::Policy {
             hedge: table(self.hedge, &defaults.hedge),
             limits: table(self.limits, &defaults.limits),
             timeouts: table(self.timeouts, &defaults.timeouts),
+            tls: table(self.tls, &defaults.tls),
         }
     }
 }

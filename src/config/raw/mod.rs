@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 pub use policy::{
-    Adaptive, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart, Sticky, Timeouts,
+    Adaptive, ClusterTls, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart,
+    Sticky, Timeouts,
 };
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
@@ -203,6 +204,8 @@ pub struct Cluster {
     pub limits: Option<Limits>,
     /// See [`Policy::timeouts`].
     pub timeouts: Option<Timeouts>,
+    /// See [`Policy::tls`].
+    pub tls: Option<ClusterTls>,
 }
 
 /// `clusters.NAME.consul`

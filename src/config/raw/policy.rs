@@ -38,6 +38,8 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// How long anything may take.
     pub timeouts: Option<Timeouts>,
+    /// TLS to endpoints.
+    pub tls: Option<ClusterTls>,
 }
 
 /// `ewma`
@@ -286,6 +288,22 @@ pub struct Timeouts {
     /// What runs at an endpoint that has left the list.
     #[serde(default, deserialize_with = "duration")]
     pub drain: Option<Duration>,
+}
+
+/// `tls`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTls {
+    /// False to leave it off where the defaults turn it on, or to keep only its keys in the defaults.
+    pub enabled: Option<bool>,
+    /// PEM bundle of the CAs to trust.
+    pub ca: Option<String>,
+    /// Name to expect in certificates.
+    pub server_name: Option<String>,
+    /// PEM client certificate.
+    pub client_cert: Option<String>,
+    /// PEM key of the client certificate.
+    pub client_key: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Codes {
