@@ -20,6 +20,7 @@ mod ejection;
 mod failure;
 mod forwarding;
 mod garbled;
+mod hostile;
 mod last_lists;
 mod lifecycle;
 mod limits;

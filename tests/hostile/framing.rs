@@ -1,0 +1,122 @@
+//! Requests whose end could be seen in two places (RFC 9112 section 6): where a proxy and an origin disagree on it, the rest of one
+//! request is the beginning of another that nobody has checked. Most rows carry such a beginning behind them.
+
+use super::bed;
+use super::row::{BAD, BROKEN, Row, Seen, Verdict, chunks, field, post, post_of, raw, seen};
+
+const NOT_KNOWN: Verdict = Verdict::Refused(&[400, 501]);
+const ABC: Verdict = Verdict::Passed(post_of("abc"));
+/// Refused, or passed on with one plain length.
+const ABC_OR_BAD: Verdict = Verdict::Either(&[400], post_of("abc"));
+
+#[rustfmt::skip] // one row, one line
+const ROWS: &[Row] = &[
+    post("plain length", "9112 6.2", b"content-length: 3\r\n\r\nabc", ABC),
+    post("plain chunks", "9112 7.1", b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ABC),
+    post("no body", "9112 6.3", b"\r\n", Verdict::Passed(post_of("").lacks(&["transfer-encoding"]))),
+    post("length of 0", "9112 6.3", b"content-length: 0\r\n\r\n", Verdict::Passed(post_of("").has(&["content-length: 0"]))),
+    post("length with tabs and spaces around", "9110 5.5", b"content-length: \t 3 \t\r\n\r\nabc", ABC),
+    post("length then chunked", "9112 6.3", b"content-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nhost: a\r\n\r\n", BAD),
+    post("chunked then length", "9112 6.3", b"transfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nhost: a\r\n\r\n", BAD),
+    post("length and chunked agree", "9112 6.3", b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("length 0 and chunked", "9112 6.3", b"content-length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("length and CHUNKED", "9112 6.3", b"Content-Length: 4\r\nTransfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n", BAD),
+    post("length and coding unknown", "9112 6.3", b"content-length: 3\r\ntransfer-encoding: x\r\n\r\nabc", NOT_KNOWN),
+    post("length and identity", "9112 6.1", b"content-length: 3\r\ntransfer-encoding: identity\r\n\r\nabc", NOT_KNOWN),
+    post("length and empty coding", "9112 6.1", b"content-length: 3\r\ntransfer-encoding:\r\n\r\nabc", NOT_KNOWN),
+    post("length and folded chunked", "9112 5.2", b"content-length: 5\r\ntransfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("folded chunked", "9112 5.2", b"transfer-encoding:\r\n chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("chunked folded by tab", "9112 5.2", b"transfer-encoding: chunked,\r\n\tidentity\r\n\r\n0\r\n\r\n", BAD),
+    post("folded length", "9112 5.2", b"content-length:\r\n 3\r\n\r\nabc", BAD),
+    post("length folded behind a digit", "9112 5.2", b"content-length: 1\r\n 3\r\n\r\nabc", BAD),
+    post("chunked by list of one with comma", "9110 5.6.1", b"transfer-encoding: ,chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", Verdict::Either(&[400, 501], post_of("abc"))),
+    post("chunked, then comma", "9110 5.6.1", b"transfer-encoding: chunked,\r\n\r\n3\r\nabc\r\n0\r\n\r\n", Verdict::Either(&[400, 501], post_of("abc"))),
+    post("mixed case chunked", "9112 7", b"Transfer-Encoding: cHuNkEd\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ABC),
+    post("chunked with spaces around", "9110 5.5", b"transfer-encoding: \t chunked \t\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ABC),
+    post("chunked behind vertical tab", "9112 5.5", b"transfer-encoding: \x0bchunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked before vertical tab", "9112 5.5", b"transfer-encoding: chunked\x0b\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked behind form feed", "9112 5.5", b"transfer-encoding: \x0cchunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked before NUL", "9110 5.5", b"transfer-encoding: chunked\0\r\n\r\n0\r\n\r\n", BAD),
+    post("chunked behind a byte order mark", "9112 6.1", b"transfer-encoding: \xef\xbb\xbfchunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked behind nbsp", "9112 6.1", b"transfer-encoding: \xa0chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked twice in a list", "9112 6.1", b"transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked twice in lines", "9112 6.1", b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked and identity in lines", "9112 6.1", b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("identity and chunked in lines", "9112 6.1", b"transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked and x in lines", "9112 6.1", b"transfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("identity, chunked", "9112 6.1", b"transfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("identity", "9112 6.1", b"transfer-encoding: identity\r\n\r\nabc", NOT_KNOWN),
+    post("gzip, chunked", "9112 6.1", b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked, gzip", "9112 6.3", b"transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("gzip alone", "9112 6.3", b"transfer-encoding: gzip\r\n\r\nabc", NOT_KNOWN),
+    post("xchunked", "9112 6.1", b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunkedx", "9112 6.1", b"transfer-encoding: chunkedx\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked chunked", "9112 6.1", b"transfer-encoding: chunked chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("chunked;q=1", "9112 7", b"transfer-encoding: chunked;q=1\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("quoted chunked", "9112 7", b"transfer-encoding: \"chunked\"\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("single-quoted chunked", "9112 7", b"transfer-encoding: 'chunked'\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("coding empty", "9112 6.1", b"transfer-encoding: \r\n\r\nabc", NOT_KNOWN),
+    post("coding empty then chunked", "9112 6.1", b"transfer-encoding:\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", NOT_KNOWN),
+    post("space before the colon of coding", "9112 5.1", b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("tab before the colon of coding", "9112 5.1", b"transfer-encoding\t: chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("space before the colon of length", "9112 5.1", b"content-length : 3\r\n\r\nabc", BAD),
+    post("vertical tab before the colon of length", "9110 5.1", b"content-length\x0b: 3\r\n\r\nabc", BAD),
+    post("coding named by a bare CR", "9112 2.2", b"x: y\rtransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("coding named behind a bare LF", "9112 2.2", b"x: y\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    post("coding in a line without CR", "9112 2.2", b"transfer-encoding: chunked\n\r\n0\r\n\r\n", BAD),
+    post("transfer_encoding is no framing", "9112 6.1", b"transfer_encoding: chunked\r\ncontent-length: 3\r\n\r\nabc", ABC_OR_BAD),
+    post("content_length is no framing", "9112 6.2", b"content_length: 1\r\ncontent-length: 3\r\n\r\nabc", ABC_OR_BAD),
+    post("transfer.encoding is no framing", "9112 6.1", b"transfer.encoding: chunked\r\ncontent-length: 3\r\n\r\nabc", ABC_OR_BAD),
+    post("lengths that differ", "9112 6.3", b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd", BAD),
+    post("lengths that differ, 0 first", "9112 6.3", b"content-length: 0\r\ncontent-length: 34\r\n\r\nGET /evil HTTP/1.1\r\nhost: a\r\n\r\n", BAD),
+    post("lengths that agree", "9112 6.3", b"content-length: 3\r\ncontent-length: 3\r\n\r\nabc", BAD),
+    post("lengths that agree apart", "9112 6.3", b"content-length: 3\r\nx: y\r\nCONTENT-LENGTH: 3\r\n\r\nabc", BAD),
+    post("list of lengths that agree", "9112 6.3", b"content-length: 3, 3\r\n\r\nabc", BAD),
+    post("list of lengths that differ", "9112 6.3", b"content-length: 3, 4\r\n\r\nabcd", BAD),
+    post("length behind comma", "9110 8.6", b"content-length: ,3\r\n\r\nabc", BAD),
+    post("length before comma", "9110 8.6", b"content-length: 3,\r\n\r\nabc", BAD),
+    post("length +3", "9110 8.6", b"content-length: +3\r\n\r\nabc", BAD),
+    post("length -3", "9110 8.6", b"content-length: -3\r\n\r\nabc", BAD),
+    post("length -0", "9110 8.6", b"content-length: -0\r\n\r\n", BAD),
+    post("length 0x3", "9110 8.6", b"content-length: 0x3\r\n\r\nabc", BAD),
+    post("length 3.0", "9110 8.6", b"content-length: 3.0\r\n\r\nabc", BAD),
+    post("length 3e0", "9110 8.6", b"content-length: 3e0\r\n\r\nabc", BAD),
+    post("length 1 3", "9110 8.6", b"content-length: 1 3\r\n\r\nabc", BAD),
+    post("length 1_3", "9110 8.6", b"content-length: 1_3\r\n\r\nabc", BAD),
+    post("length in quotes", "9110 8.6", b"content-length: \"3\"\r\n\r\nabc", BAD),
+    post("length with letters behind", "9110 8.6", b"content-length: 3abc\r\n\r\nabc", BAD),
+    post("length with semicolon", "9110 8.6", b"content-length: 3;x=y\r\n\r\nabc", BAD),
+    post("length with NUL", "9110 5.5", b"content-length: 3\0\r\n\r\nabc", BAD),
+    post("length behind vertical tab", "9110 8.6", b"content-length: \x0b3\r\n\r\nabc", BAD),
+    post("length in Arabic digits", "9110 8.6", b"content-length: \xd9\xa3\r\n\r\nabc", BAD),
+    post("length empty", "9110 8.6", b"content-length:\r\n\r\nabc", BAD),
+    post("length of spaces", "9110 8.6", b"content-length:   \r\n\r\n", BAD),
+    post("length empty then good", "9112 6.3", b"content-length:\r\ncontent-length: 3\r\n\r\nabc", BAD),
+    post("length with a leading zero", "9110 8.6", b"content-length: 03\r\n\r\nabc", ABC_OR_BAD),
+    post("length with a hundred zeros", "9110 8.6", b"content-length: {{0*100}}3\r\n\r\nabc", ABC_OR_BAD),
+    post("length of 2^64", "9110 8.6", b"content-length: 18446744073709551616\r\n\r\nabc", Verdict::Refused(&[400, 413])),
+    post("length of 2^64 + 3", "9110 8.6", b"content-length: 18446744073709551619\r\n\r\nabc", Verdict::Refused(&[400, 413])),
+    post("length of 2^63", "9110 8.6", b"content-length: 9223372036854775808\r\n\r\nabc", Verdict::Broken(&[400, 413])).and_ends(),
+    post("length of 400 digits", "9110 8.6", b"content-length: {{9*400}}\r\n\r\nabc", Verdict::Refused(&[400, 413])),
+    post("body shorter than its length", "9112 8", b"content-length: 9\r\n\r\nabc", BROKEN).and_ends(),
+    post("bytes behind the length are the next request", "9112 9.3", b"content-length: 3\r\n\r\nabcGARBAGE\r\n\r\n", Verdict::InOrder(&[200, 400], &[post_of("abc")])),
+    raw("coding in HTTP/1.0", "9112 6.1", b"POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", BAD),
+    raw("coding in HTTP/1.0 that stays", "9112 6.1", b"POST / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    raw("coding and length in HTTP/1.0", "9112 6.1", b"POST / HTTP/1.0\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", BAD),
+    raw("body of a GET", "9110 9.3.1", b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", Verdict::Passed(bodied("GET / HTTP/1.1"))),
+    raw("chunks of a GET", "9110 9.3.1", b"GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", Verdict::Passed(bodied("GET / HTTP/1.1"))),
+    raw("body of a HEAD", "9110 9.3.2", b"HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", Verdict::Passed(bodied("HEAD / HTTP/1.1"))),
+    raw("body of a DELETE", "9110 9.3.5", b"DELETE / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", Verdict::Passed(bodied("DELETE / HTTP/1.1"))),
+    raw("request in the body of a GET", "9112 11.2", b"GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nGETGET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", Verdict::InOrder(&[200, 200], &[Seen { body: "GET", ..seen("GET / HTTP/1.1") }, seen("GET /next HTTP/1.1")])),
+    field("coding in a GET without chunks", "9112 6.1", b"transfer-encoding: x", NOT_KNOWN),
+    chunks("0 and a second request", "9112 9.3", b"0\r\n\r\nGET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", Verdict::InOrder(&[200, 200], &[post_of(""), seen("GET /next HTTP/1.1")])),
+];
+
+const fn bodied(line: &'static str) -> Seen {
+    Seen { body: "abc", ..seen(line) }
+}
+
+#[tokio::test]
+async fn a_request_ends_in_one_place_or_is_refused() {
+    bed::hold("framing", ROWS).await;
+}
