@@ -3,11 +3,14 @@
 //!
 //! A row that fails is printed by its name; a section prints all of its failures. A new attack is a new row.
 
+mod answers;
 mod bed;
 mod chunked;
 mod framing;
 mod heads;
 mod hops;
+mod lies;
+mod replies;
 mod row;
 mod strict;
 mod targets;

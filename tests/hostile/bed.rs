@@ -237,6 +237,11 @@ impl Peer {
         }
     }
 
+    /// Whether the other side has closed, and said nothing that was not read.
+    pub fn is_closed(&self) -> bool {
+        self.closed && self.buffer.is_empty()
+    }
+
     /// Nothing more comes, and the connection is closed.
     pub async fn ends_here(&mut self) -> Verdicts {
         let deadline = Instant::now() + PATIENCE;

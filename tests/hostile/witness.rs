@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::strict::{Message, Read, Side, latin1, read};
 
@@ -16,11 +19,16 @@ pub const LIED_TO: &str = "/lie";
 #[derive(Clone, Debug, Default)]
 pub struct Lie {
     pub bytes: Vec<u8>,
-    /// Said by the side that only a head has come from, before any body.
+    /// Said as soon as the head of a request is there, whatever is missing of its body.
     pub early: bool,
     /// The connection is closed behind it.
     pub closes: bool,
+    /// Said when nothing is expected any more.
+    pub late: &'static [u8],
 }
+
+/// Long enough for a proxy to have taken the answer for all that there is.
+const LATER: Duration = Duration::from_millis(10);
 
 /// A running origin. Dropped, it is gone.
 pub struct Witness {
@@ -33,6 +41,7 @@ pub struct Witness {
 struct Shared {
     heard: Mutex<Vec<Heard>>,
     lie: Mutex<Lie>,
+    said_late: Notify,
 }
 
 /// What one connection has brought since it was last asked for.
@@ -70,6 +79,11 @@ impl Witness {
         *self.shared.lie.lock().unwrap() = lie;
     }
 
+    /// Waits until what is late has been said.
+    pub async fn said_late(&self, patience: Duration) -> Result<(), String> {
+        timeout(patience, self.shared.said_late.notified()).await.map_err(|_| "nothing was said late".to_owned())
+    }
+
     /// What every connection has brought since the last `take`; those that brought nothing are left out.
     pub fn take(&self) -> Vec<Heard> {
         let mut heard = self.shared.heard.lock().unwrap();
@@ -85,11 +99,6 @@ impl Witness {
     pub fn is_settled(&self) -> bool {
         let heard = self.shared.heard.lock().unwrap();
         heard.iter().all(|heard| heard.closed || heard.begun.is_none())
-    }
-
-    /// How many connections there ever were.
-    pub fn connections(&self) -> usize {
-        self.shared.heard.lock().unwrap().len()
     }
 }
 
@@ -147,6 +156,11 @@ async fn hear(mut stream: TcpStream, place: usize, shared: &Shared) {
             };
             if stream.write_all(&answer).await.is_err() {
                 return;
+            }
+            if !lie.late.is_empty() && !answer.is_empty() {
+                sleep(LATER).await;
+                stream.write_all(lie.late).await.ok();
+                shared.said_late.notify_one();
             }
             if closes {
                 stream.shutdown().await.ok();
