@@ -21,7 +21,7 @@ const READ_LONG: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: Stream,
-    stall: Stall,
+    pub(super) stall: Stall,
     reused: bool,
     opened: Instant,
     /// 0 to 1, drawn when it was opened.
@@ -86,14 +86,6 @@ impl Connection {
     /// opened anew together.
     pub(super) fn is_older(&self, age: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.opened) >= age.mul_f64(1.0 - 0.1 * self.haste)
-    }
-
-    pub(super) fn arm(&mut self, due: Instant) {
-        self.stall.arm(due);
-    }
-
-    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, due: impl Fn() -> Instant) -> Poll<()> {
-        self.stall.poll_due(cx, due)
     }
 
     /// The next bytes; none at all at the end of the stream. `long` says that many more are expected.

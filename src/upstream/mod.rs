@@ -13,9 +13,11 @@ mod encode;
 mod error;
 mod exchange;
 mod head;
+mod http1;
 mod pool;
 mod sending;
 mod stall;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;

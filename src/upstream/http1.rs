@@ -1,0 +1,202 @@
+//! One request and its answer on an HTTP/1.1 connection, which it has for itself. The end of the body gives the connection back
+//! to the pool; dropping it before closes it, which is how an endpoint learns that nobody listens any more.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, request};
+use http_body::Frame;
+
+use super::connection::Connection;
+use super::head::{self, Head};
+use super::pool::Pool;
+use super::sending::Sending;
+use super::watch::{Sent, Watch};
+use super::{Call, Error, Kind, Progress, exchange};
+use crate::endpoint::Connected;
+use crate::message::{Framing, Step, Upload};
+use crate::tls::Stream;
+
+#[derive(Debug)]
+pub(super) struct Http1 {
+    // None once it was given back or has failed.
+    pub(super) connection: Option<Box<Connection>>,
+    pub(super) sending: Sending,
+    // Read, and not yet passed on.
+    bytes: Bytes,
+    pub(super) framing: Framing,
+    keep_alive: bool,
+    pool: Rc<Pool>,
+}
+
+impl Http1 {
+    /// The request of a call on a connection that is free.
+    pub(super) fn new(connection: Box<Connection>, call: &mut Call<'_>, pool: &Rc<Pool>) -> Self {
+        let sending = Sending::new(&call.head.borrow(), call.way, std::mem::take(call.upload));
+        let (bytes, framing, pool) = (Bytes::new(), Framing::NONE, Rc::clone(pool));
+        Http1 { connection: Some(connection), sending, bytes, framing, keep_alive: false, pool }
+    }
+
+    /// Moves both directions until a head is there.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &mut Call<'_>,
+        watch: &mut Watch,
+    ) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
+        loop {
+            if !self.bytes.is_empty() {
+                match parse(&mut self.bytes, call) {
+                    Ok(Some(head)) => return Poll::Ready(self.take(head, call, watch)),
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(Err(self.error(Kind::Protocol).caused_by(malformed))),
+                }
+            }
+            match ready!(self.poll_more(cx, watch)) {
+                Ok(bytes) if bytes.is_empty() => return Poll::Ready(Err(self.error(Kind::Reset))),
+                // Said before we asked: not an answer to this request.
+                Ok(_) if self.sending.written() == 0 => return Poll::Ready(Err(self.error(Kind::Reset))),
+                Ok(bytes) => self.append(bytes),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn take(&mut self, head: Head, call: &Call<'_>, watch: &mut Watch) -> Result<(StatusCode, HeaderMap), Error> {
+        if exchange::is_interim(head.status) {
+            return Ok((head.status, head.headers));
+        }
+        // What a server says to a connection on which it waited in vain (RFC 9110 section 15.5.9), not of this request.
+        if head.status == StatusCode::REQUEST_TIMEOUT && self.was_idle(&head) && !call.probe {
+            return Err(Error::new(Kind::Reset, Progress::NothingSent, true));
+        }
+        self.framing = head.framing;
+        self.keep_alive = head.keep_alive;
+        if self.framing.has_ended() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            self.finish(watch);
+        }
+        Ok((head.status, head.headers))
+    }
+
+    /// Sends what can be sent and reads what is there; nothing at the end of the stream.
+    fn poll_more(&mut self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<Result<Bytes, Error>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Bytes::new())) };
+        if !self.sending.is_done() {
+            match self.sending.poll(&mut connection.stream, cx) {
+                // A head alone leaves at once, and has been noted.
+                Ok(true) if !self.sending.upload.is_empty() => watch.stir(),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(self.error(Kind::Downstream).caused_by(error))),
+            }
+        }
+        match connection.poll_read(cx, self.framing.is_long()) {
+            Poll::Ready(Ok(bytes)) => {
+                watch.stir();
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.error(Kind::Reset).caused_by(error))),
+            Poll::Pending => {
+                let (whole, awaits_sender) = (self.sending.is_done(), self.sending.upload.awaits_sender());
+                let expired = watch.poll_expired(cx, &mut connection.stall, Sent { whole, awaits_sender });
+                expired.map(|kind| Err(self.error(kind)))
+            }
+        }
+    }
+
+    /// Puts bytes behind those that are there: only a head that came in pieces has any.
+    fn append(&mut self, bytes: Bytes) {
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes = [&self.bytes[..], &bytes[..]].concat().into();
+        }
+    }
+
+    /// True if the answer is the last on a connection that had been waiting for a request.
+    fn was_idle(&self, head: &Head) -> bool {
+        !head.keep_alive && self.connection.as_ref().is_some_and(|connection| connection.is_reused())
+    }
+
+    pub(super) fn error(&self, kind: Kind) -> Error {
+        let progress = if self.sending.written() == 0 { Progress::NothingSent } else { Progress::Sent };
+        let reused = self.connection.as_ref().is_some_and(|connection| connection.is_reused());
+        Error::new(kind, progress, reused)
+    }
+
+    /// Gives the connection back if the next answer on it can only be the next request's, else closes it.
+    fn finish(&mut self, watch: &Watch) {
+        if let Some(mut connection) = self.connection.take()
+            && self.keep_alive
+            && self.sending.is_done()
+            && self.bytes.is_empty()
+        {
+            connection.rest(watch.moved);
+            self.pool.give(&watch.endpoint, connection);
+        }
+    }
+
+    /// The request's body, as far as it is left.
+    pub(super) fn upload(&self) -> &Upload {
+        &self.sending.upload
+    }
+
+    /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
+    pub(super) fn into_stream(self) -> Option<(Stream, Connected, Bytes)> {
+        // The rest of a request must not be taken for the other protocol.
+        let connection = self.connection.filter(|_| self.sending.is_done())?;
+        let (stream, connected) = connection.into_parts();
+        Some((stream, connected, self.bytes))
+    }
+
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &mut Watch,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            let step = match self.framing.decode(&mut self.bytes) {
+                Ok(step) => step,
+                Err(malformed) => return Poll::Ready(Some(Err(self.error(Kind::Protocol).caused_by(malformed)))),
+            };
+            match step {
+                Step::Frame(frame) => {
+                    if self.framing.has_ended() {
+                        self.finish(watch);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Step::End => {
+                    self.finish(watch);
+                    return Poll::Ready(None);
+                }
+                Step::More => {}
+            }
+            match ready!(self.poll_more(cx, watch)) {
+                Ok(bytes) if bytes.is_empty() => {
+                    // Only a body that ends with the stream is whole then.
+                    let whole = matches!(self.framing, Framing::UntilClose);
+                    return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
+                }
+                Ok(bytes) => match watch.gave() {
+                    Ok(()) => self.bytes = bytes,
+                    Err(kind) => return Poll::Ready(Some(Err(self.error(kind)))),
+                },
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+}
+
+/// The request's header map becomes the final answer's: it is not needed any more, and has the size.
+fn parse(bytes: &mut Bytes, call: &Call<'_>) -> Result<Option<Head>, head::Malformed> {
+    let request::Parts { method, headers, .. } = &mut *call.head.borrow_mut();
+    head::parse(bytes, method, |status| {
+        // A 408 may turn out not to be meant for this request at all.
+        if status == StatusCode::REQUEST_TIMEOUT || (call.may_repeat)(status) {
+            return HeaderMap::new();
+        }
+        headers.clear();
+        std::mem::take(headers)
+    })
+}
