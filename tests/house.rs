@@ -20,7 +20,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("registry", &[]),
     ("tls", &["config"]),
     ("balance", &["config", "endpoint"]),
-    ("upstream", &["endpoint", "message", "tls"]),
+    ("upstream", &["config", "endpoint", "message", "tls"]),
     ("health", &["config", "endpoint"]),
     ("cluster", &["balance", "config", "endpoint", "health", "metrics", "tls"]),
     ("route", &["config"]),

@@ -64,6 +64,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
         assert_eq!(shown.hedge, cluster.hedge, "{}", shown.name);
         assert_eq!(shown.limits, cluster.limits, "{}", shown.name);
         assert_eq!(shown.timeouts, cluster.timeouts, "{}", shown.name);
+        assert_eq!(shown.protocol, cluster.protocol, "{}", shown.name);
         assert_eq!(shown.tls, cluster.tls, "{}", shown.name);
     }
 }

@@ -200,8 +200,21 @@ pub struct Cluster {
     pub limits: Limits,
     /// How long anything may take.
     pub timeouts: Timeouts,
+    /// What its endpoints are spoken to in.
+    pub protocol: Protocol,
     /// TLS to its endpoints; none if they are spoken to in the clear.
     pub tls: Option<ClusterTls>,
+}
+
+/// What endpoints are spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// With TLS what both sides can, HTTP/2 first; without, HTTP/2 for gRPC and HTTP/1.1 for all else.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, which endpoints without TLS have to know beforehand.
+    Http2,
 }
 
 /// Where a cluster's endpoints come from.

@@ -21,6 +21,14 @@ impl Address {
         }
     }
 
+    /// The host, an IP address without brackets.
+    pub fn host(&self) -> String {
+        match self {
+            Address::Ip(address) => address.ip().to_string(),
+            Address::Name(host, _) => host.to_string(),
+        }
+    }
+
     /// Another port of the same host.
     pub fn with_port(&self, port: u16) -> Self {
         match self {

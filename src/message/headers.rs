@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
@@ -63,6 +63,12 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asked = names(headers, CONNECTION, "upgrade") && !names(headers, UPGRADE, "h2c");
     asked.then(|| protocol.clone())
+}
+
+/// True for gRPC's messages: `application/grpc`, and what it has behind a `+` or `;`. Not gRPC-Web, which is another protocol.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let rest = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// True if the sender can take trailers (RFC 9110 section 10.1.4).

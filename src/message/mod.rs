@@ -10,6 +10,6 @@ mod upload;
 
 pub use forwarded::{Downstream, Way, accept_request_id, is_ours, way};
 pub use framing::{Framing, Step};
-pub use headers::{accepts_trailers, end_to_end, frames, is_host, upgrade};
+pub use headers::{accepts_trailers, end_to_end, frames, is_grpc, is_host, upgrade};
 pub use parameters::{cookie, cookies, query_parameter};
 pub use upload::{Broken, Incoming, Upload};

@@ -75,6 +75,12 @@ impl Upload {
         self.body.as_ref().is_some_and(|body| body.size_hint().exact().is_none())
     }
 
+    /// True if it is known that nothing more will come.
+    pub fn has_ended(&self) -> bool {
+        let is_over = |body: &Incoming| self.kept.ended || body.is_end_stream();
+        self.kept.again.iter().all(Option::is_none) && self.body.as_ref().is_none_or(is_over)
+    }
+
     /// True if the body was asked for and the client has not gone on with it: it is the one that is waited for.
     pub fn awaits_sender(&self) -> bool {
         self.awaited

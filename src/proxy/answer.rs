@@ -56,6 +56,10 @@ impl Refusal {
                 Kind::Local | Kind::Limit => {
                     (StatusCode::SERVICE_UNAVAILABLE, "the proxy has no connection to spare\n")
                 }
+                Kind::Tls => (StatusCode::BAD_GATEWAY, "the endpoint could not be reached by TLS\n"),
+                Kind::Leaving => (StatusCode::BAD_GATEWAY, "the endpoint is leaving\n"),
+                Kind::Refused => (StatusCode::SERVICE_UNAVAILABLE, "the endpoint takes no more requests\n"),
+                Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "the endpoint's protocol has no such request\n"),
                 Kind::Reset => (StatusCode::BAD_GATEWAY, "the endpoint closed the connection before it answered\n"),
                 Kind::Protocol => (StatusCode::BAD_GATEWAY, "the endpoint's answer cannot be passed on\n"),
                 Kind::ConnectTimeout => {

@@ -119,6 +119,8 @@ impl Journey<'_> {
             way: &outgoing.way,
             upload,
             limits,
+            protocol: self.settings().protocol,
+            tls: self.entry.cluster.tls(),
             // Where one idle connection was stale, others may be.
             probe: !outgoing.repeatable || limits.began != self.started,
             // Beside another attempt, whatever comes: that one may still have to be sent, or a third.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
@@ -16,6 +16,7 @@ use super::retry;
 use super::series::Entry;
 use crate::cluster::{Attempt, Permit};
 use crate::health::{self, Outcome, Reason};
+use crate::message;
 use crate::metrics::End;
 use crate::upstream::{Error, Exchange, Kind};
 
@@ -72,7 +73,7 @@ impl Body for Forward {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.guard.judge(grpc_status(trailers).unwrap_or(Outcome::Success));
                 }
-                if self.exchange.is_end_stream() {
+                if self.exchange.is_whole() {
                     self.guard.judge(Outcome::Success);
                 }
             }
@@ -100,7 +101,7 @@ impl Guard {
 
     /// The head of an answer came. A bad one is the verdict; a good one is confirmed when the body has come whole.
     pub(super) fn answered<B>(&mut self, answer: &Response<B>) {
-        let said = if is_grpc(answer.headers()) { grpc_status(answer.headers()) } else { None };
+        let said = if message::is_grpc(answer.headers()) { grpc_status(answer.headers()) } else { None };
         match said.unwrap_or_else(|| health::judge(answer.status())) {
             Outcome::Success => self.began(answer.status()),
             failure => self.judge(failure),
@@ -164,10 +165,6 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.entry.request.record(self.worker, self.code, self.started.elapsed());
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// What gRPC says at the end of an answer, which may be in its head if there is nothing else.

@@ -22,7 +22,7 @@ use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
 use crate::message::{self, Incoming, Upload};
 use crate::metrics::RequestSeries;
-use crate::upstream::{Error, Exchange};
+use crate::upstream::{self, Error, Exchange};
 
 /// Answers a request, and sees to it that it is counted.
 pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
@@ -115,7 +115,10 @@ impl Journey<'_> {
         let settings = &self.settings().retry;
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
-        let mut upload = Upload::new(body, if repeatable && settings.attempts > 0 { settings.buffer } else { 0 });
+        // Over HTTP/2 an endpoint may say that it has not looked at a request of which much was sent.
+        let may_return = repeatable || self.may_be_shared(&head);
+        let room = if may_return && settings.attempts > 0 { settings.buffer } else { 0 };
+        let mut upload = Upload::new(body, room);
         let way = outgoing::prepare(
             &mut head,
             (&upload, takeover.is_some()),
@@ -166,6 +169,11 @@ impl Journey<'_> {
 
     pub(super) fn settings(&self) -> &Arc<config::Cluster> {
         self.entry.cluster.settings()
+    }
+
+    fn may_be_shared(&self, head: &request::Parts) -> bool {
+        let settings = self.settings();
+        upstream::may_be_shared(&head.headers, settings.protocol, settings.tls.is_some())
     }
 
     /// Waits for the request's turn, where there is a limit.

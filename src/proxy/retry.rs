@@ -27,11 +27,18 @@ fn refused(error: &Error, is_repeatable: bool, on: &Causes) -> Option<&'static s
         Kind::Downstream | Kind::DownstreamTimeout => Some("downstream"),
         // Another endpoint would need the same.
         Kind::Local => Some("local"),
+        Kind::Unsupported => Some("unsupported"),
         Kind::Deadline => Some("deadline"),
         Kind::Timeout | Kind::Drained => Some("timeout"),
         // Whatever the method: the endpoint has not seen it.
         _ if error.progress == Progress::NothingSent => (!on.connect).then_some("not_chosen"),
-        Kind::Protocol | Kind::Connect | Kind::ConnectTimeout | Kind::Limit => Some("answered"),
+        Kind::Protocol
+        | Kind::Connect
+        | Kind::Tls
+        | Kind::ConnectTimeout
+        | Kind::Limit
+        | Kind::Leaving
+        | Kind::Refused => Some("answered"),
         Kind::Reset | Kind::TryTimeout if !is_repeatable => Some("method"),
         Kind::Reset => (!on.reset).then_some("not_chosen"),
         Kind::TryTimeout => (!on.timeout).then_some("not_chosen"),
@@ -51,14 +58,17 @@ fn is_idempotent(method: &Method) -> bool {
 /// What an error says of the endpoint; none if it is not the endpoint's fault.
 pub(super) fn blame(error: &Error) -> Option<Reason> {
     match error.kind {
-        Kind::Connect | Kind::ConnectTimeout => Some(Reason::Connect),
+        Kind::Connect | Kind::ConnectTimeout | Kind::Tls => Some(Reason::Connect),
         // Cut short before there was a connection: who knows how long it would have taken.
         Kind::Deadline | Kind::TryTimeout if error.progress == Progress::NothingSent => None,
         Kind::Timeout | Kind::TryTimeout | Kind::Deadline => Some(Reason::Timeout),
         // A server may close an idle connection whenever it likes, also just when it is used again.
         Kind::Reset if error.reused && error.progress == Progress::NothingSent => None,
         Kind::Reset | Kind::Protocol => Some(Reason::Reset),
+        // As good as a 503.
+        Kind::Refused => Some(Reason::Gateway),
         Kind::Downstream | Kind::DownstreamTimeout | Kind::Local | Kind::Limit | Kind::Drained => None,
+        Kind::Leaving | Kind::Unsupported => None,
     }
 }
 

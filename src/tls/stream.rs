@@ -1,12 +1,14 @@
 //! A connection with or without TLS on it, as both sides of the proxy use it.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsStream, client};
 
 /// A byte stream to a peer.
 #[derive(Debug)]
@@ -26,11 +28,42 @@ impl Stream {
         }
     }
 
+    /// True if nothing has come that was not asked for, and no end: what a connection should be like while nobody uses it. Costs no
+    /// system call unless an event has come; with `probe` the kernel is asked even so, since the event may be on its way.
+    pub fn is_quiet(&mut self, probe: bool) -> bool {
+        let found = match self {
+            Stream::Plain(stream) if probe => SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]),
+            Stream::Plain(stream) => stream.try_read(&mut [0]),
+            // What is about the session alone, such as tickets for the next one, is read on the way.
+            Stream::Tls(stream) => match &mut **stream {
+                TlsStream::Client(stream) if probe => pull(stream),
+                stream => {
+                    let (mut byte, cx) = ([0], &mut Context::from_waker(Waker::noop()));
+                    let mut buffer = ReadBuf::new(&mut byte);
+                    return Pin::new(stream).poll_read(cx, &mut buffer).is_pending();
+                }
+            },
+        };
+        matches!(found, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The socket underneath.
     pub fn socket(&self) -> &TcpStream {
         match self {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// Reads past tokio what is there, into the session; an error once nothing is, else what is no business of the session's.
+fn pull(stream: &mut client::TlsStream<TcpStream>) -> io::Result<usize> {
+    let (socket, session) = stream.get_mut();
+    let socket = SockRef::from(&*socket);
+    loop {
+        let state = session.process_new_packets().map_err(io::Error::other)?;
+        if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() || session.read_tls(&mut &*socket)? == 0 {
+            return Ok(0);
         }
     }
 }

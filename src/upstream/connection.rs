@@ -1,15 +1,14 @@
 //! One connection to an endpoint: a stream, and what must outlive a single exchange on it.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 
+use super::http2::Terms;
 use super::stall::Stall;
 use crate::endpoint::Connected;
 use crate::tls::Stream;
@@ -29,10 +28,11 @@ pub(super) struct Connection {
     idle_since: Instant,
     buffer: BytesMut,
     connected: Connected,
+    terms: Terms,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, connected: Connected) -> Self {
+    pub(super) fn new(stream: Stream, connected: Connected, terms: Terms) -> Self {
         let (stall, opened) = (Stall::new(), Instant::now());
         Connection {
             stream,
@@ -43,7 +43,13 @@ impl Connection {
             idle_since: opened,
             buffer: BytesMut::new(),
             connected,
+            terms,
         }
+    }
+
+    /// True if it was made under these terms.
+    pub(super) fn is_under(&self, terms: &Terms) -> bool {
+        self.terms == *terms
     }
 
     /// True if its place is needed more elsewhere.
@@ -56,15 +62,9 @@ impl Connection {
         (self.stream, self.connected)
     }
 
-    /// True if an idle connection still stands: nothing has come on it, and no end. Costs no system call unless an event has
-    /// come; with `probe` the kernel is asked even so, since the event may be on its way.
-    pub(super) fn is_alive(&self, probe: bool) -> bool {
-        let found = if probe {
-            SockRef::from(self.stream.socket()).peek(&mut [MaybeUninit::uninit()])
-        } else {
-            self.stream.socket().try_read(&mut [0])
-        };
-        matches!(found, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// True if an idle connection still stands: nothing has come on it, and no end. With `probe` the kernel is asked.
+    pub(super) fn is_alive(&mut self, probe: bool) -> bool {
+        self.stream.is_quiet(probe)
     }
 
     pub(super) fn is_reused(&self) -> bool {

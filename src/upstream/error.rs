@@ -24,8 +24,16 @@ pub enum Kind {
     Local,
     /// No connection because there are as many as there may be: not the endpoint's fault either.
     Limit,
+    /// No connection that can be trusted: the endpoint could not prove who it is, or TLS was not agreed on.
+    Tls,
     /// No connection in time.
     ConnectTimeout,
+    /// The endpoint is ending the connection, and has not looked at the request: not its fault.
+    Leaving,
+    /// The endpoint takes no more just now, and has not looked at the request.
+    Refused,
+    /// What the endpoint speaks cannot say such a request: not its fault.
+    Unsupported,
     /// The connection broke before the head of an answer.
     Reset,
     /// What came was not an HTTP answer, or one that cannot be passed on.
@@ -75,6 +83,11 @@ impl Error {
         self
     }
 
+    /// What it was caused by, in words.
+    pub(super) fn cause(&self) -> String {
+        self.source.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// An answer whose head came and cannot be passed on.
     pub fn unexpected_answer() -> Self {
         Error::new(Kind::Protocol, Progress::Answered, false)
@@ -82,12 +95,21 @@ impl Error {
 }
 
 impl Kind {
+    /// True for what whoever had more time could have come to otherwise.
+    pub(super) fn is_for_want_of_time(self) -> bool {
+        matches!(self, Kind::ConnectTimeout | Kind::TryTimeout | Kind::Deadline)
+    }
+
     fn what(self) -> &'static str {
         match self {
             Kind::Connect => "no connection",
             Kind::Local => "no connection for want of descriptors, ports or memory here",
             Kind::Limit => "no connection beyond the limit",
+            Kind::Tls => "no connection by TLS",
             Kind::ConnectTimeout => "no connection in time",
+            Kind::Leaving => "the endpoint ended the connection before it took the request",
+            Kind::Refused => "the endpoint takes no more requests just now",
+            Kind::Unsupported => "the endpoint's protocol has no such request",
             Kind::Reset => "connection closed before the answer",
             Kind::Protocol => "the answer is not one that can be passed on",
             Kind::Timeout => "nothing moved for too long",

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::connection::Connection;
 use super::http1::Http1;
+use super::http2::{Http2, Seat};
 use super::pool::Pool;
 use super::watch::Watch;
 use super::{Call, Error, Kind};
@@ -36,6 +37,7 @@ pub struct Exchange {
 #[derive(Debug)]
 enum Carrier {
     Http1(Http1),
+    Http2(Http2),
 }
 
 /// Sends a request on an HTTP/1.1 connection and waits for the head of its answer.
@@ -51,6 +53,19 @@ pub(super) async fn open(
     // Boxed at once: it is moved a few times on its way to the client.
     let exchange = Box::new(Exchange { carrier: Carrier::Http1(Http1::new(connection, call, pool)), watch });
     exchange.wait_for_head(call).await
+}
+
+/// Sends a request on a stream of an HTTP/2 connection and waits for the head of its answer.
+pub(super) async fn open_stream(
+    seat: Seat,
+    call: &mut Call<'_>,
+    endpoint: &Arc<Endpoint>,
+) -> Result<Response<Box<Exchange>>, Error> {
+    let moved = if seat.reused { call.limits.began } else { Instant::now() };
+    let mut carrier = Http2::new(seat, call)?;
+    carrier.arm(call.limits.first_due(moved));
+    let watch = Watch::new(call.limits, endpoint, moved);
+    Box::new(Exchange { carrier: Carrier::Http2(carrier), watch }).wait_for_head(call).await
 }
 
 /// All of 1xx but 101, which is final.
@@ -92,6 +107,7 @@ impl Exchange {
     fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
         let polled = match &mut self.carrier {
             Carrier::Http1(carrier) => carrier.poll_head(cx, call, &mut self.watch),
+            Carrier::Http2(carrier) => carrier.poll_head(cx, &mut self.watch),
         };
         if polled.is_pending() {
             call.late.set(call.late.get() || call.limits.patience.is_some() && self.watch.limits.patience.is_none());
@@ -103,6 +119,7 @@ impl Exchange {
     pub fn upload(&self) -> &Upload {
         match &self.carrier {
             Carrier::Http1(carrier) => carrier.upload(),
+            Carrier::Http2(carrier) => carrier.upload(),
         }
     }
 
@@ -110,6 +127,7 @@ impl Exchange {
     pub fn take_upload(&mut self) -> Upload {
         match &mut self.carrier {
             Carrier::Http1(carrier) => carrier.sending.give_up(),
+            Carrier::Http2(carrier) => carrier.give_up(),
         }
     }
 
@@ -126,6 +144,15 @@ impl Exchange {
     fn error(&self, kind: Kind) -> Error {
         match &self.carrier {
             Carrier::Http1(carrier) => carrier.error(kind),
+            Carrier::Http2(carrier) => carrier.error(kind),
+        }
+    }
+
+    /// True once all that the answer's length announced has come. Trailers may still follow.
+    pub fn is_whole(&self) -> bool {
+        match &self.carrier {
+            Carrier::Http1(carrier) => carrier.framing.has_ended(),
+            Carrier::Http2(carrier) => carrier.has_ended() || carrier.left() == Some(0),
         }
     }
 
@@ -133,6 +160,7 @@ impl Exchange {
     pub fn into_stream(self) -> Option<(Stream, Connected, Bytes)> {
         match self.carrier {
             Carrier::Http1(carrier) => carrier.into_stream(),
+            Carrier::Http2(_) => None,
         }
     }
 }
@@ -151,6 +179,13 @@ impl Body for Exchange {
                 }
                 polled
             }
+            Carrier::Http2(carrier) => {
+                let polled = carrier.poll_body(cx, watch);
+                if let Poll::Ready(Some(Err(_))) = polled {
+                    carrier.fail();
+                }
+                polled
+            }
         };
         polled.map_err(Error::after_the_head)
     }
@@ -158,6 +193,7 @@ impl Body for Exchange {
     fn is_end_stream(&self) -> bool {
         match &self.carrier {
             Carrier::Http1(carrier) => carrier.framing.has_ended(),
+            Carrier::Http2(carrier) => carrier.has_ended(),
         }
     }
 
@@ -167,6 +203,7 @@ impl Body for Exchange {
                 Framing::Length(left) => SizeHint::with_exact(left),
                 _ => SizeHint::default(),
             },
+            Carrier::Http2(carrier) => carrier.left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

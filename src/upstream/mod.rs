@@ -5,7 +5,7 @@
 //! does not tell: how many bytes of a request left, whether an idle connection still stands, and that a request can be
 //! encoded once more for another endpoint without having been copied before. There is no task for a connection: whoever waits
 //! for its answer also drives it, so a request costs no switch between tasks, and a client that leaves takes the connection
-//! with it.
+//! with it. HTTP/2 (`http2`) is a library's, since streams of many share a connection, which therefore has a task.
 
 mod connection;
 mod dial;
@@ -14,36 +14,42 @@ mod error;
 mod exchange;
 mod head;
 mod http1;
+mod http2;
 mod pool;
+mod reach;
 mod sending;
 mod stall;
 mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response, StatusCode, request};
-use tokio::net::TcpStream;
-use tokio::time::error::Elapsed;
-use tokio::time::{sleep_until, timeout_at};
 
-use crate::endpoint::{Connected, Endpoint};
+use crate::config::Protocol;
+use crate::endpoint::Endpoint;
 use crate::message::{Upload, Way};
+use crate::tls;
 
 pub use dial::dial;
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
+pub use reach::may_be_shared;
 
-use connection::Connection;
+use http2::Lines;
 use pool::Pool;
+use reach::Reached;
+
+/// Connections that may end under one request before it was looked at, until that is the endpoint's way and not chance.
+const MOST_MOVES: usize = 3;
 
 /// One worker's connections to endpoints.
 #[derive(Debug, Clone, Default)]
 pub struct Upstream {
     pool: Rc<Pool>,
+    lines: Rc<Lines>,
 }
 
 /// A request, and how it is to be sent.
@@ -57,6 +63,10 @@ pub struct Call<'a> {
     pub upload: &'a mut Upload,
     /// What it is held to.
     pub limits: Limits,
+    /// What the endpoint is spoken to in.
+    pub protocol: Protocol,
+    /// What the connection is secured with, if it is to be. The same connections are used only under the same.
+    pub tls: Option<&'a Arc<Result<tls::Client, tls::Error>>>,
     /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
     /// could not be repaired.
     pub probe: bool,
@@ -103,70 +113,28 @@ impl Limits {
 impl Upstream {
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
     pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
-        let connection = match self.idle(endpoint, call) {
-            Some(idle) => idle,
-            None => self.connect(endpoint, call).await?,
-        };
-        exchange::open(connection, call, (&self.pool, endpoint)).await
-    }
-
-    fn idle(&self, endpoint: &Endpoint, call: &Call<'_>) -> Option<Box<Connection>> {
-        let is_old =
-            |connection: &Connection| call.limits.age.is_some_and(|age| connection.is_older(age, call.limits.began));
-        while let Some(idle) = self.pool.take(endpoint.id()) {
-            if !is_old(&idle) && idle.is_alive(call.probe) {
-                return Some(idle);
+        let mut moves = MOST_MOVES;
+        loop {
+            let seat = match self.reach(endpoint, call).await? {
+                Reached::Own(connection) => return exchange::open(connection, call, (&self.pool, endpoint)).await,
+                Reached::Shared(seat) => seat,
+            };
+            match exchange::open_stream(seat, call, endpoint).await {
+                // A matter of this connection, and not of the endpoint's.
+                Err(error) if error.kind == Kind::Leaving && moves > 0 && call.upload.can_repeat() => {
+                    call.upload.rewind();
+                    moves -= 1;
+                }
+                sent => return sent,
             }
-        }
-        None
-    }
-
-    async fn connect(&self, endpoint: &Arc<Endpoint>, call: &Call<'_>) -> Result<Box<Connection>, Error> {
-        let Limits { connect, deadline, per_try, patience, connections, .. } = call.limits;
-        let Some(connected) = endpoint.connect_below(connections.0, connections.1) else {
-            return Err(Error::new(Kind::Limit, Progress::NothingSent, false));
-        };
-        let now = Instant::now();
-        let ends =
-            [(Some(now + connect), Kind::ConnectTimeout), (per_try, Kind::TryTimeout), (deadline, Kind::Deadline)];
-        let (end, kind) = ends
-            .into_iter()
-            .filter_map(|(end, kind)| Some((end?, kind)))
-            .min_by_key(|(end, _)| *end)
-            .unwrap_or((now, Kind::ConnectTimeout));
-        let mut dialling = pin!(timeout_at(end.into(), self.dial(endpoint)));
-        let patience = patience.filter(|patience| *patience < end);
-        if let Some(patience) = patience {
-            tokio::select! {
-                biased;
-                dialled = &mut dialling => return dialled_in_time(dialled, kind, connected),
-                () = sleep_until(patience.into()) => call.late.set(true),
-            }
-        }
-        dialled_in_time(dialling.await, kind, connected)
-    }
-
-    async fn dial(&self, endpoint: &Endpoint) -> Result<TcpStream, Error> {
-        match dial::dial(endpoint.address()).await {
-            // Out of descriptors, most likely: what lies idle has some, and is worth less than a request.
-            Err(error) if error.kind == Kind::Local && self.pool.clear() => dial::dial(endpoint.address()).await,
-            dialled => dialled,
         }
     }
 
     /// Closes connections that nobody has used for a while, and those to endpoints that have departed.
     pub fn sweep(&self, now: Instant) {
         self.pool.sweep(now);
+        self.lines.sweep(now);
     }
-}
-
-fn dialled_in_time(
-    dialled: Result<Result<TcpStream, Error>, Elapsed>,
-    kind: Kind,
-    connected: Connected,
-) -> Result<Box<Connection>, Error> {
-    let stream = dialled.map_err(|elapsed| Error::connect(kind, elapsed))??;
-    Ok(Box::new(Connection::new(stream.into(), connected)))
 }
 
 #[cfg(test)]
@@ -198,8 +166,18 @@ mod tests {
         let way = way(&mut HeaderMap::new(), &Downstream::plain([127, 0, 0, 1].into()), value(), value());
         let (head, upload, late) = (&RefCell::new(head), &mut Upload::default(), &Cell::new(false));
         let may_repeat = &|_| false;
-        let mut call =
-            Call { head, way: &way, upload, limits, probe: false, may_repeat, late, interim: &mut |_, _| {} };
+        let mut call = Call {
+            head,
+            way: &way,
+            upload,
+            limits,
+            probe: false,
+            may_repeat,
+            late,
+            interim: &mut |_, _| {},
+            protocol: Protocol::Auto,
+            tls: None,
+        };
         upstream.send(endpoint, &mut call).await.map(|answer| answer.status())
     }
 

@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, Id};
 /// Connections that one worker keeps idle to one endpoint.
 const MAX_IDLE: usize = 256;
 /// Below the keep-alive time of most servers that have a generous one; those with a short one close first, and that is seen.
-const MAX_AGE: Duration = Duration::from_secs(55);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(55);
 
 #[derive(Debug, Default)]
 pub(super) struct Pool(RefCell<HashMap<Id, Stack, BuildHasherDefault<IdHasher>>>);

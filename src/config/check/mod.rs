@@ -223,7 +223,8 @@ fn clusters(
         policy::check(&key, defaults.clone(), &mut inherited);
         let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, tls } = policies;
+        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, protocol, tls } =
+            policies;
         let name = name.into();
         clusters.push(Arc::new(Cluster {
             name,
@@ -236,6 +237,7 @@ fn clusters(
             hedge,
             limits,
             timeouts,
+            protocol,
             tls,
         }));
     }
@@ -259,6 +261,7 @@ fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, 
         hedge: cluster.hedge,
         limits: cluster.limits,
         timeouts: cluster.timeouts,
+        protocol: cluster.protocol,
         tls: cluster.tls,
     };
     (source(key, cluster.consul, cluster.endpoints, problems), own)

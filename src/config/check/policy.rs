@@ -1,7 +1,7 @@
 //! The keys that a cluster and the defaults share: a cluster's own over the defaults' over the built-in ones, key by key.
 
 use super::super::text::nearest;
-use super::super::{Balancing, ClusterTls, Ejection, Hedge, Limits, Policy, Probe, Retry, Timeouts, raw};
+use super::super::{Balancing, ClusterTls, Ejection, Hedge, Limits, Policy, Probe, Protocol, Retry, Timeouts, raw};
 use super::{Problems, balancing, probe, protection, tls};
 
 /// All that a cluster can be told besides its name and its source.
@@ -14,6 +14,7 @@ pub(super) struct Policies {
     pub(super) hedge: Hedge,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
+    pub(super) protocol: Protocol,
     pub(super) tls: Option<ClusterTls>,
 }
 
@@ -27,6 +28,7 @@ pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) ->
         retry: protection::retry(key, written.retry.clone().unwrap_or_default(), problems),
         hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
         limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
+        protocol: written.protocol.as_deref().map_or(Protocol::Auto, |name| protocol(key, name, problems)),
         timeouts: protection::timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
         tls: tls::check(key, written.tls.clone(), problems),
         balancing: balancing::check(key, policy, written, problems),
@@ -44,6 +46,19 @@ fn named_policy(key: &str, name: &str, problems: &mut Problems) -> Policy {
     };
     problems.add(format!("{key}.policy"), format!("no policy \"{name}\"; {advice}"));
     Policy::P2c
+}
+
+fn protocol(key: &str, name: &str, problems: &mut Problems) -> Protocol {
+    match name {
+        "auto" => Protocol::Auto,
+        "http1" => Protocol::Http1,
+        "h2" => Protocol::Http2,
+        other => {
+            let advice = "use \"auto\", \"http1\" or \"h2\"";
+            problems.add(format!("{key}.protocol"), format!("\"{other}\" is no protocol; {advice}"));
+            Protocol::Auto
+        }
+    }
 }
 
 /// What is written here, and for the rest what is written there.
@@ -69,6 +84,7 @@ impl raw::Policy {
             hedge: table(self.hedge, &defaults.hedge),
             limits: table(self.limits, &defaults.limits),
             timeouts: table(self.timeouts, &defaults.timeouts),
+            protocol: self.protocol.or_else(|| defaults.protocol.clone()),
             tls: table(self.tls, &defaults.tls),
         }
     }

@@ -204,6 +204,8 @@ pub struct Cluster {
     pub limits: Option<Limits>,
     /// See [`Policy::timeouts`].
     pub timeouts: Option<Timeouts>,
+    /// See [`Policy::protocol`].
+    pub protocol: Option<String>,
     /// See [`Policy::tls`].
     pub tls: Option<ClusterTls>,
 }

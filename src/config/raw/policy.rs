@@ -38,6 +38,8 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// How long anything may take.
     pub timeouts: Option<Timeouts>,
+    /// `auto`, `http1` or `h2`.
+    pub protocol: Option<String>,
     /// TLS to endpoints.
     pub tls: Option<ClusterTls>,
 }

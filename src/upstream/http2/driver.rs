@@ -1,0 +1,121 @@
+//! The task of a connection: moves its bytes, and asks the other side whether it is still there when nothing has come for a while.
+//!
+//! Asking too often is taken for an attack: gRPC's servers end connections on which pings come more than once in five minutes
+//! without anything in between (gRPC proposal A8, "Client-side keepalive"). One is enough to find out who is gone; whoever has
+//! answered is asked again only after that time, unless something else has come.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::Connection;
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use super::line::State;
+use super::metered::Metered;
+
+/// After this long without a byte while streams are open, or without a stream before another begins, the other side is asked.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// Silence for whoever has answered, and said nothing else since.
+const LONG_SILENCE: Duration = Duration::from_secs(310);
+/// How long an answer may take where streams hang on it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// And where a request waits that could as well open another connection, within the default of `timeouts.connect`.
+const HASTE: Duration = Duration::from_millis(250);
+
+/// Runs until the connection ends, by itself or for want of an answer.
+pub(super) async fn drive(mut connection: Connection<Metered, Bytes>, state: Rc<State>) {
+    let pings = connection.ping_pong();
+    let mut keeper = Keeper::new(pings, &state);
+    let mut timer = pin!(sleep_until(Instant::now() + SILENCE));
+    let mut look = pin!(state.look.notified());
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(ended.map_err(|error| error.to_string()));
+        }
+        while look.as_mut().poll(cx).is_ready() {
+            look.set(state.look.notified());
+            keeper.ask(&state, timer.as_mut());
+        }
+        match keeper.poll(cx, &state, timer.as_mut()) {
+            Poll::Ready(()) => Poll::Ready(Err("it does not answer any more".to_owned())),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    if let Err(error) = ended {
+        debug!(error, "a connection to an endpoint has broken");
+    }
+    // First the streams, so that nobody finds a place on what has ended.
+    state.end();
+    drop(connection);
+}
+
+/// Asks, and waits for the answer.
+struct Keeper {
+    pings: Option<PingPong>,
+    /// By when the answer has to be there, or something else.
+    asked: Option<Instant>,
+    /// What had come when it was last looked.
+    reads: u64,
+    quiet_since: Instant,
+    /// How long it may be quiet.
+    silence: Duration,
+}
+
+impl Keeper {
+    fn new(pings: Option<PingPong>, state: &State) -> Self {
+        Keeper { pings, asked: None, reads: state.reads(), quiet_since: Instant::now(), silence: SILENCE }
+    }
+
+    /// Asks now, unless an answer is being waited for.
+    fn ask(&mut self, state: &State, timer: Pin<&mut Sleep>) {
+        let Some(pings) = self.pings.as_mut().filter(|_| self.asked.is_none()) else { return };
+        // Where it cannot be sent, the connection ends by itself.
+        if pings.send_ping(Ping::opaque()).is_ok() {
+            let by = Instant::now() + if state.has_streams() { PATIENCE } else { HASTE };
+            (self.asked, self.reads) = (Some(by), state.reads());
+            timer.reset(by);
+        }
+    }
+
+    /// Ready if there was no answer in time.
+    fn poll(&mut self, cx: &mut Context<'_>, state: &State, mut timer: Pin<&mut Sleep>) -> Poll<()> {
+        if self.asked.is_some()
+            && let Some(pings) = &mut self.pings
+            && let Poll::Ready(Ok(_)) = pings.poll_pong(cx)
+        {
+            state.trust();
+            let now = Instant::now();
+            (self.asked, self.reads, self.quiet_since, self.silence) = (None, state.reads(), now, LONG_SILENCE);
+            timer.as_mut().reset(now + SILENCE);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let has_come = state.reads() != self.reads;
+            self.reads = state.reads();
+            let now = Instant::now();
+            match self.asked {
+                Some(_) if !has_come => return Poll::Ready(()),
+                // The answer is behind much else.
+                Some(_) => {
+                    self.asked = Some(now + PATIENCE);
+                    timer.as_mut().reset(now + PATIENCE);
+                }
+                None => {
+                    timer.as_mut().reset(now + SILENCE);
+                    if has_come {
+                        (self.quiet_since, self.silence) = (now, SILENCE);
+                    } else if state.has_streams() && now - self.quiet_since >= self.silence {
+                        self.ask(state, timer.as_mut());
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
