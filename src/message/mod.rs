@@ -1,6 +1,7 @@
 //! HTTP messages apart from any connection: which headers end here, which are added, and a request body that says how far
 //! it got.
 
+mod duplex;
 mod forwarded;
 pub mod framing;
 mod headers;
@@ -8,6 +9,7 @@ mod parameters;
 pub mod path;
 mod upload;
 
+pub use duplex::Duplex;
 pub use forwarded::{Downstream, Way, accept_request_id, is_ours, way};
 pub use framing::{Framing, Step};
 pub use headers::{accepts_trailers, end_to_end, frames, is_grpc, is_host, upgrade};
