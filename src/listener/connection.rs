@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::clock::Clock;
 use super::h1::{self, Wire};
+use super::h2;
 use super::io::Io;
 use super::pulse::Pulse;
 use super::stay::{Look, Stay};
@@ -80,8 +81,14 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, talk: Talk<S>, mut stay
     let _ = stream.set_nodelay(true);
     let wire = Wire::new(Io::new(stream.into(), stay.place.take(), Arc::clone(&stay.pulse)));
     loop {
-        match attend(Box::pin(h1::converse(&wire, &talk)), &wire, &mut stay).await {
-            End::Of(h1::End::Over | h1::End::Http2) => return,
+        match attend(Box::pin(h1::converse(&wire, &talk)), || wire.leave(), &mut stay).await {
+            End::Of(h1::End::Over) => return,
+            End::Of(h1::End::Http2) => {
+                return match wire.into_io() {
+                    Some(io) => serve_http2(io, talk, stay).await,
+                    None => debug!("the connection is somebody else's"),
+                };
+            }
             End::Of(h1::End::Broken(error)) => return debug!(client = %talk.address, %error, "connection failed"),
             End::Late => return late(&wire, &talk).await,
             End::Idle => {}
@@ -91,6 +98,18 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, talk: Talk<S>, mut stay
         if !stay.rest(&wire).await {
             return debug!(client = %talk.address, "idle connection closed");
         }
+    }
+}
+
+/// Serves a connection to its end whose client speaks HTTP/2.
+async fn serve_http2<S: Service>(io: Io, talk: Talk<S>, mut stay: Stay) {
+    let (leaving, idle) = (Cell::new(false), stay.idle());
+    stay.stay_awake();
+    let talking = Box::pin(h2::converse(io.unnoted(), &talk, &leaving, idle));
+    match attend(talking, || leaving.set(true), &mut stay).await {
+        End::Of(Ok(())) | End::Idle => {}
+        End::Of(Err(error)) => debug!(client = %talk.address, %error, "connection failed"),
+        End::Late => debug!(client = %talk.address, "connection timed out"),
     }
 }
 
@@ -114,7 +133,7 @@ enum End<E> {
 /// Lets a conversation go on until it is over, or has been idle for a while. Both on the heap, so that an idle connection is small.
 fn attend<'a, E: 'a>(
     mut talking: Pin<Box<dyn Future<Output = E> + 'a>>,
-    wire: &'a Wire,
+    leave: impl Fn() + 'a,
     stay: &'a mut Stay,
 ) -> Pin<Box<dyn Future<Output = End<E>> + 'a>> {
     let (mut draining, mut turns) = (Box::pin(stay.begun()), 0_u32);
@@ -134,7 +153,7 @@ fn attend<'a, E: 'a>(
             }
             match stay.look(cx) {
                 Look::Wait => return Poll::Pending,
-                Look::Leave => wire.leave(),
+                Look::Leave => leave(),
                 Look::Late => return Poll::Ready(End::Late),
                 Look::Rest => return Poll::Ready(End::Idle),
             }

@@ -24,19 +24,33 @@ pub(super) struct Io {
     pulse: Arc<Pulse>,
     // Read before, and to be read again.
     early: Bytes,
+    /// Whether bytes that come are the beginning of a request.
+    notes: bool,
     // Given back after the socket is closed, whoever holds it by then: a tunnel, perhaps.
     _place: Option<Place>,
 }
 
 impl Io {
     pub(super) fn new(stream: Stream, place: Option<Place>, pulse: Arc<Pulse>) -> Self {
-        Io { stream, pulse, early: Bytes::new(), _place: place }
+        Io { stream, pulse, early: Bytes::new(), notes: true, _place: place }
     }
 
     /// The same, with bytes that were read from it and not used.
     pub(super) fn with_early(mut self, early: Bytes) -> Self {
         self.early = early;
         self
+    }
+
+    /// The same, with somebody else who knows what bytes begin.
+    pub(super) fn unnoted(mut self) -> Self {
+        self.notes = false;
+        self
+    }
+
+    fn note(&self) {
+        if self.notes {
+            self.pulse.received();
+        }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -68,12 +82,12 @@ impl AsyncRead for Io {
         if self.early.has_remaining() {
             let count = self.early.len().min(buffer.remaining());
             buffer.put_slice(&self.early.split_to(count));
-            self.pulse.received();
+            self.note();
             return Poll::Ready(Ok(()));
         }
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_ready() {
-            self.pulse.received();
+            self.note();
         }
         polled
     }

@@ -7,6 +7,7 @@ mod bind;
 mod clock;
 mod connection;
 mod h1;
+mod h2;
 mod io;
 mod open;
 mod pulse;

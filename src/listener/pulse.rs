@@ -14,6 +14,8 @@ pub(super) struct Pulse {
     since: AtomicU64,
     // When a write found no room, as `since`; 0 while there is room.
     blocked: AtomicU64,
+    // Since when a frame, or a block of headers, has begun and not ended, as `since`; 0 if none has.
+    partial: AtomicU64,
     cut: AtomicBool,
 }
 
@@ -28,6 +30,7 @@ impl Pulse {
             phase: AtomicU8::new(IDLE),
             since: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
+            partial: AtomicU64::new(0),
             cut: AtomicBool::new(false),
         }
     }
@@ -56,6 +59,16 @@ impl Pulse {
             self.blocked.store(0, Ordering::Relaxed);
         } else if !room && blocked == 0 {
             self.blocked.store(self.now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Something that comes in pieces has begun and not ended, or has.
+    pub(super) fn partial(&self, is_partial: bool) {
+        let since = self.partial.load(Ordering::Relaxed);
+        if !is_partial && since != 0 {
+            self.partial.store(0, Ordering::Relaxed);
+        } else if is_partial && since == 0 {
+            self.partial.store(self.now().max(1), Ordering::Relaxed);
         }
     }
 
@@ -89,6 +102,7 @@ impl Pulse {
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
         match self.phase.load(Ordering::Relaxed) {
             _ if self.blocked.load(Ordering::Relaxed) != 0 => Some(self.at(&self.blocked) + limits.idle),
+            IDLE if self.partial.load(Ordering::Relaxed) != 0 => Some(self.at(&self.partial) + limits.request_header),
             IDLE => Some(self.at(&self.since) + limits.idle),
             HEAD => Some(self.at(&self.since) + limits.request_header),
             _ => None,

@@ -24,6 +24,11 @@ pub(super) const fn bad(what: &'static str) -> Refused {
     Refused { status: StatusCode::BAD_REQUEST, what }
 }
 
+/// True for a field of HTTP/1.1's connections, which HTTP/2 has none of (RFC 9113 section 8.2.2).
+pub(super) fn is_of_http1(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade")
+}
+
 /// Checks a head, and brings it into the form in which it is passed on.
 pub(super) fn screen(parts: &mut request::Parts, rules: &Http) -> Result<(), Refused> {
     target(parts, rules)?;
@@ -83,7 +88,9 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Uri, Refused> {
         }
         Some(target) if target.as_str() == "*" && *method == Method::OPTIONS => Ok(Uri::from_static("*")),
         // "http://host?query" has an empty path.
-        Some(target) if target.as_str().starts_with('?') => Uri::try_from(format!("/{}", target.as_str())).map_err(wrong),
+        Some(target) if target.as_str().starts_with('?') => {
+            Uri::try_from(format!("/{}", target.as_str())).map_err(wrong)
+        }
         Some(_) => Err(bad("its target")),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Stay {
     // When it is too old.
     old: Option<Instant>,
     leave: Leave,
+    // Whether it can be put to rest.
+    rests: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -61,8 +63,16 @@ impl Stay {
         let now = Instant::now();
         let old = limits.age.map(|age| now + age.mul_f64(1.0 - JITTER * fastrand::f64()));
         let timer = Box::pin(sleep_until((now + AWAKE).into()));
-        let mut stay =
-            Stay { pulse: Arc::new(Pulse::new()), place, limits, draining, timer, old, leave: Leave::NotYet };
+        let mut stay = Stay {
+            pulse: Arc::new(Pulse::new()),
+            place,
+            limits,
+            draining,
+            timer,
+            old,
+            leave: Leave::NotYet,
+            rests: true,
+        };
         stay.set(now);
         stay
     }
@@ -78,9 +88,20 @@ impl Stay {
         self.draining.has_begun() || self.timer.is_elapsed() || self.leave != Leave::NotYet
     }
 
+    /// How long a client may take nothing.
+    pub(super) fn idle(&self) -> Duration {
+        self.limits.idle
+    }
+
     /// True as long as nothing has ended the connection's time.
     pub(super) fn is_open(&self) -> bool {
         self.leave == Leave::NotYet
+    }
+
+    /// Whoever serves it now does so to its end.
+    pub(super) fn stay_awake(&mut self) {
+        self.rests = false;
+        self.set(Instant::now());
     }
 
     /// One more request, or a moment.
@@ -105,7 +126,7 @@ impl Stay {
             }
             match self.leave {
                 Leave::NotYet if self.old.is_some_and(|old| old <= now) => self.leave = Leave::By(now + LINGER),
-                Leave::NotYet if self.pulse.idle_since().is_some_and(|since| since + AWAKE <= now) => {
+                Leave::NotYet if self.rests && self.pulse.idle_since().is_some_and(|since| since + AWAKE <= now) => {
                     return Look::Rest;
                 }
                 Leave::By(then) if then <= now => {
@@ -147,7 +168,8 @@ impl Stay {
     /// Sets the timer for what can come first.
     fn set(&mut self, now: Instant) {
         // While a request is at work its own timeouts hold. The next head may begin at any moment, and has less time.
-        let soon = now + self.limits.request_header.min(self.limits.idle).min(AWAKE);
+        let awake = if self.rests { AWAKE } else { Duration::MAX };
+        let soon = now + self.limits.request_header.min(self.limits.idle).min(awake);
         let due = self.pulse.due(&self.limits).map_or(soon, |due| due.min(soon));
         let next = match self.leave {
             Leave::NotYet => self.old.map_or(due, |old| old.min(due)),

@@ -8,12 +8,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::h1::Wire;
+use crate::message::Duplex;
 
 /// A connection that will be somebody else's, once the answer has left that says so.
 pub struct Takeover(oneshot::Receiver<Taken>);
 
-/// A connection that speaks something else than HTTP from now on.
-pub struct Taken(Wire);
+/// A connection, or a stream of one, that speaks something else than HTTP from now on.
+pub struct Taken(Carrier);
+
+enum Carrier {
+    Wire(Wire),
+    Stream(Duplex),
+}
 
 impl Takeover {
     /// The connection, and a way to hand it over.
@@ -30,26 +36,42 @@ impl Takeover {
 
 impl Taken {
     pub(super) fn wire(wire: Wire) -> Self {
-        Taken(wire)
+        Taken(Carrier::Wire(wire))
+    }
+
+    pub(super) fn stream(stream: Duplex) -> Self {
+        Taken(Carrier::Stream(stream))
     }
 }
 
 impl AsyncRead for Taken {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        match &mut self.0 {
+            Carrier::Wire(wire) => Pin::new(wire).poll_read(cx, buffer),
+            Carrier::Stream(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 
 impl AsyncWrite for Taken {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        match &mut self.0 {
+            Carrier::Wire(wire) => Pin::new(wire).poll_write(cx, bytes),
+            Carrier::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match &mut self.0 {
+            Carrier::Wire(wire) => Pin::new(wire).poll_flush(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        match &mut self.0 {
+            Carrier::Wire(wire) => Pin::new(wire).poll_shutdown(cx),
+            Carrier::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

@@ -56,6 +56,10 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
     if target.len() > rules.max_target {
         return Err(TARGET_TOO_LONG);
     }
+    // The parser of targets would leave out what is behind it.
+    if buffer[target.clone()].contains(&b'#') {
+        return Err(bad("its target, which has a fragment"));
+    }
     let mut places = [const { (Range { start: 0, end: 0 }, Range { start: 0, end: 0 }) }; MAX_FIELDS];
     for (to, field) in places.iter_mut().zip(request.headers.iter()) {
         *to = (place(field.name.as_bytes()), place(field.value));
