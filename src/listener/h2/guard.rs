@@ -10,20 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::io::Io;
 use super::super::pulse::Pulse;
-
-const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+use super::frames::{DATA, END_STREAM, Frames, HEADERS, Head, RST_STREAM};
 
 /// Frames that move nothing, at once and then in each second.
 const MOST_IDLE: f64 = 1000.0;
@@ -43,25 +35,15 @@ pub(super) struct Guard {
     idle: Cell<f64>,
     resets: Cell<f64>,
     since: Cell<Instant>,
+    verdict: Cell<Option<Reason>>,
     pulse: Arc<Pulse>,
-}
-
-/// Where in the stream of frames we are.
-#[derive(Debug)]
-struct Frames {
-    head: [u8; FRAME_HEAD],
-    /// Bytes of the head that are there.
-    have: usize,
-    /// Bytes to come before the next head.
-    skip: usize,
-    /// A header block has begun and not ended.
-    in_block: bool,
 }
 
 impl Guard {
     pub(super) fn new(pulse: &Arc<Pulse>) -> Rc<Self> {
         Rc::new(Guard {
-            frames: RefCell::new(Frames { head: [0; FRAME_HEAD], have: 0, skip: PREFACE, in_block: false }),
+            frames: RefCell::default(),
+            verdict: Cell::new(None),
             idle: Cell::new(MOST_IDLE),
             resets: Cell::new(MOST_RESETS),
             since: Cell::new(Instant::now()),
@@ -69,9 +51,9 @@ impl Guard {
         })
     }
 
-    /// True once a client has sent so much for nothing that it has to go.
-    pub(super) fn is_spent(&self) -> bool {
-        self.idle.get() < 0.0 || self.resets.get() < 0.0
+    /// Why a client has to go, if it has to.
+    pub(super) fn verdict(&self) -> Option<Reason> {
+        self.verdict.get()
     }
 
     /// A request has been answered to its end.
@@ -79,29 +61,40 @@ impl Guard {
         self.resets.set((self.resets.get() + 1.0).min(MOST_RESETS));
     }
 
-    fn saw(&self, bytes: &[u8]) {
+    /// Looks at bytes that came. Returns how many of them may be acted on.
+    fn saw(&self, bytes: &[u8]) -> usize {
         self.earn(bytes.len());
         let frames = &mut *self.frames.borrow_mut();
         let mut rest = bytes;
-        while let Some((head, left)) = frames.next(rest) {
-            rest = left;
-            let (kind, flags) = (head[3], head[4]);
-            let is_empty = head[..3] == [0; 3];
-            match kind {
-                HEADERS => self.idle.set(self.idle.get() + FRAMES_A_REQUEST),
-                DATA if !is_empty || flags & END_STREAM != 0 => {}
-                RST_STREAM => self.resets.set(self.resets.get() - 1.0),
-                _ => self.idle.set(self.idle.get() - 1.0),
+        loop {
+            let acceptable = bytes.len() - rest.len();
+            match frames.next(&mut rest) {
+                Ok(Some(head)) => self.count(head),
+                Ok(None) => break,
+                Err(reason) => {
+                    self.verdict.set(Some(reason));
+                    return acceptable;
+                }
             }
-            frames.in_block = match kind {
-                HEADERS | CONTINUATION => flags & END_HEADERS == 0,
-                _ => frames.in_block,
-            };
+            if self.idle.get() < 0.0 || self.resets.get() < 0.0 {
+                self.regain();
+            }
+            if self.idle.get() < 0.0 || self.resets.get() < 0.0 {
+                self.verdict.set(Some(Reason::ENHANCE_YOUR_CALM));
+                return acceptable;
+            }
         }
         self.idle.set(self.idle.get().min(MOST_IDLE));
         self.pulse.partial(frames.is_partial());
-        if self.is_spent() {
-            self.regain();
+        bytes.len()
+    }
+
+    fn count(&self, head: Head) {
+        match head.kind {
+            HEADERS => self.idle.set(self.idle.get() + FRAMES_A_REQUEST),
+            DATA if head.length > 0 || head.flags & END_STREAM != 0 => {}
+            RST_STREAM => self.resets.set(self.resets.get() - 1.0),
+            _ => self.idle.set(self.idle.get() - 1.0),
         }
     }
 
@@ -118,28 +111,6 @@ impl Guard {
     }
 }
 
-impl Frames {
-    /// The head of the next frame that begins in these bytes, and what is behind it.
-    fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<([u8; FRAME_HEAD], &'a [u8])> {
-        let skipped = self.skip.min(bytes.len());
-        self.skip -= skipped;
-        let bytes = &bytes[skipped..];
-        let count = (FRAME_HEAD - self.have).min(bytes.len());
-        self.head[self.have..self.have + count].copy_from_slice(&bytes[..count]);
-        self.have += count;
-        if self.have < FRAME_HEAD {
-            return None;
-        }
-        self.have = 0;
-        self.skip = usize::from(self.head[0]) << 16 | usize::from(self.head[1]) << 8 | usize::from(self.head[2]);
-        Some((self.head, &bytes[count..]))
-    }
-
-    fn is_partial(&self) -> bool {
-        self.have > 0 || self.skip > 0 || self.in_block
-    }
-}
-
 /// A connection under guard.
 pub(super) struct Guarded {
     pub(super) io: Io,
@@ -148,14 +119,19 @@ pub(super) struct Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.guard.is_spent() {
+        if self.guard.verdict().is_some() {
             // Nothing more is acted on. Whoever looks after the connection ends it.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        self.guard.saw(&buffer.filled()[before..]);
-        polled
+        let acceptable = self.guard.saw(&buffer.filled()[before..]);
+        buffer.set_filled(before + acceptable);
+        match (acceptable, self.guard.verdict()) {
+            // Not the end of the stream, which no bytes would be.
+            (0, Some(_)) => Poll::Pending,
+            _ => polled,
+        }
     }
 }
 
@@ -199,53 +175,54 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::FRAME_HEAD;
     use super::*;
 
-    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
-        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, flags, 0, 0, 0, 1];
+    fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
+        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, flags];
+        frame.extend_from_slice(&stream.to_be_bytes());
         frame.resize(FRAME_HEAD + length, 0);
         frame
     }
 
     fn guard() -> Rc<Guard> {
         let guard = Guard::new(&Arc::new(Pulse::new()));
-        guard.saw(&[b'x'; PREFACE]);
+        guard.saw(&[b'x'; 24]);
         guard
     }
 
     #[test]
-    fn frames_are_told_apart_however_their_bytes_come() {
-        let bytes = [frame(DATA, 0, 300), frame(6, 0, 8), frame(HEADERS, END_HEADERS, 40), frame(6, 0, 8)].concat();
-        for piece in 1..bytes.len() {
+    fn whoever_sends_frames_that_move_nothing_without_end_has_to_go() {
+        let empty_data = |_| frame(DATA, 0, 1, 0);
+        let ping = |_| frame(6, 0, 0, 8);
+        let settings = |_| frame(4, 0, 0, 0);
+        for (flood, most) in [(ping as fn(u32) -> Vec<u8>, MOST_IDLE), (settings, MOST_IDLE), (empty_data, MOST_IDLE)] {
             let guard = guard();
-            bytes.chunks(piece).for_each(|bytes| guard.saw(bytes));
-            assert!(!guard.frames.borrow().is_partial());
-            assert!(guard.idle.get() > MOST_IDLE - 3.0 && guard.idle.get() < MOST_IDLE, "{}", guard.idle.get());
+            guard.saw(&frame(HEADERS, 4, 1, 30));
+            let sent = (0..5000).take_while(|turn| guard.saw(&flood(*turn)) > 0).count() as f64;
+            assert!(sent >= most - 1.0 && sent < most * 1.5, "{sent}");
+            assert_eq!(guard.verdict(), Some(Reason::ENHANCE_YOUR_CALM));
         }
     }
 
     #[test]
-    fn whoever_sends_pings_or_resets_without_end_has_to_go() {
-        for (kind, most) in [(6, MOST_IDLE), (4, MOST_IDLE), (DATA, MOST_IDLE), (RST_STREAM, MOST_RESETS)] {
-            let guard = guard();
-            let sent = (0..5000).take_while(|_| {
-                guard.saw(&frame(kind, 0, 0));
-                !guard.is_spent()
-            });
-            let sent = sent.count() as f64;
-            assert!(sent >= most - 1.0 && sent < most * 1.5, "{kind}: {sent}");
-        }
+    fn whoever_gives_up_what_it_asks_for_without_end_has_to_go() {
+        let guard = guard();
+        let pair = |turn: u32| [frame(HEADERS, 5, 2 * turn + 1, 30), frame(RST_STREAM, 0, 2 * turn + 1, 4)].concat();
+        let sent = (0..5000).take_while(|turn| guard.saw(&pair(*turn)) == pair(*turn).len()).count() as f64;
+        assert!((MOST_RESETS - 1.0..MOST_RESETS * 1.5).contains(&sent), "{sent}");
     }
 
     #[test]
     fn what_belongs_to_requests_is_free() {
         let guard = guard();
-        for _ in 0..100_000 {
-            guard.saw(
-                &[frame(HEADERS, END_HEADERS, 30), frame(8, 0, 4), frame(8, 0, 4), frame(RST_STREAM, 0, 4)].concat(),
-            );
+        for turn in 0..100_000 {
+            let stream = 2 * turn + 1;
+            let window = frame(8, 0, stream, 4);
+            let bytes = [frame(HEADERS, 4, stream, 30), window.clone(), window, frame(RST_STREAM, 0, stream, 4)];
+            guard.saw(&bytes.concat());
             guard.answered();
         }
-        assert!(!guard.is_spent());
+        assert_eq!(guard.verdict(), None);
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use http::{Method, StatusCode, Version, request};
@@ -48,6 +48,9 @@ pub(super) fn receive(head: &mut request::Parts, rules: &Http) -> Result<Asking,
         let what = "its target is too long";
         return Err(Wrong::Refused(Refused { status: StatusCode::URI_TOO_LONG, what }));
     }
+    if names_no_host(head) {
+        return Err(Wrong::Malformed);
+    }
     let asking = Asking { accept: ask_for_websocket(head)? };
     join_cookies(&mut head.headers);
     expectation(head).map_err(Wrong::Refused)?;
@@ -59,6 +62,16 @@ pub(super) fn receive(head: &mut request::Parts, rules: &Http) -> Result<Asking,
 fn is_malformed(name: &HeaderName, value: &HeaderValue) -> bool {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     is_space(value.as_bytes().first()) || is_space(value.as_bytes().last()) || screen::is_of_http1(name)
+}
+
+/// True if a request's host is said in two ways, or that of a CONNECT not in the one that it has (RFC 9113 sections 8.3.1 and 8.5).
+fn names_no_host(head: &request::Parts) -> bool {
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let plain_connect = head.method == Method::CONNECT && head.extensions.get::<Protocol>().is_none();
+    let differs =
+        |host: &HeaderValue| authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host.as_bytes()));
+    plain_connect && (authority.is_none() || head.uri.scheme().is_some())
+        || head.headers.get_all(HOST).iter().any(differs)
 }
 
 fn has_two(headers: &HeaderMap, name: HeaderName) -> bool {

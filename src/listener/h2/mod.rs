@@ -1,6 +1,7 @@
 //! HTTP/2 towards clients (RFC 9113), on the library that hyper is built on: used by itself for what hyper does not pass on, interim
 //! answers, and the end of a connection whose client means harm. A stream is a task of its connection and ends with it.
 
+mod frames;
 mod guard;
 mod head;
 mod stream;
@@ -12,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
 use h2::server::{Builder, Connection};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -43,9 +43,9 @@ pub(super) async fn converse<S: Service>(io: Io, talk: &Talk<S>, leaving: &Cell<
     let streams = Rc::new(Streams::new(talk, &guard, idle));
     let mut open = Open { connection: handshake, streams, tasks: JoinSet::new(), left: false };
     let ended = poll_fn(|cx| open.poll(cx, talk, leaving)).await;
-    if guard.is_spent() {
+    if let Some(reason) = guard.verdict() {
         // Whoever takes nothing any more is let go all the same.
-        open.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        open.connection.abrupt_shutdown(reason);
         let _ = timeout(LAST_WORDS, poll_fn(|cx| open.connection.poll_closed(cx))).await;
     }
     ended
@@ -83,7 +83,7 @@ impl<S: Service> Open<S> {
             }
             while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
             let polled = self.connection.poll_accept(cx);
-            if self.streams.is_spent() {
+            if self.streams.are_over() {
                 talk.count_refused();
                 return Poll::Ready(Ok(()));
             }

@@ -70,8 +70,9 @@ impl<S: Service> Streams<S> {
         }
     }
 
-    pub(super) fn is_spent(&self) -> bool {
-        self.guard.is_spent()
+    /// True once the client has to go.
+    pub(super) fn are_over(&self) -> bool {
+        self.guard.verdict().is_some()
     }
 
     /// Answers one request.
