@@ -17,13 +17,13 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Http};
+use crate::config::{Accepts, Config, Http};
 use crate::discovery::{Discovery, Reload, consul};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::metrics::Metrics;
 use crate::probe::Probes;
-use crate::proxy::{Edge, Worker};
+use crate::proxy::{Edge, Tcp, Worker};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
@@ -250,6 +250,7 @@ async fn control(part: Control) {
             http: Http { http2: false, ..Http::default() },
             room: Room::new(admin::MAX_CONNECTIONS),
             series: metrics.listener(&"admin".into()),
+            announced: None,
         };
         tasks.spawn_local(listener::serve(listener, Rc::new(window), terms, forever.watch()));
     }
@@ -321,9 +322,19 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
             http: settings.http.clone(),
             room: Arc::clone(&room),
             series: metrics.listener(&settings.name),
+            announced: settings.proxy_protocol.then(|| settings.trusted_networks.as_slice().into()),
         };
-        let edge = Rc::new(Edge::new(&worker, place, settings));
-        serving.spawn_local(listener::serve(listener, edge, terms, draining.clone()));
+        let draining = draining.clone();
+        match &settings.accepts {
+            Accepts::Http => {
+                let edge = Rc::new(Edge::new(&worker, place, settings));
+                serving.spawn_local(listener::serve(listener, edge, terms, draining));
+            }
+            Accepts::Tcp(forwarding) => {
+                let tcp = Rc::new(Tcp::new(&worker, settings, forwarding));
+                serving.spawn_local(listener::forward(listener, tcp, terms, draining));
+            }
+        }
     }
     drop(draining);
     while serving.join_next().await.is_some() {}

@@ -20,6 +20,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use consul::{Doubt, OnStale, Staleness};
 pub use environment::Environment;
@@ -151,6 +153,39 @@ pub struct Listener {
     pub trust_deadline: bool,
     /// What clients may send.
     pub http: Http,
+    /// What its connections are.
+    pub accepts: Accepts,
+    /// Whose word on clients is believed.
+    pub trusted_networks: Vec<IpNet>,
+    /// Whether connections have to begin with a PROXY header, from one of those networks.
+    pub proxy_protocol: bool,
+}
+
+/// What a listener's connections are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepts {
+    /// HTTP, for routes.
+    Http,
+    /// Whatever: bytes for a cluster.
+    Tcp(Forwarding),
+}
+
+/// Which cluster a connection goes to. By name: clusters may come and go while the listener stays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forwarding {
+    /// By the name in the TLS greeting; connections are looked into only if there is one.
+    pub names: Vec<(Host, Arc<str>)>,
+    /// All others; closed if absent.
+    pub cluster: Option<Arc<str>>,
+}
+
+/// The header that a connection to an endpoint begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A rule from request to cluster.
@@ -204,6 +239,8 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// TLS to its endpoints; none if they are spoken to in the clear.
     pub tls: Option<ClusterTls>,
+    /// What each connection begins with, if with anything.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What endpoints are spoken to in.

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::ProxyProtocol;
+
 /// What is asked of an endpoint, how often, and what follows from the answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
@@ -20,6 +22,8 @@ pub struct Probe {
     pub fall: u32,
     /// Where it is asked, if not where it serves.
     pub port: Option<u16>,
+    /// What the connection begins with: as those for clients, where it is made to the same port.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Whether `rise` successes end an ejection as well.
     pub return_ejected: bool,
 }

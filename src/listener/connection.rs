@@ -23,6 +23,7 @@ use super::stay::{Look, Stay};
 use super::{Client, Desk, Service};
 use crate::config::Http;
 use crate::message::Downstream;
+use crate::message::proxy_protocol::Ends;
 use crate::metrics::ListenerSeries;
 
 /// What a connection's requests are answered with.
@@ -40,10 +41,11 @@ pub(super) struct Talk<S> {
 }
 
 impl<S> Talk<S> {
-    pub(super) fn new(desk: &Desk<S>, pulse: &Arc<Pulse>, address: SocketAddr) -> Self {
+    pub(super) fn new(desk: &Desk<S>, pulse: &Arc<Pulse>, ends: Ends) -> Self {
+        let address = ends.client;
         Talk {
             service: Rc::clone(&desk.service),
-            client: Rc::new(Client { downstream: Downstream::plain(address.ip()) }),
+            client: Rc::new(Client { downstream: Downstream::plain(address.ip()).between(ends) }),
             rules: Rc::clone(&desk.rules),
             clock: Rc::clone(&desk.clock),
             pulse: Arc::clone(pulse),

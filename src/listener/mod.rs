@@ -1,15 +1,18 @@
-//! How requests come in: bind, accept, and HTTP/1.1 on each connection, with the timeouts that a client is held to.
+//! How requests come in: bind, accept, the PROXY protocol, and HTTP/1.1 on each connection, with the timeouts that a client is
+//! held to. How connections come in that are of no protocol that lictor knows.
 //!
 //! A listener knows nothing of what its requests are for; it hands them to a [`Service`]. Both the proxy and the operator's
-//! window are behind one.
+//! window are behind one. Connections whole go to a [`Forward`].
 
 mod bind;
 mod clock;
 mod connection;
 mod h1;
 mod h2;
+mod handler;
 mod io;
 mod open;
+mod proxy_header;
 mod pulse;
 mod room;
 mod screen;
@@ -25,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response, StatusCode, request};
 use http_body::Body;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -32,6 +36,7 @@ use tracing::warn;
 
 use crate::config::Http;
 use crate::lifecycle::Draining;
+use crate::message::proxy_protocol::Ends;
 use crate::message::{Downstream, Incoming};
 use crate::metrics::ListenerSeries;
 
@@ -41,6 +46,7 @@ pub use taken::{Taken, Takeover};
 
 use clock::Clock;
 use connection::Talk;
+use handler::{Handler, Raw};
 use open::Connections;
 use room::Place;
 use stay::Stay;
@@ -70,6 +76,12 @@ pub struct Asked {
     pub informer: Informer,
     /// The connection itself, for a request after which something else than HTTP may be spoken.
     pub takeover: Option<Takeover>,
+}
+
+/// What takes connections as they are, on one thread.
+pub trait Forward: 'static {
+    /// Serves one to its end.
+    fn forward(self: Rc<Self>, client: TcpStream, ends: Ends) -> impl Future<Output = ()>;
 }
 
 /// Sends an interim answer (1xx) before the final one. It is advice: where it does not fit, it is dropped.
@@ -104,13 +116,24 @@ pub struct Terms {
     pub room: Arc<Room>,
     /// Its figures.
     pub series: Arc<ListenerSeries>,
+    /// Who may connect, each with a PROXY header first; none if there is to be no such header.
+    pub announced: Option<Arc<[IpNet]>>,
 }
 
-/// Accepts connections and serves them until the drain begins, then finishes those that it has.
-pub async fn serve<S: Service>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
+/// Accepts connections and answers the requests on them until the drain begins, then finishes those that it has.
+pub async fn serve<S: Service>(listener: TcpListener, service: Rc<S>, terms: Terms, draining: Draining) {
+    accept(listener, service, terms, draining).await;
+}
+
+/// The same for connections that are to be passed on whole.
+pub async fn forward<F: Forward>(listener: TcpListener, forward: Rc<F>, terms: Terms, draining: Draining) {
+    accept(listener, Rc::new(Raw(forward)), terms, draining).await;
+}
+
+async fn accept<S: Handler>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
     let mut connections = Connections::new(&terms.series);
-    let desk =
-        Desk { service, rules: Rc::new(terms.http.clone()), clock: Rc::default(), terms, draining: draining.clone() };
+    let rules = Rc::new(terms.http.clone());
+    let desk = Rc::new(Desk { service, rules, clock: Rc::default(), terms, draining: draining.clone() });
     let mut waiting = Vec::new();
     let mut failing = false;
     loop {
@@ -162,7 +185,7 @@ struct Desk<S> {
     draining: Draining,
 }
 
-impl<S: Service> Desk<S> {
+impl<S: Handler> Desk<S> {
     /// A place for somebody who was accepted, which takes as long as it takes.
     async fn place(&self, connections: &mut Connections) -> Option<Place> {
         let room = &self.terms.room;
@@ -181,10 +204,19 @@ impl<S: Service> Desk<S> {
         }
     }
 
-    fn start(&self, connections: &mut Connections, (stream, address): (TcpStream, SocketAddr), place: Option<Place>) {
+    fn start(self: &Rc<Self>, connections: &mut Connections, (stream, address): (TcpStream, SocketAddr), place: Option<Place>) {
         let stay = Stay::new(place, self.terms.limits, self.draining.clone());
-        let talk = Talk::new(self, &stay.pulse, address);
-        connections.start(Arc::clone(&stay.pulse), connection::serve(stream, talk, stay));
+        let ends = Ends { client: address, local: stream.local_addr().unwrap_or(address) };
+        let pulse = Arc::clone(&stay.pulse);
+        if self.terms.announced.is_none() {
+            return connections.start(pulse, S::handle(self, stream, ends, stay));
+        }
+        let (desk, mut stream) = (Rc::clone(self), stream);
+        connections.start(pulse, async move {
+            if let Some(ends) = proxy_header::receive(&mut stream, ends, &desk.terms).await {
+                S::handle(&desk, stream, ends, stay).await;
+            }
+        });
     }
 }
 

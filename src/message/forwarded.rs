@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
 
+use super::proxy_protocol::Ends;
+
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -18,6 +20,7 @@ const LONGEST_ID: usize = 128;
 pub struct Downstream {
     address: HeaderValue,
     scheme: HeaderValue,
+    ends: Option<Ends>,
 }
 
 impl Downstream {
@@ -26,7 +29,17 @@ impl Downstream {
         // An address has only characters that a header may have.
         let address = HeaderValue::from_str(&client.to_canonical().to_string());
         let address = address.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Downstream { address, scheme: HeaderValue::from_static("http") }
+        Downstream { address, scheme: HeaderValue::from_static("http"), ends: None }
+    }
+
+    /// The same, whose connection has these ends.
+    pub fn between(self, ends: Ends) -> Self {
+        Downstream { ends: Some(ends), ..self }
+    }
+
+    /// The ends of its connection, where they are known.
+    pub fn ends(&self) -> Option<Ends> {
+        self.ends
     }
 
     /// The client's IP address.

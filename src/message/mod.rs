@@ -1,5 +1,5 @@
-//! HTTP messages apart from any connection: which headers end here, which are added, and a request body that says how far
-//! it got.
+//! HTTP messages apart from any connection: which headers end here, which are added, a request body that says how far it got;
+//! and the PROXY protocol's header, which stands before all of them.
 
 mod duplex;
 mod forwarded;
@@ -7,6 +7,7 @@ pub mod framing;
 mod headers;
 mod parameters;
 pub mod path;
+pub mod proxy_protocol;
 mod upload;
 
 pub use duplex::Duplex;

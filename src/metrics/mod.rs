@@ -7,6 +7,7 @@
 mod cluster;
 mod family;
 mod request;
+mod tcp;
 mod watch;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use prometheus::proto::MetricFamily;
 pub use cluster::{ClusterSeries, End, Session};
 pub use family::{counter, gauge, text};
 pub use request::{RequestLabels, RequestSeries};
+pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use watch::{Doubt, Update, WatchSeries};
 
 /// Content type of [`text`]; Prometheus 3 refuses a scrape without the right one.
@@ -32,6 +34,7 @@ pub struct Metrics {
     clusters: Held<Arc<str>, ClusterSeries>,
     watches: Held<String, WatchSeries>,
     listeners: Held<Arc<str>, ListenerSeries>,
+    tcp: Held<TcpLabels, TcpSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -53,7 +56,25 @@ pub struct ListenerSeries {
     pub gave_way: AtomicU64,
     /// Requests that could not be read, or not in one way only.
     pub refused: AtomicU64,
+    /// Connections closed for want of a PROXY header, in the order of [`Unannounced`].
+    pub unannounced: [AtomicU64; UNANNOUNCED.len()],
 }
+
+/// Why a connection has no PROXY header where it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Unannounced {
+    /// Not from somebody whose word counts.
+    Untrusted,
+    /// Something else came.
+    Malformed,
+    /// Not in time.
+    Late,
+    /// The connection ended before.
+    Closed,
+}
+
+const UNANNOUNCED: [&str; 4] = ["untrusted", "malformed", "timeout", "closed"];
 
 /// Series by their labels, each for as long as somebody else holds it.
 #[derive(Debug)]
@@ -68,6 +89,7 @@ impl Metrics {
             clusters: Held::default(),
             watches: Held::default(),
             listeners: Held::default(),
+            tcp: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -100,6 +122,11 @@ impl Metrics {
         self.listeners.get(Arc::clone(name), ListenerSeries::default)
     }
 
+    /// The series of a TCP listener's connections to a cluster.
+    pub fn tcp(&self, labels: TcpLabels) -> Arc<TcpSeries> {
+        self.tcp.get(labels, || TcpSeries::new(self.workers))
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -121,6 +148,7 @@ impl Metrics {
         let mut families = request::families(&self.requests.all());
         families.extend(cluster::families(&self.clusters.all()));
         families.extend(watch::families(&self.watches.all()));
+        families.extend(tcp::families(&self.tcp.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
         families
@@ -131,7 +159,21 @@ impl Metrics {
         let of = |read: fn(&ListenerSeries) -> f64| {
             all.iter().map(move |(name, series)| (vec![("listener", name.to_string())], read(series)))
         };
+        let mut unannounced = Vec::new();
+        for (name, series) in &all {
+            for (reason, count) in UNANNOUNCED.iter().zip(&series.unannounced) {
+                let labels = vec![("listener", name.to_string()), ("reason", (*reason).to_owned())];
+                unannounced.push((labels, count.load(Ordering::Relaxed) as f64));
+            }
+        }
+        // Only where headers are expected at all.
+        unannounced.retain(|(_, count)| *count > 0.0);
         vec![
+            counter(
+                "lictor_proxy_protocol_refused_total",
+                "Connections closed for want of a PROXY header, by why.",
+                unannounced,
+            ),
             counter(
                 "lictor_connections_accepted_total",
                 "Connections accepted.",

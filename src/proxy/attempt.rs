@@ -12,7 +12,7 @@ use http_body::Body as _;
 
 use super::forward::Guard;
 use super::journey::Journey;
-use super::{deadline, retry};
+use super::{deadline, preface, retry};
 use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
@@ -121,6 +121,7 @@ impl Journey<'_> {
             limits,
             protocol: self.settings().protocol,
             tls: self.entry.cluster.tls(),
+            preface: preface::of(self.settings(), self.client.downstream.ends()),
             // Where one idle connection was stale, others may be.
             probe: !outgoing.repeatable || limits.began != self.started,
             // Beside another attempt, whatever comes: that one may still have to be sent, or a third.

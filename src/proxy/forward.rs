@@ -173,7 +173,7 @@ fn grpc_status(fields: &HeaderMap) -> Option<Outcome> {
     fields.get(STATUS).map(|code| health::judge_grpc(code.as_bytes()))
 }
 
-fn end(outcome: Outcome) -> End {
+pub(super) fn end(outcome: Outcome) -> End {
     match outcome {
         Outcome::Success => End::Success,
         Outcome::Failure(Reason::Connect) => End::Connect,

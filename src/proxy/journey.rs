@@ -12,6 +12,7 @@ use tracing::debug;
 use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::attempt::{Failed, Outgoing, Sent};
+use super::copy::Times;
 use super::forward::{Forward, Guard, Record};
 use super::series::Entry;
 use super::{Edge, Worker, deadline, outgoing, retry, tunnel};
@@ -85,7 +86,7 @@ pub(super) struct Journey<'a> {
     pub(super) told: bool,
     /// Whether that is less than it would have otherwise.
     is_short: bool,
-    client: Rc<Client>,
+    pub(super) client: Rc<Client>,
     informer: Informer,
     pub(super) affinity: Affinity,
 }
@@ -352,8 +353,8 @@ impl Journey<'_> {
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
         let timeouts = &self.settings().timeouts;
-        let timeouts = (timeouts.idle, timeouts.drain);
-        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), timeouts)
+        let times = Times { idle: timeouts.idle, drain: timeouts.drain };
+        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), times)
     }
 
     /// Takes how long the answer took to begin.

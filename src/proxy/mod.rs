@@ -1,15 +1,18 @@
-//! The journey of one request: route, attempts, answer. One [`Worker`] a thread; a request lives and dies on it, and nothing on
+//! The journey of one request: route, attempts, answer; and that of a connection on which there are none. One [`Worker`] a thread; a request lives and dies on it, and nothing on
 //! its way is shared with other workers but the table and the endpoints' atomics.
 
 mod affinity;
 mod answer;
 mod attempt;
+mod copy;
 mod deadline;
 mod forward;
 mod journey;
 mod outgoing;
+mod preface;
 mod retry;
 mod series;
+mod tcp;
 mod tunnel;
 mod typical;
 
@@ -30,6 +33,7 @@ use crate::upstream::Upstream;
 
 pub use answer::Body;
 use series::Resolved;
+pub use tcp::Tcp;
 
 /// How often a worker looks after its idle connections.
 const ROUND: Duration = Duration::from_secs(1);

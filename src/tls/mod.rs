@@ -3,6 +3,7 @@
 
 mod client;
 mod facts;
+mod greeting;
 mod stream;
 mod verify;
 
@@ -18,6 +19,7 @@ use crate::config::ClientTls;
 
 pub use client::{Alpn, Client, explain};
 pub use facts::Facts;
+pub use greeting::{Greeting, Heard};
 pub use stream::Stream;
 
 /// A TLS setting that cannot be used.

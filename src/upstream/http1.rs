@@ -72,7 +72,8 @@ impl Http1 {
             return Err(Error::new(Kind::Reset, Progress::NothingSent, true));
         }
         self.framing = head.framing;
-        self.keep_alive = head.keep_alive;
+        // One with a preface is its client's alone.
+        self.keep_alive = head.keep_alive && call.preface.is_none();
         if self.framing.has_ended() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.finish(watch);
         }

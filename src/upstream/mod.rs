@@ -16,6 +16,7 @@ mod head;
 mod http1;
 mod http2;
 mod pool;
+mod raw;
 mod reach;
 mod sending;
 mod stall;
@@ -26,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, request};
 
 use crate::config::Protocol;
@@ -36,6 +38,7 @@ use crate::tls;
 pub use dial::dial;
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
+pub use raw::Raw;
 pub use reach::may_be_shared;
 
 use http2::Lines;
@@ -63,6 +66,9 @@ pub struct Call<'a> {
     pub upload: &'a mut Upload,
     /// What it is held to.
     pub limits: Limits,
+    /// What a connection begins with that serves this request's client and nobody else: neither taken from those that lie idle
+    /// nor put there. Not for HTTP/2, where clients share.
+    pub preface: Option<Bytes>,
     /// What the endpoint is spoken to in.
     pub protocol: Protocol,
     /// What the connection is secured with, if it is to be. The same connections are used only under the same.
@@ -175,6 +181,7 @@ mod tests {
             may_repeat,
             late,
             interim: &mut |_, _| {},
+            preface: None,
             protocol: Protocol::Auto,
             tls: None,
         };

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::UPGRADE;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout_at};
@@ -78,6 +80,9 @@ impl Upstream {
 
     /// A connection that was left open.
     fn idle(&self, endpoint: &Endpoint, call: &Call<'_>, terms: &Terms) -> Option<Box<Connection>> {
+        if call.preface.is_some() {
+            return None;
+        }
         let is_old =
             |connection: &Connection| call.limits.age.is_some_and(|age| connection.is_older(age, call.limits.began));
         while let Some(mut idle) = self.pool.take(endpoint.id()) {
@@ -95,7 +100,7 @@ impl Upstream {
         terms: &Terms,
     ) -> Result<Box<Connection>, Error> {
         let connected = count(endpoint, &call.limits)?;
-        let stream = self.dial(endpoint, (Alpn::Http1, terms)).await?;
+        let stream = self.dial(endpoint, (Alpn::Http1, terms), call.preface.as_ref()).await?;
         Ok(Box::new(Connection::new(stream, connected, terms.clone())))
     }
 
@@ -131,7 +136,7 @@ impl Upstream {
         (offer, terms): (Alpn, &Terms),
     ) -> Result<Reached, Error> {
         let connected = count(endpoint, &call.limits)?;
-        let stream = self.dial(endpoint, (offer, terms)).await?;
+        let stream = self.dial(endpoint, (offer, terms), None).await?;
         let http1 = offer == Alpn::Either && stream.alpn() != Some(b"h2");
         hub.chose(terms, http1);
         if http1 {
@@ -143,8 +148,13 @@ impl Upstream {
     }
 
     /// A stream to the endpoint, secured where that is asked for.
-    async fn dial(&self, endpoint: &Endpoint, (offer, terms): (Alpn, &Terms)) -> Result<Stream, Error> {
-        let stream = self.dial_plain(endpoint.address()).await?;
+    async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        (offer, terms): (Alpn, &Terms),
+        preface: Option<&Bytes>,
+    ) -> Result<Stream, Error> {
+        let stream = self.dial_plain(endpoint.address(), preface).await?;
         match terms.0.as_deref() {
             None => Ok(stream.into()),
             Some(Ok(client)) => {
@@ -157,14 +167,19 @@ impl Upstream {
         }
     }
 
-    async fn dial_plain(&self, address: &Address) -> Result<TcpStream, Error> {
-        match dial::dial(address).await {
+    /// The stream under it, on which that has been said first.
+    pub(super) async fn dial_plain(&self, address: &Address, preface: Option<&Bytes>) -> Result<TcpStream, Error> {
+        let mut stream = match dial::dial(address).await {
             // Out of descriptors, most likely: what lies idle has some, and is worth less than a request.
             Err(error) if error.kind == Kind::Local && (self.pool.clear() | self.lines.clear()) => {
                 dial::dial(address).await
             }
             dialled => dialled,
+        }?;
+        if let Some(preface) = preface {
+            stream.write_all(preface).await.map_err(|error| Error::connect(Kind::Connect, error))?;
         }
+        Ok(stream)
     }
 }
 

@@ -6,6 +6,7 @@ mod http;
 mod policy;
 mod probe;
 mod protection;
+mod tcp;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,12 +36,15 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         place: place(raw.place.unwrap_or_default(), &mut problems),
-        listeners: listeners(raw.listeners, &mut problems),
+        listeners: listeners(raw.listeners, &raw.clusters, &mut problems),
         routes: routes(raw.routes, &raw.clusters, &mut problems),
         clusters: clusters(raw.clusters, &raw.defaults.unwrap_or_default(), &mut problems),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
     };
+    if problems.0.is_empty() {
+        tcp::check_clusters(&config, &mut problems);
+    }
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
 }
 
@@ -91,7 +95,11 @@ fn place(written: raw::Place, problems: &mut Problems) -> Place {
     Place { node: written.node, zone: written.zone, datacenter: written.datacenter, zone_key }
 }
 
-fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listener> {
+fn listeners(
+    written: Vec<raw::Listener>,
+    clusters: &BTreeMap<String, raw::Cluster>,
+    problems: &mut Problems,
+) -> Vec<Listener> {
     if written.is_empty() {
         problems.add("listeners", "there is none; add [[listeners]] with a name and an address to bind");
     }
@@ -111,6 +119,8 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
             );
         }
         let http = http::http(&key, &listener, problems);
+        let accepts = tcp::accepts(&key, &listener, clusters, problems);
+        let trusted_networks = tcp::trusted_networks(&key, &listener, problems);
         let timeouts = listener.timeouts.unwrap_or_default();
         positive(&format!("{key}.timeouts.request_header"), timeouts.request_header, problems);
         positive(&format!("{key}.timeouts.idle"), timeouts.idle, problems);
@@ -127,6 +137,9 @@ fn listeners(written: Vec<raw::Listener>, problems: &mut Problems) -> Vec<Listen
             connection_age: timeouts.connection_age,
             trust_deadline: timeouts.trust_deadline.unwrap_or(false),
             http,
+            accepts,
+            trusted_networks,
+            proxy_protocol: listener.proxy_protocol.unwrap_or(false),
         });
     }
     listeners
@@ -223,8 +236,8 @@ fn clusters(
         policy::check(&key, defaults.clone(), &mut inherited);
         let policies = policy::check(&key, own.or(defaults), &mut merged);
         problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, protocol, tls } =
-            policies;
+        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, .. } = policies;
+        let policy::Policies { protocol, tls, proxy_protocol, .. } = policies;
         let name = name.into();
         clusters.push(Arc::new(Cluster {
             name,
@@ -239,6 +252,7 @@ fn clusters(
             timeouts,
             protocol,
             tls,
+            proxy_protocol,
         }));
     }
     clusters
@@ -263,6 +277,7 @@ fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, 
         timeouts: cluster.timeouts,
         protocol: cluster.protocol,
         tls: cluster.tls,
+        proxy_protocol: cluster.proxy_protocol,
     };
     (source(key, cluster.consul, cluster.endpoints, problems), own)
 }

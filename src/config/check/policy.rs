@@ -1,8 +1,10 @@
 //! The keys that a cluster and the defaults share: a cluster's own over the defaults' over the built-in ones, key by key.
 
 use super::super::text::nearest;
-use super::super::{Balancing, ClusterTls, Ejection, Hedge, Limits, Policy, Probe, Protocol, Retry, Timeouts, raw};
-use super::{Problems, balancing, probe, protection, tls};
+use super::super::{
+    Balancing, ClusterTls, Ejection, Hedge, Limits, Policy, Probe, Protocol, ProxyProtocol, Retry, Timeouts, raw,
+};
+use super::{Problems, balancing, probe, protection, tcp, tls};
 
 /// All that a cluster can be told besides its name and its source.
 pub(super) struct Policies {
@@ -16,21 +18,28 @@ pub(super) struct Policies {
     pub(super) timeouts: Timeouts,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<ClusterTls>,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What is written, with the built-in defaults for the rest.
 pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) -> Policies {
     let policy = written.policy.as_deref().map_or(Policy::P2c, |name| named_policy(key, name, problems));
+    let proxy_protocol = tcp::proxy_protocol(key, written.proxy_protocol.as_deref(), problems);
+    let mut probe = written.probe.clone().and_then(|probe| self::probe::check(key, probe, problems));
+    if let Some(probe) = probe.as_mut().filter(|probe| probe.port.is_none()) {
+        probe.proxy_protocol = proxy_protocol;
+    }
     Policies {
         policy,
         ejection: protection::ejection(key, written.ejection.clone().unwrap_or_default(), problems),
-        probe: written.probe.clone().and_then(|probe| self::probe::check(key, probe, problems)),
+        probe,
         retry: protection::retry(key, written.retry.clone().unwrap_or_default(), problems),
         hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
         limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
         protocol: written.protocol.as_deref().map_or(Protocol::Auto, |name| protocol(key, name, problems)),
         timeouts: protection::timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
         tls: tls::check(key, written.tls.clone(), problems),
+        proxy_protocol,
         balancing: balancing::check(key, policy, written, problems),
     }
 }
@@ -86,6 +95,7 @@ impl raw::Policy {
             timeouts: table(self.timeouts, &defaults.timeouts),
             protocol: self.protocol.or_else(|| defaults.protocol.clone()),
             tls: table(self.tls, &defaults.tls),
+            proxy_protocol: self.proxy_protocol.or_else(|| defaults.proxy_protocol.clone()),
         }
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn check(key: &str, written: raw::Probe, problems: &mut Problems) -> 
         rise,
         fall,
         port: written.port,
+        proxy_protocol: None,
         return_ejected: written.return_ejected.unwrap_or(true),
         kind: kind(&key, &written, problems),
     };

@@ -106,6 +106,8 @@ pub struct Listener {
     pub name: String,
     /// `address:port`
     pub bind: String,
+    /// `http` or `tcp`.
+    pub protocol: Option<String>,
     /// Egress by service name.
     #[serde(default)]
     pub egress: bool,
@@ -119,6 +121,15 @@ pub struct Listener {
     pub connect: Option<bool>,
     /// How much a request's head may have.
     pub limits: Option<ListenerLimits>,
+    /// Networks whose word on clients is believed.
+    pub trusted_networks: Option<Vec<String>>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: Option<bool>,
+    /// For `tcp`: where everything goes that no name decides.
+    pub cluster: Option<String>,
+    /// For `tcp`: where connections go by the name in their TLS greeting.
+    #[serde(default)]
+    pub sni: Vec<Sni>,
     /// Timeouts towards clients.
     pub timeouts: Option<ListenerTimeouts>,
 }
@@ -135,6 +146,16 @@ pub struct ListenerLimits {
     pub target: Option<usize>,
     /// Streams of an HTTP/2 connection.
     pub streams: Option<usize>,
+}
+
+/// `[[listeners.sni]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sni {
+    /// Exact or `*.` wildcards.
+    pub names: Vec<String>,
+    /// Name of a cluster.
+    pub cluster: String,
 }
 
 /// `listeners.timeouts`
@@ -208,6 +229,8 @@ pub struct Cluster {
     pub protocol: Option<String>,
     /// See [`Policy::tls`].
     pub tls: Option<ClusterTls>,
+    /// See [`Policy::proxy_protocol`].
+    pub proxy_protocol: Option<String>,
 }
 
 /// `clusters.NAME.consul`

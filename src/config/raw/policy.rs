@@ -42,6 +42,8 @@ pub struct Policy {
     pub protocol: Option<String>,
     /// TLS to endpoints.
     pub tls: Option<ClusterTls>,
+    /// `v1` or `v2`: what each connection begins with.
+    pub proxy_protocol: Option<String>,
 }
 
 /// `ewma`

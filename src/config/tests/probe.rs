@@ -26,6 +26,7 @@ fn there_is_no_probe_without_its_table_and_a_whole_one_with_it() {
         rise: 2,
         fall: 3,
         port: None,
+        proxy_protocol: None,
         return_ejected: true,
     };
     assert_eq!(probe(""), expected);

@@ -1,0 +1,140 @@
+//! Listeners for any protocol on TCP, and the PROXY protocol of both sides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, ProxyProtocol, raw};
+use super::{Problems, host, no_cluster};
+
+/// What a listener's connections are, and where they go.
+pub(super) fn accepts(
+    key: &str,
+    listener: &raw::Listener,
+    clusters: &BTreeMap<String, raw::Cluster>,
+    problems: &mut Problems,
+) -> Accepts {
+    match listener.protocol.as_deref() {
+        None | Some("http") => {
+            let written = [("cluster", listener.cluster.is_some()), ("sni", !listener.sni.is_empty())];
+            for (name, _) in written.into_iter().filter(|(_, written)| *written) {
+                let message = "is for protocol = \"tcp\"; HTTP goes where its routes say";
+                problems.add(format!("{key}.{name}"), message);
+            }
+            Accepts::Http
+        }
+        Some("tcp") => {
+            refuse_http(key, listener, problems);
+            Accepts::Tcp(forwarding(key, listener, clusters, problems))
+        }
+        Some(other) => {
+            problems.add(format!("{key}.protocol"), format!("no protocol \"{other}\"; use \"http\" or \"tcp\""));
+            Accepts::Http
+        }
+    }
+}
+
+/// What would be without effect for a protocol that lictor does not know.
+fn refuse_http(key: &str, listener: &raw::Listener, problems: &mut Problems) {
+    let Some(timeouts) = &listener.timeouts else { return };
+    let idle = "is for HTTP; how long both sides may be silent is the cluster's timeouts.idle";
+    let age = "is for HTTP: a connection of any protocol has no moment at which it could be ended";
+    let written = [
+        ("idle", timeouts.idle.is_some(), idle),
+        ("connection_age", timeouts.connection_age.is_some(), age),
+        ("trust_deadline", timeouts.trust_deadline == Some(true), "is for HTTP"),
+    ];
+    for (name, _, why) in written.into_iter().filter(|(_, written, _)| *written) {
+        problems.add(format!("{key}.timeouts.{name}"), why);
+    }
+}
+
+fn forwarding(
+    key: &str,
+    listener: &raw::Listener,
+    clusters: &BTreeMap<String, raw::Cluster>,
+    problems: &mut Problems,
+) -> Forwarding {
+    let mut known = |key: String, name: &str| {
+        if !clusters.contains_key(name) {
+            problems.add(key, no_cluster(name, clusters));
+        }
+        Arc::from(name)
+    };
+    let cluster = listener.cluster.as_ref().map(|name| known(format!("{key}.cluster"), name));
+    let targets = listener.sni.iter().enumerate();
+    let targets: Vec<Arc<str>> =
+        targets.map(|(index, sni)| known(format!("{key}.sni[{index}].cluster"), &sni.cluster)).collect();
+    if cluster.is_none() && targets.is_empty() {
+        problems.add(key, "leads nowhere; add cluster = \"…\" or [[listeners.sni]] with names and a cluster");
+    }
+    let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
+    for (index, (sni, target)) in listener.sni.iter().zip(targets).enumerate() {
+        let key = format!("{key}.sni[{index}].names");
+        if sni.names.is_empty() {
+            problems.add(&key, "is empty; add at least one \"db.example.com\" or \"*.example.com\"");
+        }
+        for name in &sni.names {
+            let host = host(&key, Some(name), problems);
+            if matches!(&host, Host::Exact(name) if name.parse::<IpAddr>().is_ok()) {
+                problems.add(&key, format!("\"{name}\" is an address, which no client names in its TLS greeting"));
+            }
+            if !seen.insert(host.to_string()) {
+                problems.add(&key, format!("\"{name}\" stands here twice"));
+            }
+            names.push((host, Arc::clone(&target)));
+        }
+    }
+    Forwarding { names, cluster }
+}
+
+/// Networks, or addresses.
+pub(super) fn trusted_networks(key: &str, listener: &raw::Listener, problems: &mut Problems) -> Vec<IpNet> {
+    let written = listener.trusted_networks.as_deref().unwrap_or_default();
+    let mut networks = Vec::new();
+    for (index, text) in written.iter().enumerate() {
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) => networks.push(network.trunc()),
+            None => problems.add(
+                format!("{key}.trusted_networks[{index}]"),
+                format!("\"{text}\" is not a network; use \"10.0.0.0/8\", \"fd00::/8\" or an address"),
+            ),
+        }
+    }
+    if listener.proxy_protocol == Some(true) && written.is_empty() {
+        let message = "needs trusted_networks: the header says who the client is, and anybody could send one";
+        problems.add(format!("{key}.proxy_protocol"), message);
+    }
+    networks
+}
+
+/// The version that connections to endpoints begin with.
+pub(super) fn proxy_protocol(key: &str, written: Option<&str>, problems: &mut Problems) -> Option<ProxyProtocol> {
+    match written? {
+        "v1" => Some(ProxyProtocol::V1),
+        "v2" => Some(ProxyProtocol::V2),
+        other => {
+            problems.add(format!("{key}.proxy_protocol"), format!("no version \"{other}\"; use \"v1\" or \"v2\""));
+            None
+        }
+    }
+}
+
+/// Sees to it that connections without requests can be given to their clusters.
+pub(super) fn check_clusters(config: &Config, problems: &mut Problems) {
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let Accepts::Tcp(forwarding) = &listener.accepts else { continue };
+        let targets: BTreeSet<&Arc<str>> =
+            forwarding.names.iter().map(|(_, name)| name).chain(&forwarding.cluster).collect();
+        for cluster in config.clusters.iter().filter(|cluster| targets.contains(&cluster.name)) {
+            let hashes = cluster.policy == Policy::ConsistentHash;
+            if hashes && !cluster.balancing.hash.keys.contains(&HashKey::ClientAddress) {
+                let message = "hashes by what only requests have; add \"client_address\" to its hash.keys";
+                problems.add(format!("listeners[{index}]"), format!("its cluster \"{}\" {message}", cluster.name));
+            }
+        }
+    }
+}
