@@ -108,6 +108,7 @@ impl App {
             threads: Vec::new(),
         };
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
+        let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let part = Control { discovery, probes, window, socket: admin_socket, reader: reader.clone(), metrics };
         app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;

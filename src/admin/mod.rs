@@ -4,6 +4,7 @@
 mod figures;
 mod view;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use crate::config::Listener;
 use crate::lifecycle::Readiness;
 use crate::listener::{Asked, Limits, Service};
 use crate::metrics::{self, Metrics};
@@ -33,12 +35,18 @@ pub struct Admin {
     reader: Reader,
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    listeners: Vec<(Listener, SocketAddr)>,
 }
 
 impl Admin {
     /// A window on these.
     pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
-        Admin { reader, metrics, readiness }
+        Admin { reader, metrics, readiness, listeners: Vec::new() }
+    }
+
+    /// The same, which shows these listeners as well.
+    pub fn with_listeners(self, listeners: &[Listener], addresses: &[SocketAddr]) -> Self {
+        Admin { listeners: listeners.iter().cloned().zip(addresses.iter().copied()).collect(), ..self }
     }
 
     fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
@@ -52,9 +60,16 @@ impl Admin {
             "/readyz" | "/healthz" => self.ready(query == Some("verbose")),
             "/metrics" => answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
             "/v1/clusters" => json(&view::clusters(&self.reader.load(), &self.metrics)),
+            "/v1/listeners" => json(&view::listeners(self.listeners.iter().map(|(known, at)| (known, *at)))),
             "/v1/routes" => json(&view::routes(&self.reader.load())),
-            "/" => answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/routes\n"),
-            _ => answer(StatusCode::NOT_FOUND, TEXT, "there is /livez /readyz /metrics /v1/clusters /v1/routes\n"),
+            "/" => {
+                answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/listeners /v1/routes\n")
+            }
+            _ => answer(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "there is /livez /readyz /metrics /v1/clusters /v1/listeners /v1/routes\n",
+            ),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The table as JSON. Field names are an interface: they are added to, not changed.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Member};
-use crate::config::{Selection, Source};
+use crate::config::{Accepts, Listener, Selection, Source};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
@@ -66,6 +67,46 @@ pub(super) struct RouteView {
     host: String,
     path: String,
     cluster: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct ListenerView {
+    name: String,
+    address: String,
+    protocol: &'static str,
+    /// True if connections have to begin with a PROXY header.
+    proxy_protocol: bool,
+    trusted_networks: Vec<String>,
+    /// Where everything goes that no name decides, if it is not HTTP.
+    cluster: Option<String>,
+    sni: Vec<SniView>,
+}
+
+#[derive(Serialize)]
+struct SniView {
+    name: String,
+    cluster: String,
+}
+
+pub(super) fn listeners<'a>(all: impl Iterator<Item = (&'a Listener, SocketAddr)>) -> Vec<ListenerView> {
+    all.map(|(listener, address)| of_listener(listener, address)).collect()
+}
+
+fn of_listener(listener: &Listener, address: SocketAddr) -> ListenerView {
+    let (protocol, forwarding) = match &listener.accepts {
+        Accepts::Http => ("http", None),
+        Accepts::Tcp(forwarding) => ("tcp", Some(forwarding)),
+    };
+    let names = forwarding.into_iter().flat_map(|forwarding| &forwarding.names);
+    ListenerView {
+        name: listener.name.to_string(),
+        address: address.to_string(),
+        protocol,
+        proxy_protocol: listener.proxy_protocol,
+        trusted_networks: listener.trusted_networks.iter().map(ToString::to_string).collect(),
+        cluster: forwarding.and_then(|forwarding| forwarding.cluster.as_ref()).map(ToString::to_string),
+        sni: names.map(|(name, cluster)| SniView { name: name.to_string(), cluster: cluster.to_string() }).collect(),
+    }
 }
 
 pub(super) fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {

@@ -204,7 +204,12 @@ impl<S: Handler> Desk<S> {
         }
     }
 
-    fn start(self: &Rc<Self>, connections: &mut Connections, (stream, address): (TcpStream, SocketAddr), place: Option<Place>) {
+    fn start(
+        self: &Rc<Self>,
+        connections: &mut Connections,
+        (stream, address): (TcpStream, SocketAddr),
+        place: Option<Place>,
+    ) {
         let stay = Stay::new(place, self.terms.limits, self.draining.clone());
         let ends = Ends { client: address, local: stream.local_addr().unwrap_or(address) };
         let pulse = Arc::clone(&stay.pulse);

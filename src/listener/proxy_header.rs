@@ -14,11 +14,7 @@ use crate::message::proxy_protocol::{Ends, LONGEST, Parsed, parse};
 use crate::metrics::Unannounced;
 
 /// The ends that the header speaks of, or the connection's own if it is the other proxy's own; none if the connection is to be closed.
-pub(super) async fn receive(
-    stream: &mut TcpStream,
-    own: Ends,
-    terms: &Terms,
-) -> Option<Ends> {
+pub(super) async fn receive(stream: &mut TcpStream, own: Ends, terms: &Terms) -> Option<Ends> {
     let peer = own.client.ip().to_canonical();
     let mut trusted = terms.announced.iter().flat_map(|networks| networks.iter());
     let received = if trusted.any(|network| network.contains(&peer)) {

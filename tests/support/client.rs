@@ -36,6 +36,11 @@ impl Client {
         Client { wire: Wire::new(stream) }
     }
 
+    /// One that somebody else has connected, or accepted.
+    pub fn over(stream: TcpStream) -> Client {
+        Client { wire: Wire::new(stream) }
+    }
+
     /// The same from this address of our own, of which 127.0.0.0/8 has many.
     pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Client {
         let socket = TcpSocket::new_v4().expect("a socket");

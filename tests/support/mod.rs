@@ -15,6 +15,7 @@ pub mod consul;
 pub mod fake;
 pub mod grpc;
 pub mod origin;
+pub mod raw;
 pub mod spawned;
 pub mod visitor;
 pub mod window;

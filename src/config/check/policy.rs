@@ -24,7 +24,8 @@ pub(super) struct Policies {
 /// What is written, with the built-in defaults for the rest.
 pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) -> Policies {
     let policy = written.policy.as_deref().map_or(Policy::P2c, |name| named_policy(key, name, problems));
-    let proxy_protocol = tcp::proxy_protocol(key, written.proxy_protocol.as_deref(), problems);
+    let mut protocol = written.protocol.as_deref().map_or(Protocol::Auto, |name| protocol(key, name, problems));
+    let proxy_protocol = tcp::proxy_protocol(key, written.proxy_protocol.as_deref(), &mut protocol, problems);
     let mut probe = written.probe.clone().and_then(|probe| self::probe::check(key, probe, problems));
     if let Some(probe) = probe.as_mut().filter(|probe| probe.port.is_none()) {
         probe.proxy_protocol = proxy_protocol;
@@ -36,7 +37,7 @@ pub(super) fn check(key: &str, written: raw::Policy, problems: &mut Problems) ->
         retry: protection::retry(key, written.retry.clone().unwrap_or_default(), problems),
         hedge: protection::hedge(key, written.hedge.clone().unwrap_or_default(), problems),
         limits: protection::limits(key, written.limits.clone().unwrap_or_default(), problems),
-        protocol: written.protocol.as_deref().map_or(Protocol::Auto, |name| protocol(key, name, problems)),
+        protocol,
         timeouts: protection::timeouts(key, written.timeouts.clone().unwrap_or_default(), problems),
         tls: tls::check(key, written.tls.clone(), problems),
         proxy_protocol,

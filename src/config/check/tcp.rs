@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, ProxyProtocol, raw};
+use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, Protocol, ProxyProtocol, raw};
 use super::{Problems, host, no_cluster};
 
 /// What a listener's connections are, and where they go.
@@ -38,6 +38,16 @@ pub(super) fn accepts(
 
 /// What would be without effect for a protocol that lictor does not know.
 fn refuse_http(key: &str, listener: &raw::Listener, problems: &mut Problems) {
+    let written = [
+        ("http2", listener.http2.is_some()),
+        ("paths", listener.paths.is_some()),
+        ("underscores", listener.underscores.is_some()),
+        ("connect", listener.connect.is_some()),
+        ("limits", listener.limits.is_some()),
+    ];
+    for (name, _) in written.into_iter().filter(|(_, written)| *written) {
+        problems.add(format!("{key}.{name}"), "is for HTTP, and this listener is for any protocol");
+    }
     let Some(timeouts) = &listener.timeouts else { return };
     let idle = "is for HTTP; how long both sides may be silent is the cluster's timeouts.idle";
     let age = "is for HTTP: a connection of any protocol has no moment at which it could be ended";
@@ -112,15 +122,30 @@ pub(super) fn trusted_networks(key: &str, listener: &raw::Listener, problems: &m
 }
 
 /// The version that connections to endpoints begin with.
-pub(super) fn proxy_protocol(key: &str, written: Option<&str>, problems: &mut Problems) -> Option<ProxyProtocol> {
-    match written? {
-        "v1" => Some(ProxyProtocol::V1),
-        "v2" => Some(ProxyProtocol::V2),
+pub(super) fn proxy_protocol(
+    key: &str,
+    written: Option<&str>,
+    protocol: &mut Protocol,
+    problems: &mut Problems,
+) -> Option<ProxyProtocol> {
+    let key = format!("{key}.proxy_protocol");
+    let version = match written? {
+        "v1" => ProxyProtocol::V1,
+        "v2" => ProxyProtocol::V2,
         other => {
-            problems.add(format!("{key}.proxy_protocol"), format!("no version \"{other}\"; use \"v1\" or \"v2\""));
-            None
+            problems.add(key, format!("no version \"{other}\"; use \"v1\" or \"v2\""));
+            return None;
+        }
+    };
+    match protocol {
+        Protocol::Auto => *protocol = Protocol::Http1,
+        Protocol::Http1 => {}
+        Protocol::Http2 => {
+            let message = "says who the client is, and clients share connections of protocol = \"h2\"; use \"http1\"";
+            problems.add(key, message);
         }
     }
+    Some(version)
 }
 
 /// Sees to it that connections without requests can be given to their clusters.
@@ -131,6 +156,10 @@ pub(super) fn check_clusters(config: &Config, problems: &mut Problems) {
             forwarding.names.iter().map(|(_, name)| name).chain(&forwarding.cluster).collect();
         for cluster in config.clusters.iter().filter(|cluster| targets.contains(&cluster.name)) {
             let hashes = cluster.policy == Policy::ConsistentHash;
+            if cluster.tls.is_some() {
+                let message = "has tls: this listener passes on what clients send as it is; use another cluster";
+                problems.add(format!("listeners[{index}]"), format!("its cluster \"{}\" {message}", cluster.name));
+            }
             if hashes && !cluster.balancing.hash.keys.contains(&HashKey::ClientAddress) {
                 let message = "hashes by what only requests have; add \"client_address\" to its hash.keys";
                 problems.add(format!("listeners[{index}]"), format!("its cluster \"{}\" {message}", cluster.name));

@@ -34,8 +34,9 @@ fn there_is_no_probe_without_its_table_and_a_whole_one_with_it() {
 
 #[test]
 fn the_reference_shows_the_defaults() {
-    let reference = include_str!("../../../config/reference.toml").replace("enabled = false", "enabled = true");
-    let config = parse_file(&reference).unwrap();
+    let (before, probes) = include_str!("../../../config/reference.toml").split_once("[defaults.probe]").unwrap();
+    let probes = probes.replacen("enabled = false", "enabled = true", 1);
+    let config = parse_file(&format!("{before}[defaults.probe]{probes}")).unwrap();
     let files = config.clusters.iter().find(|cluster| &*cluster.name == "static-files").unwrap();
     assert_eq!(files.probe, Some(probe("")));
 }
