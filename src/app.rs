@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::{Accepts, Config, Http};
+use crate::config::{self, Accepts, Config, Http};
 use crate::discovery::{Discovery, Reload, consul};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
@@ -25,9 +25,12 @@ use crate::metrics::Metrics;
 use crate::probe::Probes;
 use crate::proxy::{Edge, Tcp, Worker};
 use crate::table::{self, Builder, Reader, SLOT, Table};
+use crate::tls;
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
+/// Whether HTTP/2 is offered to clients by ALPN.
+const HTTP2: bool = false;
 /// Descriptors of each thread: its event loop's, its listeners' apart from that.
 const OF_A_THREAD: usize = 6;
 /// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
@@ -36,6 +39,8 @@ const OF_THE_PROCESS: usize = 24;
 /// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
 pub struct App {
     config: Arc<Config>,
+    /// Of listeners with TLS, in their order.
+    secured: Vec<Arc<tls::Server>>,
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
@@ -55,6 +60,9 @@ pub enum Error {
     /// The Consul client cannot be made.
     #[error(transparent)]
     Consul(#[from] consul::Error),
+    /// A certificate, a key, or what else TLS needs.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// The system has no random numbers to give.
     #[error("cannot draw random numbers from the system")]
     Randomness,
@@ -69,6 +77,9 @@ pub enum ReloadError {
     /// Some keys hold for the life of the process.
     #[error("{0} cannot change while lictor runs; restart it")]
     NeedsRestart(String),
+    /// A file that is named for the first time cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// Discovery has ended: the proxy is about to.
     #[error("lictor is ending")]
     Ending,
@@ -82,6 +93,7 @@ impl App {
         let room = room(&config, descriptors::raise());
         metrics.may_be_open(room.most());
         let readiness = Readiness::default();
+        let secured = secured(&config, &metrics)?;
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push(listener::bind(listener.bind, config.workers)?);
@@ -98,6 +110,7 @@ impl App {
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, reload)?;
         let mut app = App {
             config,
+            secured: secured.iter().flatten().cloned().collect(),
             addresses,
             admin,
             readiness: readiness.clone(),
@@ -110,12 +123,14 @@ impl App {
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
         let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
-        let part = Control { discovery, probes, window, socket: admin_socket, reader: reader.clone(), metrics };
+        let servers = app.secured.clone();
+        let part =
+            Control { discovery, probes, servers, window, socket: admin_socket, reader: reader.clone(), metrics };
         app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
-            let part =
-                Part { index, sockets, reader: reader.clone(), room: Arc::clone(&room), draining: drain.watch() };
+            let (reader, room, secured) = (reader.clone(), Arc::clone(&room), secured.clone());
+            let part = Part { index, sockets, secured, reader, room, draining: drain.watch() };
             let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
             app.spawn(format!("worker-{index}"), stopped.clone(), move || work(part, config, metrics))?;
         }
@@ -189,7 +204,7 @@ impl App {
             ("admin", config.admin != old.admin),
             ("consul", config.consul != old.consul),
             ("place", config.place != old.place),
-            ("listeners", config.listeners != old.listeners),
+            ("listeners", !can_become(&old.listeners, &config.listeners)),
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),
         ];
@@ -197,10 +212,16 @@ impl App {
         if !changed.is_empty() {
             return Err(ReloadError::NeedsRestart(changed.join(", ")));
         }
+        // All of it is read before any of it counts.
+        let settings = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let renewals = self.secured.iter().zip(settings).map(|(server, settings)| server.renewal(settings));
+        let renewals = renewals.collect::<Result<Vec<_>, _>>()?;
         let (done, published) = oneshot::channel();
         let reload = Reload { config: Arc::new(config), done };
         self.reloads.send(reload).await.map_err(|_| ReloadError::Ending)?;
-        published.await.map_err(|_| ReloadError::Ending)
+        published.await.map_err(|_| ReloadError::Ending)?;
+        self.secured.iter().zip(renewals).for_each(|(server, renewal)| server.renew(renewal));
+        Ok(())
     }
 
     /// Leaves in peace: not ready, a while for others to notice, nothing new, what runs to its end within its time.
@@ -233,6 +254,7 @@ impl Drop for App {
 struct Control {
     discovery: Discovery,
     probes: Probes,
+    servers: Vec<Arc<tls::Server>>,
     window: Admin,
     socket: Option<std::net::TcpListener>,
     reader: Reader,
@@ -241,10 +263,11 @@ struct Control {
 
 /// The control thread: discovery, probes, the operator's window, and a look at all endpoints now and then.
 async fn control(part: Control) {
-    let Control { discovery, probes, window, socket, reader, metrics } = part;
+    let Control { discovery, probes, servers, window, socket, reader, metrics } = part;
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
+    tasks.spawn_local(tls::keep(servers));
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let terms = Terms {
             limits: admin::LIMITS,
@@ -252,6 +275,7 @@ async fn control(part: Control) {
             room: Room::new(admin::MAX_CONNECTIONS),
             series: metrics.listener(&"admin".into()),
             announced: None,
+            tls: None,
         };
         tasks.spawn_local(listener::serve(listener, Rc::new(window), terms, forever.watch()));
     }
@@ -274,9 +298,21 @@ async fn examine(reader: Reader) {
 struct Part {
     index: usize,
     sockets: Vec<std::net::TcpListener>,
+    secured: Vec<Option<Arc<tls::Server>>>,
     reader: Reader,
     room: Arc<Room>,
     draining: Draining,
+}
+
+/// What listeners are secured with, in their order; none where they are plain.
+fn secured(config: &Config, metrics: &Metrics) -> Result<Vec<Option<Arc<tls::Server>>>, tls::Error> {
+    let secure = |listener| tls::Server::new(listener, HTTP2, metrics.tls(&listener.name));
+    config.listeners.iter().map(secure).collect()
+}
+
+/// True if listeners can go on as others without being bound anew.
+fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.can_become(new))
 }
 
 /// Room for as many connections as was written, or else as the limit on descriptors allows: each may need another one to an
@@ -300,7 +336,7 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, mut reader, room, mut draining } = part;
+    let Part { index, sockets, secured, mut reader, room, mut draining } = part;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
     let keeper = Rc::clone(&worker);
@@ -324,6 +360,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
             room: Arc::clone(&room),
             series: metrics.listener(&settings.name),
             announced: settings.proxy_protocol.then(|| settings.trusted_networks.as_slice().into()),
+            tls: secured.get(place).cloned().flatten(),
         };
         let draining = draining.clone();
         match &settings.accepts {

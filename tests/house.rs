@@ -18,7 +18,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("endpoint", &[]),
     ("registry", &[]),
-    ("tls", &["config"]),
+    ("tls", &["config", "metrics"]),
     ("balance", &["config", "endpoint"]),
     ("upstream", &["config", "endpoint", "message", "tls"]),
     ("health", &["config", "endpoint"]),
@@ -47,7 +47,7 @@ const MAP: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
-    ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "probe", "proxy", "table"]),
+    ("app", &["admin", "config", "discovery", "lifecycle", "listener", "metrics", "probe", "proxy", "table", "tls"]),
     ("cli", &["app", "config", "discovery", "registry", "tls"]),
     ("main", &["cli"]),
 ];

@@ -50,6 +50,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
+        assert_eq!((&shown.tls, shown.handshake), (&listener.tls, listener.handshake));
         assert_eq!(shown.connection_age, listener.connection_age);
         let shown = (shown.request_header, shown.idle, shown.trust_deadline);
         assert_eq!(shown, (listener.request_header, listener.idle, listener.trust_deadline));

@@ -32,6 +32,7 @@ mod stale;
 mod streaming;
 mod tcp;
 mod timeouts;
+mod tls;
 mod websocket;
 mod house;
 mod reference;

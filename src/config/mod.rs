@@ -30,7 +30,7 @@ pub use http::{Http, Paths, Underscores};
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use text::parse_address;
-pub use tls::{Authorities, ClusterTls, Identity};
+pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls};
 
 /// Everything lictor was told.
 #[derive(Debug, Clone)]
@@ -159,6 +159,10 @@ pub struct Listener {
     pub trusted_networks: Vec<IpNet>,
     /// Whether connections have to begin with a PROXY header, from one of those networks.
     pub proxy_protocol: bool,
+    /// TLS on its connections; none if they are plain.
+    pub tls: Option<ListenerTls>,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
 }
 
 /// What a listener's connections are.

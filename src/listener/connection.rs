@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use http::HeaderMap;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tracing::debug;
 
 use super::clock::Clock;
@@ -19,12 +20,13 @@ use super::h1::{self, Wire};
 use super::h2;
 use super::io::Io;
 use super::pulse::Pulse;
-use super::stay::{Look, Stay};
+use super::stay::{LINGER, Look, Stay};
 use super::{Client, Desk, Service};
 use crate::config::Http;
 use crate::message::Downstream;
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::ListenerSeries;
+use crate::tls::{self, Handshake, Refused, Stream};
 
 /// What a connection's requests are answered with.
 pub(super) struct Talk<S> {
@@ -34,6 +36,7 @@ pub(super) struct Talk<S> {
     pub(super) clock: Rc<Clock>,
     pub(super) pulse: Arc<Pulse>,
     series: Arc<ListenerSeries>,
+    tls: Option<Arc<tls::Server>>,
     address: SocketAddr,
     /// A header map that has done its work, and has the size for the next.
     spare: RefCell<HeaderMap>,
@@ -50,6 +53,7 @@ impl<S> Talk<S> {
             clock: Rc::clone(&desk.clock),
             pulse: Arc::clone(pulse),
             series: Arc::clone(&desk.terms.series),
+            tls: desk.terms.tls.clone(),
             address,
             spare: RefCell::default(),
             fresh: Cell::new(true),
@@ -78,10 +82,20 @@ impl<S> Talk<S> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<S: Service>(stream: TcpStream, talk: Talk<S>, mut stay: Stay) {
+pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut stay: Stay) {
     // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
-    let wire = Wire::new(Io::new(stream.into(), stay.place.take(), Arc::clone(&stay.pulse)));
+    let stream = match talk.tls.take() {
+        None => stream.into(),
+        Some(tls) => match secure(stream, &tls, &stay).await {
+            Ok((stream, _)) => {
+                talk.client = Rc::new(Client { downstream: talk.client.downstream.clone().secured() });
+                stream
+            }
+            Err(error) => return debug!(client = %talk.address, %error, "not secured"),
+        },
+    };
+    let wire = Wire::new(Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse)));
     loop {
         match attend(Box::pin(h1::converse(&wire, &talk)), || wire.leave(), &mut stay).await {
             End::Of(h1::End::Over) => return,
@@ -112,6 +126,20 @@ async fn serve_http2<S: Service>(io: Io, talk: Talk<S>, mut stay: Stay) {
         End::Of(Ok(())) | End::Idle => {}
         End::Of(Err(error)) => debug!(client = %talk.address, %error, "connection failed"),
         End::Late => debug!(client = %talk.address, "connection timed out"),
+    }
+}
+
+/// The handshake. When the drain begins, it may take as long as an idle connection may stay.
+async fn secure(stream: TcpStream, tls: &tls::Server, stay: &Stay) -> Result<(Stream, Handshake), Refused> {
+    let drained = async {
+        stay.begun().await;
+        sleep(LINGER).await;
+    };
+    // On the heap, and only as long as it takes: it is large.
+    let accepting = Box::pin(tls.accept(stream));
+    tokio::select! {
+        accepted = accepting => accepted,
+        () = drained => Err(Refused::Timeout),
     }
 }
 

@@ -39,6 +39,7 @@ use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
 use crate::message::{Downstream, Incoming};
 use crate::metrics::ListenerSeries;
+use crate::tls;
 
 pub use bind::{Error, bind};
 pub use room::Room;
@@ -118,6 +119,8 @@ pub struct Terms {
     pub series: Arc<ListenerSeries>,
     /// Who may connect, each with a PROXY header first; none if there is to be no such header.
     pub announced: Option<Arc<[IpNet]>>,
+    /// What its connections are secured with; none if they are plain.
+    pub tls: Option<Arc<tls::Server>>,
 }
 
 /// Accepts connections and answers the requests on them until the drain begins, then finishes those that it has.

@@ -16,7 +16,7 @@ use crate::lifecycle::Draining;
 
 /// A client that keeps its connection may be sending its next request just when we want to end it; closing on it would lose
 /// that request. So an idle connection stays for one more, or for so long.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// A connection that was idle for so long is put to rest: it keeps its socket and nothing else.
 const AWAKE: Duration = Duration::from_secs(1);
 /// Ages differ by up to this share, so that connections that came together do not leave together.

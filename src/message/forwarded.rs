@@ -42,6 +42,11 @@ impl Downstream {
         self.ends
     }
 
+    /// The same, by TLS.
+    pub fn secured(self) -> Self {
+        Downstream { scheme: HeaderValue::from_static("https"), ..self }
+    }
+
     /// The client's IP address.
     pub fn address(&self) -> &HeaderValue {
         &self.address

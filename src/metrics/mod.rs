@@ -8,6 +8,7 @@ mod cluster;
 mod family;
 mod request;
 mod tcp;
+mod tls;
 mod watch;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub use cluster::{ClusterSeries, End, Session};
 pub use family::{counter, gauge, text};
 pub use request::{RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
+pub use tls::{Handshake, TlsSeries};
 pub use watch::{Doubt, Update, WatchSeries};
 
 /// Content type of [`text`]; Prometheus 3 refuses a scrape without the right one.
@@ -35,6 +37,7 @@ pub struct Metrics {
     watches: Held<String, WatchSeries>,
     listeners: Held<Arc<str>, ListenerSeries>,
     tcp: Held<TcpLabels, TcpSeries>,
+    tls: Held<Arc<str>, TlsSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -90,6 +93,7 @@ impl Metrics {
             watches: Held::default(),
             listeners: Held::default(),
             tcp: Held::default(),
+            tls: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -127,6 +131,11 @@ impl Metrics {
         self.tcp.get(labels, || TcpSeries::new(self.workers))
     }
 
+    /// The series of a listener's TLS.
+    pub fn tls(&self, listener: &Arc<str>) -> Arc<TlsSeries> {
+        self.tls.get(Arc::clone(listener), TlsSeries::default)
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -149,6 +158,7 @@ impl Metrics {
         families.extend(cluster::families(&self.clusters.all()));
         families.extend(watch::families(&self.watches.all()));
         families.extend(tcp::families(&self.tcp.all()));
+        families.extend(tls::families(&self.tls.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
         families

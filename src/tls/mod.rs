@@ -2,10 +2,19 @@
 //! so that a second one in the tree can never be picked by accident.
 
 mod client;
+mod clients;
+mod credentials;
 mod facts;
 mod greeting;
+mod handshake;
+mod keeper;
+mod material;
+mod resolver;
+mod server;
+mod stored;
 mod stream;
 mod verify;
+mod watched;
 
 use std::sync::Arc;
 
@@ -20,6 +29,10 @@ use crate::config::ClientTls;
 pub use client::{Alpn, Client, explain};
 pub use facts::Facts;
 pub use greeting::{Greeting, Heard};
+pub use handshake::{Handshake, Identity, Refused};
+pub use keeper::keep;
+pub use server::{Renewal, Server};
+pub use stored::Values;
 pub use stream::Stream;
 
 /// A TLS setting that cannot be used.
@@ -36,6 +49,9 @@ pub enum Error {
     /// A name that no certificate can carry.
     #[error("\"{0}\" is not a server name")]
     Name(String),
+    /// Something that a listener needs.
+    #[error("listener \"{0}\": {1}")]
+    Listener(Arc<str>, Box<Error>),
     /// A combination that rustls refuses.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

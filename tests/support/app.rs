@@ -8,6 +8,7 @@ use lictor::config::{self, Environment};
 /// A running lictor with one listener, `edge`, and the operator's window.
 pub struct Proxy {
     app: Option<App>,
+    config: config::Config,
     address: SocketAddr,
     admin: SocketAddr,
 }
@@ -55,9 +56,9 @@ impl Proxy {
     }
 
     fn with(config: config::Config) -> Self {
-        let app = App::start(config).unwrap();
+        let app = App::start(config.clone()).unwrap();
         let (address, admin) = (app.address("edge").unwrap(), app.admin().unwrap());
-        Proxy { app: Some(app), address, admin }
+        Proxy { app: Some(app), config, address, admin }
     }
 
     /// Where clients go.
@@ -73,6 +74,11 @@ impl Proxy {
     /// The app itself.
     pub fn app(&self) -> &App {
         self.app.as_ref().unwrap()
+    }
+
+    /// What it was started with, for a reload.
+    pub fn app_config(&self) -> config::Config {
+        self.config.clone()
     }
 
     /// Leaves in peace.

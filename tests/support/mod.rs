@@ -10,6 +10,7 @@
 )]
 
 pub mod app;
+pub mod chain;
 pub mod client;
 pub mod consul;
 pub mod fake;
@@ -17,5 +18,6 @@ pub mod grpc;
 pub mod origin;
 pub mod raw;
 pub mod spawned;
+pub mod tls;
 pub mod visitor;
 pub mod window;

@@ -24,6 +24,7 @@ use super::{
 // Defaults; `config/reference.toml` says why each is what it is.
 const MAX_WORKERS: usize = 1024;
 const REQUEST_HEADER: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 const LISTENER_IDLE: Duration = Duration::from_secs(75);
 const DRAIN: Drain = Drain { delay: Duration::from_secs(5), timeout: Duration::from_secs(30) };
 
@@ -125,6 +126,8 @@ fn listeners(
         positive(&format!("{key}.timeouts.request_header"), timeouts.request_header, problems);
         positive(&format!("{key}.timeouts.idle"), timeouts.idle, problems);
         positive(&format!("{key}.timeouts.connection_age"), timeouts.connection_age, problems);
+        positive(&format!("{key}.timeouts.tls"), timeouts.tls, problems);
+        let tls = listener.tls.and_then(|tls| tls::listener(&key, tls, problems));
         let Some(bind) = socket(&format!("{key}.bind"), &listener.bind, problems) else { continue };
         if bind.port() != 0 && !addresses.insert(bind) {
             problems.add(format!("{key}.bind"), format!("{bind} is bound by another listener"));
@@ -140,6 +143,8 @@ fn listeners(
             accepts,
             trusted_networks,
             proxy_protocol: listener.proxy_protocol.unwrap_or(false),
+            tls,
+            handshake: timeouts.tls.unwrap_or(HANDSHAKE),
         });
     }
     listeners

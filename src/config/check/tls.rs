@@ -1,4 +1,5 @@
-//! TLS to endpoints: the keys of `tls`, and what is in the files that they name.
+//! TLS to endpoints: the keys of `tls`, and what is in the files that they name. And the keys of `listeners.tls`, whose files
+//! change by themselves and are read by `tls`.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use super::super::{Authorities, ClusterTls, Identity, raw};
+use super::super::text::is_host_name;
+use super::super::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, raw};
 use super::Problems;
 use super::policy::Or;
 
@@ -97,4 +99,75 @@ fn certificates(key: &str, path: &str, problems: &mut Problems) -> Option<Vec<Ce
     };
     problems.add(key, what);
     None
+}
+
+/// None if it is turned off.
+pub(super) fn listener(key: &str, written: raw::ListenerTls, problems: &mut Problems) -> Option<ListenerTls> {
+    if !written.enabled.unwrap_or(true) {
+        return None;
+    }
+    let key = format!("{key}.tls");
+    if written.certificates.is_empty() && written.kv.is_none() {
+        problems.add(&key, "has no certificate; add certificates = [{ cert = \"…\", key = \"…\" }], or kv = \"…\"");
+    }
+    let clients = clients(&key, &written, problems);
+    let tls12 = match written.min_version.as_deref() {
+        None | Some("1.2") => true,
+        Some("1.3") => false,
+        Some(other) => {
+            problems.add(format!("{key}.min_version"), format!("no version \"{other}\"; use \"1.2\" or \"1.3\""));
+            true
+        }
+    };
+    let certificates = written.certificates.into_iter().enumerate();
+    let mut files = |(index, written): (usize, raw::Certificate)| {
+        let names = written.names.unwrap_or_default();
+        names.iter().for_each(|name| listener_name(&format!("{key}.certificates[{index}].names"), name, problems));
+        let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        CertificateFiles { cert: written.cert, key: written.key, ocsp: written.ocsp, names }
+    };
+    let certificates = certificates.map(&mut files).collect();
+    let kv = written.kv.map(|prefix| kv(&key, &prefix, problems));
+    Some(ListenerTls { certificates, kv, tls12, clients, strict_sni: written.strict_sni.unwrap_or(false) })
+}
+
+fn listener_name(key: &str, name: &str, problems: &mut Problems) {
+    if !is_host_name(name.strip_prefix("*.").unwrap_or(name)) {
+        problems.add(key, format!("\"{name}\" is not a name; use \"shop.example.com\" or \"*.example.com\""));
+    }
+}
+
+fn kv(key: &str, prefix: &str, problems: &mut Problems) -> String {
+    let bare = prefix.trim_end_matches('/');
+    if bare.is_empty() || bare.starts_with('/') || bare.chars().any(char::is_control) {
+        let advice = format!("\"{prefix}\" is not a prefix; use \"lictor/certificates/\", without a slash before it");
+        problems.add(format!("{key}.kv"), advice);
+    }
+    format!("{bare}/")
+}
+
+fn clients(key: &str, written: &raw::ListenerTls, problems: &mut Problems) -> Option<ClientAuth> {
+    let required = match written.client_auth.as_deref() {
+        Some("required") => true,
+        Some("optional") => false,
+        None | Some("none") => {
+            for (name, file) in [("client_ca", &written.client_ca), ("client_crl", &written.client_crl)] {
+                if file.is_some() {
+                    let advice = "is not used while nobody is asked; set client_auth to \"optional\" or \"required\"";
+                    problems.add(format!("{key}.{name}"), advice);
+                }
+            }
+            return None;
+        }
+        Some(other) => {
+            let advice = format!("\"{other}\" is not known; use \"none\", \"optional\" or \"required\"");
+            problems.add(format!("{key}.client_auth"), advice);
+            return None;
+        }
+    };
+    let Some(ca) = written.client_ca.clone() else {
+        problems.add(format!("{key}.client_auth"), "needs client_ca, the CAs that sign clients' certificates");
+        return None;
+    };
+    Some(ClientAuth { required, ca, crl: written.client_crl.clone() })
 }

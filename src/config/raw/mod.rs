@@ -2,6 +2,7 @@
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
 mod policy;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart,
     Sticky, Timeouts,
 };
+pub use tls::{Certificate, ListenerTls};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -132,6 +134,8 @@ pub struct Listener {
     pub sni: Vec<Sni>,
     /// Timeouts towards clients.
     pub timeouts: Option<ListenerTimeouts>,
+    /// TLS towards clients.
+    pub tls: Option<ListenerTls>,
 }
 
 /// `listeners.limits`
@@ -171,6 +175,9 @@ pub struct ListenerTimeouts {
     /// How old a connection may get.
     #[serde(default, deserialize_with = "duration")]
     pub connection_age: Option<Duration>,
+    /// How long a TLS handshake may take.
+    #[serde(default, deserialize_with = "duration")]
+    pub tls: Option<Duration>,
     /// Whether a request may say how long it can wait.
     pub trust_deadline: Option<bool>,
 }
