@@ -52,6 +52,8 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     for shown in &shown.listeners {
         assert_eq!((&shown.tls, shown.handshake), (&listener.tls, listener.handshake));
         assert_eq!(shown.connection_age, listener.connection_age);
+        assert_eq!(shown.trusted_networks, listener.trusted_networks);
+        assert_eq!(shown.proxy_protocol, listener.proxy_protocol);
         let shown = (shown.request_header, shown.idle, shown.trust_deadline);
         assert_eq!(shown, (listener.request_header, listener.idle, listener.trust_deadline));
     }

@@ -155,7 +155,7 @@ pub struct Listener {
     pub http: Http,
     /// What its connections are.
     pub accepts: Accepts,
-    /// Whose word on clients is believed.
+    /// Whose word on a request's way is believed.
     pub trusted_networks: Vec<IpNet>,
     /// Whether connections have to begin with a PROXY header, from one of those networks.
     pub proxy_protocol: bool,

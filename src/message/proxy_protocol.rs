@@ -209,6 +209,8 @@ fn alike(Ends { client, local }: Ends) -> Ends {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ends(client: &str, local: &str) -> Ends {
@@ -366,5 +368,28 @@ mod tests {
         assert_eq!(parse(&bytes), Parsed::Malformed("a wrong checksum"));
         assert!(matches!(parse(&with(&[0; 4])), Parsed::Malformed(_)));
         assert!(matches!(parse(&with(&[0; 3])), Parsed::Malformed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_ends_in_one_place_however_its_bytes_come(
+            begin in prop_oneof![Just(SIGNATURE.to_vec()), Just(b"PROXY ".to_vec()), Just(b"PROXY TCP4 1.2.3.4 ".to_vec())],
+            fixed in proptest::option::of((prop_oneof![Just(0x20_u8), Just(0x21)], 0_u8..0x34, 0_u16..300)),
+            rest in proptest::collection::vec(any::<u8>(), 0..400),
+            line in "[0-9A-Z:. ]{0,60}(\r\n)?",
+        ) {
+            let fixed = fixed.map(|(command, family, length)| [&[command, family][..], &length.to_be_bytes()].concat());
+            let bytes = [begin, fixed.unwrap_or_default(), line.into_bytes(), rest].concat();
+            // As soon as it is decided, more bytes change nothing.
+            let mut decided = None;
+            for length in 0..=bytes.len() {
+                match (parse(&bytes[..length]), decided) {
+                    (Parsed::Complete(end, _), _) if end > length => prop_assert!(false, "{end} of {length}"),
+                    (parsed, Some(before)) => prop_assert_eq!(parsed, before),
+                    (Parsed::Partial, None) => {}
+                    (parsed, None) => decided = Some(parsed),
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod http;
+mod network;
 mod policy;
 mod probe;
 mod protection;
@@ -14,6 +15,8 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
+
+use network::networks;
 
 use super::text::{is_host_name, nearest, parse_address};
 use super::{
@@ -121,7 +124,9 @@ fn listeners(
         }
         let http = http::http(&key, &listener, problems);
         let accepts = tcp::accepts(&key, &listener, clusters, problems);
-        let trusted_networks = tcp::trusted_networks(&key, &listener, problems);
+        let proxy_protocol = tcp::announced(&key, &listener, problems);
+        let trusted_networks = listener.trusted_networks.unwrap_or_default();
+        let trusted_networks = networks(&format!("{key}.trusted_networks"), &trusted_networks, problems);
         let timeouts = listener.timeouts.unwrap_or_default();
         positive(&format!("{key}.timeouts.request_header"), timeouts.request_header, problems);
         positive(&format!("{key}.timeouts.idle"), timeouts.idle, problems);
@@ -142,9 +147,9 @@ fn listeners(
             http,
             accepts,
             trusted_networks,
-            proxy_protocol: listener.proxy_protocol.unwrap_or(false),
             tls,
             handshake: timeouts.tls.unwrap_or(HANDSHAKE),
+            proxy_protocol,
         });
     }
     listeners

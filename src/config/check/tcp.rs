@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, Protocol, ProxyProtocol, raw};
 use super::{Problems, host, no_cluster};
 
@@ -100,25 +98,14 @@ fn forwarding(
     Forwarding { names, cluster }
 }
 
-/// Networks, or addresses.
-pub(super) fn trusted_networks(key: &str, listener: &raw::Listener, problems: &mut Problems) -> Vec<IpNet> {
-    let written = listener.trusted_networks.as_deref().unwrap_or_default();
-    let mut networks = Vec::new();
-    for (index, text) in written.iter().enumerate() {
-        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            Some(network) => networks.push(network.trunc()),
-            None => problems.add(
-                format!("{key}.trusted_networks[{index}]"),
-                format!("\"{text}\" is not a network; use \"10.0.0.0/8\", \"fd00::/8\" or an address"),
-            ),
-        }
-    }
-    if listener.proxy_protocol == Some(true) && written.is_empty() {
+/// Sees to it that headers are expected only of somebody.
+pub(super) fn announced(key: &str, listener: &raw::Listener, problems: &mut Problems) -> bool {
+    let expected = listener.proxy_protocol.unwrap_or(false);
+    if expected && listener.trusted_networks.as_ref().is_none_or(Vec::is_empty) {
         let message = "needs trusted_networks: the header says who the client is, and anybody could send one";
         problems.add(format!("{key}.proxy_protocol"), message);
     }
-    networks
+    expected
 }
 
 /// The version that connections to endpoints begin with.

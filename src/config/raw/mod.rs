@@ -123,7 +123,7 @@ pub struct Listener {
     pub connect: Option<bool>,
     /// How much a request's head may have.
     pub limits: Option<ListenerLimits>,
-    /// Networks whose word on clients is believed.
+    /// Whose word on a request's way is believed.
     pub trusted_networks: Option<Vec<String>>,
     /// Whether connections begin with a PROXY header.
     pub proxy_protocol: Option<bool>,
