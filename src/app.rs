@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
 use crate::config::{self, Accepts, Config, Http};
-use crate::discovery::{Discovery, Reload, consul};
+use crate::discovery::consul::{self, Certificates};
+use crate::discovery::{Discovery, Reload};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::metrics::Metrics;
@@ -123,9 +124,10 @@ impl App {
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
         let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
-        let servers = app.secured.clone();
+        let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
+        let socket = admin_socket;
         let part =
-            Control { discovery, probes, servers, window, socket: admin_socket, reader: reader.clone(), metrics };
+            Control { discovery, probes, servers, certificates, window, socket, reader: reader.clone(), metrics };
         app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
@@ -255,6 +257,7 @@ struct Control {
     discovery: Discovery,
     probes: Probes,
     servers: Vec<Arc<tls::Server>>,
+    certificates: Vec<Certificates>,
     window: Admin,
     socket: Option<std::net::TcpListener>,
     reader: Reader,
@@ -263,11 +266,14 @@ struct Control {
 
 /// The control thread: discovery, probes, the operator's window, and a look at all endpoints now and then.
 async fn control(part: Control) {
-    let Control { discovery, probes, servers, window, socket, reader, metrics } = part;
+    let Control { discovery, probes, servers, certificates, window, socket, reader, metrics } = part;
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
     tasks.spawn_local(tls::keep(servers));
+    for certificates in certificates {
+        tasks.spawn_local(certificates.run());
+    }
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let terms = Terms {
             limits: admin::LIMITS,
@@ -310,6 +316,21 @@ fn secured(config: &Config, metrics: &Metrics) -> Result<Vec<Option<Arc<tls::Ser
     config.listeners.iter().map(secure).collect()
 }
 
+/// What follows certificates that are not in files.
+fn followed(config: &Config, secured: &[Arc<tls::Server>]) -> Result<Vec<Certificates>, consul::Error> {
+    let settings = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let prefixes = settings.zip(secured).filter_map(|(settings, server)| Some((settings.kv.as_ref()?, server)));
+    prefixes.map(|(prefix, server)| Certificates::new(&config.consul, prefix, server)).collect()
+}
+
+/// Returns once it is known who serves, and by which certificates.
+async fn first_truth(reader: &mut Reader, secured: &[Option<Arc<tls::Server>>]) {
+    reader.wait_for(Table::is_complete).await;
+    for server in secured.iter().flatten() {
+        server.stocked().await;
+    }
+}
+
 /// True if listeners can go on as others without being bound anew.
 fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.can_become(new))
@@ -344,7 +365,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
     let mut house = JoinSet::new();
     house.spawn_local(async move { keeper.keep_house(keeping).await });
     tokio::select! {
-        _ = timeout(FIRST_TRUTH, reader.wait_for(Table::is_complete)) => {}
+        _ = timeout(FIRST_TRUTH, first_truth(&mut reader, &secured)) => {}
         () = draining.begun() => {}
     }
     let mut serving = JoinSet::new();

@@ -3,6 +3,7 @@
 mod clients;
 mod names;
 mod renewal;
+mod stored;
 mod towards_endpoints;
 
 use std::path::Path;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
@@ -37,6 +38,8 @@ pub struct Server {
     current: ArcSwap<Current>,
     credentials: Mutex<Credentials>,
     warned: Mutex<Option<Instant>>,
+    /// Whether all sources have been heard, which are its files and perhaps a store.
+    is_stocked: watch::Sender<bool>,
 }
 
 /// What a server would go on with, complete and not yet in force.
@@ -64,6 +67,7 @@ impl Server {
             current: ArcSwap::from_pointee(current),
             credentials: Mutex::new(credentials),
             warned: Mutex::default(),
+            is_stocked: watch::Sender::new(settings.kv.is_none()),
         })))
     }
 
@@ -109,6 +113,13 @@ impl Server {
         let mut credentials = self.credentials();
         let news = credentials.store(values);
         self.put_in_force(&credentials, news);
+        self.is_stocked.send_replace(true);
+    }
+
+    /// Returns once it has every certificate that it will begin with.
+    pub async fn stocked(&self) {
+        // Fails only if the sender is gone, which is here.
+        let _ = self.is_stocked.subscribe().wait_for(|is_stocked| *is_stocked).await;
     }
 
     /// What these settings come to, with all files read anew; nothing changes yet.

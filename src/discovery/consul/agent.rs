@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use bytes::BytesMut;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::follow::{Ask, Meta};
 use crate::config::{self, Agent as Address, Consistency, Selection};
-use crate::tls;
+use crate::tls::{self, Values};
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// An agent without a leader holds a request for 7 s before it gives up; 5 s more for the way.
@@ -83,6 +85,14 @@ pub(super) enum Failure {
     /// The answer lacks what it was asked for, which may still come.
     #[error("{0}")]
     Incomplete(String),
+}
+
+/// An entry of the KV store.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    key: String,
+    value: Option<String>,
 }
 
 /// An answer whose body has not been read yet.
@@ -192,9 +202,45 @@ impl Agent {
         json(answered(request, CONNECT + HOLD).await?).await
     }
 
+    /// What stands under a prefix of the KV store, by the rest of its keys, and the index of that. Nothing stands under a prefix that is
+    /// not there, or that the token may not list.
+    pub(super) async fn values(&self, prefix: &str, index: u64, wait: Duration) -> Result<(u64, Values), Failure> {
+        let mut path = "/v1/kv".to_owned();
+        for segment in prefix.split('/') {
+            path.push('/');
+            encode(&mut path, segment);
+        }
+        let mut query = vec![("recurse", String::new())];
+        if index > 0 {
+            query.push(("index", index.to_string()));
+            query.push(("wait", format!("{}ms", wait.as_millis().max(1))));
+        }
+        query.extend(self.place(None));
+        let request = self.authorised(self.clients[0].request(Method::GET, self.url(&path, &query)));
+        let response = responded(request, CONNECT + wait + wait / 16 + HOLD).await?;
+        let new = meta(response.headers()).index;
+        match response.status() {
+            StatusCode::OK => {
+                let entries: Vec<Entry> = serde_json::from_slice(&read(response, MAX_BODY).await?)
+                    .map_err(|_| Failure::Garbled("it is not a list of keys and values".to_owned()))?;
+                let rest = |key: String| key.strip_prefix(prefix).map(str::to_owned);
+                let value = |entry: Entry| Some((rest(entry.key)?, decoded(&entry.value.unwrap_or_default())));
+                Ok((new.max(1), entries.into_iter().filter_map(value).collect()))
+            }
+            // Consul's own, and not that of a gateway in front of it.
+            StatusCode::NOT_FOUND if new > 0 => Ok((new, Values::new())),
+            _ => Err(failure(response).await),
+        }
+    }
+
     /// The catalogue that a service is looked up in.
     fn catalogue(&self, selection: &Selection) -> Vec<(&'static str, String)> {
-        let datacenter = selection.datacenter.as_ref().or(self.settings.datacenter.as_ref());
+        self.place(selection.datacenter.as_ref())
+    }
+
+    /// The datacenter and the namespace that are asked.
+    fn place(&self, datacenter: Option<&String>) -> Vec<(&'static str, String)> {
+        let datacenter = datacenter.or(self.settings.datacenter.as_ref());
         let datacenter = datacenter.map(|datacenter| ("dc", datacenter.clone()));
         let namespace = self.settings.namespace.as_ref().map(|namespace| ("ns", namespace.clone()));
         datacenter.into_iter().chain(namespace).collect()
@@ -308,12 +354,22 @@ fn meta(headers: &HeaderMap) -> Meta {
 
 /// The response to a request, if it is a good one and comes in time.
 async fn answered(request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
-    let response = match timeout(within, request.send()).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(unreachable(error)),
-        Err(_) => return Err(Failure::Unreachable("no answer in time".to_owned())),
-    };
+    let response = responded(request, within).await?;
     if response.status() == StatusCode::OK { Ok(response) } else { Err(failure(response).await) }
+}
+
+/// The response to a request, if it comes in time.
+async fn responded(request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
+    match timeout(within, request.send()).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(unreachable(error)),
+        Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
+    }
+}
+
+/// A value of the KV store; what is not Base64 is nothing, of which nobody can make a certificate.
+fn decoded(value: &str) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(value).unwrap_or_default()
 }
 
 async fn json(response: Response) -> Result<Value, Failure> {

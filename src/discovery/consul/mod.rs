@@ -1,9 +1,10 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
 //! worth, `rights` whether it is the whole of it, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And
 //! finding out where we stand, where some cluster prefers who is near: `survey` asks for the `place` that the agent knows and
-//! for `coordinate`s.
+//! for `coordinate`s. Apart from all that, `certificates` follows a prefix of the KV store.
 
 mod agent;
+mod certificates;
 mod coordinate;
 mod follow;
 mod model;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 
 pub use agent::Error;
 use agent::{Agent, Failure};
+pub use certificates::Certificates;
 use place::Wanted;
 pub use place::given;
 use survey::Survey;
