@@ -33,6 +33,7 @@ mod streaming;
 mod tcp;
 mod timeouts;
 mod tls;
+mod upstream_h2;
 mod websocket;
 mod house;
 mod reference;

@@ -117,8 +117,8 @@ impl Journey<'_> {
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
         // Over HTTP/2 an endpoint may say that it has not looked at a request of which much was sent.
-        let may_return = repeatable || self.may_be_shared(&head);
-        let room = if may_return && settings.attempts > 0 { settings.buffer } else { 0 };
+        let may_return = repeatable && settings.attempts > 0 || self.may_be_shared(&head);
+        let room = if may_return { settings.buffer } else { 0 };
         let mut upload = Upload::new(body, room);
         let way = outgoing::prepare(
             &mut head,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::Connection;
 use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
@@ -21,6 +22,8 @@ use super::metered::Metered;
 
 /// After this long without a byte while streams are open, or without a stream before another begins, the other side is asked.
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether something has come: so much later silence may be noticed.
+const LOOK: Duration = Duration::from_secs(5);
 /// Silence for whoever has answered, and said nothing else since.
 const LONG_SILENCE: Duration = Duration::from_secs(310);
 /// How long an answer may take where streams hang on it.
@@ -29,10 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HASTE: Duration = Duration::from_millis(250);
 
 /// Runs until the connection ends, by itself or for want of an answer.
-pub(super) async fn drive(mut connection: Connection<Metered, Bytes>, state: Rc<State>) {
+pub(super) async fn drive<S>(mut connection: Connection<Metered<S>, Bytes>, state: Rc<State>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let pings = connection.ping_pong();
     let mut keeper = Keeper::new(pings, &state);
-    let mut timer = pin!(sleep_until(Instant::now() + SILENCE));
+    let mut timer = pin!(sleep_until(Instant::now() + LOOK));
     let mut look = pin!(state.look.notified());
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
@@ -93,7 +99,7 @@ impl Keeper {
             state.trust();
             let now = Instant::now();
             (self.asked, self.reads, self.quiet_since, self.silence) = (None, state.reads(), now, LONG_SILENCE);
-            timer.as_mut().reset(now + SILENCE);
+            timer.as_mut().reset(now + LOOK);
         }
         while timer.as_mut().poll(cx).is_ready() {
             let has_come = state.reads() != self.reads;
@@ -107,7 +113,7 @@ impl Keeper {
                     timer.as_mut().reset(now + PATIENCE);
                 }
                 None => {
-                    timer.as_mut().reset(now + SILENCE);
+                    timer.as_mut().reset(now + LOOK);
                     if has_come {
                         (self.quiet_since, self.silence) = (now, SILENCE);
                     } else if state.has_streams() && now - self.quiet_since >= self.silence {
@@ -117,5 +123,92 @@ impl Keeper {
             }
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use h2::client;
+    use http::Request;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::endpoint::{Address, Endpoint, Ids, Ledger};
+    use crate::upstream::http2::hub::Hub;
+
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PREFACE: usize = 24;
+    const PING: u8 = 6;
+
+    /// A connection that has been greeted, and the other side of it.
+    async fn greeted() -> (client::SendRequest<Bytes>, Connection<Metered<DuplexStream>, Bytes>, Rc<State>, DuplexStream)
+    {
+        let (near, mut far) = duplex(64 * 1024);
+        let ledger = Ledger::new(std::time::Instant::now());
+        let endpoint = Arc::new(Endpoint::new(Address::new("a", 1), &Ids::default(), &ledger));
+        let state = Rc::new(State::new(&Hub::new(&endpoint)));
+        let io = Metered::new(near, Rc::clone(&state));
+        let (sender, connection) = client::Builder::new().handshake(io).await.unwrap();
+        far.read_exact(&mut [0; PREFACE]).await.unwrap();
+        far.write_all(&SETTINGS).await.unwrap();
+        (sender, connection, state, far)
+    }
+
+    /// Kind and payload of the next frame.
+    async fn frame(far: &mut DuplexStream) -> Option<(u8, Vec<u8>)> {
+        let mut head = [0; 9];
+        far.read_exact(&mut head).await.ok()?;
+        let mut payload = vec![0; usize::from(head[2])];
+        far.read_exact(&mut payload).await.ok()?;
+        Some((head[3], payload))
+    }
+
+    /// When pings came within ten minutes, answered or not.
+    async fn pings(mut far: DuplexStream, answers: bool) -> Vec<u64> {
+        let (began, mut pings) = (Instant::now(), Vec::new());
+        let all = async {
+            while let Some((kind, payload)) = frame(&mut far).await {
+                if kind == PING {
+                    pings.push(began.elapsed().as_secs());
+                    if answers {
+                        far.write_all(&[0, 0, 8, PING, 1, 0, 0, 0, 0]).await.unwrap();
+                        far.write_all(&payload).await.unwrap();
+                    }
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(600), all).await;
+        pings
+    }
+
+    async fn with_a_stream(answers: bool) -> (Vec<u64>, bool) {
+        let (mut sender, connection, state, far) = greeted().await;
+        let tasks = LocalSet::new();
+        state.begin();
+        tasks.spawn_local(drive(connection, Rc::clone(&state)));
+        let told = async {
+            let (answer, _) = sender.send_request(Request::new(()), true).unwrap();
+            let answer = tasks.spawn_local(answer);
+            let pings = pings(far, answers).await;
+            (pings, answer.is_finished())
+        };
+        tasks.run_until(told).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_answer_is_left_after_a_while() {
+        let (pings, broken) = with_a_stream(false).await;
+        assert_eq!(pings.len(), 1);
+        assert!((10..=15).contains(&pings[0]) && broken, "{pings:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_answers_is_not_asked_again_soon() {
+        let (pings, broken) = with_a_stream(true).await;
+        assert_eq!(pings.len(), 2, "{pings:?}");
+        assert!(pings[1] - pings[0] >= 300 && !broken, "{pings:?}");
     }
 }

@@ -118,7 +118,7 @@ impl Line {
 
     /// A place on it.
     pub(super) fn sit(self: &Rc<Self>) -> Seat {
-        self.state.streams.set(self.state.streams.get() + 1);
+        self.state.begin();
         Seat { line: Rc::clone(self), reused: self.used.replace(true) }
     }
 
@@ -163,6 +163,11 @@ impl State {
 
     pub(super) fn has_streams(&self) -> bool {
         self.streams.get() > 0
+    }
+
+    /// Counts a stream.
+    pub(super) fn begin(&self) {
+        self.streams.set(self.streams.get() + 1);
     }
 
     /// It has answered.

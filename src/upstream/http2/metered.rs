@@ -11,13 +11,13 @@ use super::line::State;
 use crate::tls::Stream;
 
 #[derive(Debug)]
-pub(super) struct Metered {
-    stream: Stream,
+pub(super) struct Metered<S = Stream> {
+    stream: S,
     state: Rc<State>,
 }
 
-impl Metered {
-    pub(super) fn new(stream: Stream, state: Rc<State>) -> Self {
+impl<S> Metered<S> {
+    pub(super) fn new(stream: S, state: Rc<State>) -> Self {
         Metered { stream, state }
     }
 
@@ -29,7 +29,7 @@ impl Metered {
     }
 }
 
-impl AsyncRead for Metered {
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if polled.is_ready() {
@@ -39,7 +39,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.count(polled)
