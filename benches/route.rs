@@ -7,8 +7,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion};
 
+use http::Request;
 use lictor::config::{self, Environment};
-use lictor::route::Routes;
+use lictor::message::Downstream;
+use lictor::route::{Question, Routes};
 
 const ROUTES: [usize; 2] = [10, 1_000];
 
@@ -31,9 +33,12 @@ fn find(criterion: &mut Criterion, name: &str, write: impl Fn(usize) -> String, 
     let mut group = criterion.benchmark_group("find");
     for count in ROUTES {
         let routes = routes(count, &write);
-        assert_eq!(routes.find(host, path).map(|route| route.index), Some(7), "the bench must measure a hit");
+        let (head, ()) = Request::get(path).body(()).unwrap().into_parts();
+        let client = Downstream::plain([127, 0, 0, 1].into());
+        let asked = Question { head: &head, sender: (&client).into() };
+        assert_eq!(routes.find(host, path, &asked).map(|route| route.index), Some(7), "the bench must measure a hit");
         group.bench_function(BenchmarkId::new(name, count), |bencher| {
-            bencher.iter(|| routes.find(black_box(host), black_box(path)).map(|route| route.index));
+            bencher.iter(|| routes.find(black_box(host), black_box(path), black_box(&asked)).map(|route| route.index));
         });
     }
     group.finish();

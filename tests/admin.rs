@@ -177,8 +177,8 @@ async fn routes_are_shown_in_the_order_of_the_file() {
     );
     ready(&proxy).await;
     let expected = serde_json::json!([
-        { "name": "api", "host": "*.shop.test", "path": "/api", "cluster": "web" },
-        { "name": "*", "host": "*", "path": "/", "cluster": "web" },
+        { "name": "api", "host": "*.shop.test", "path": "/api", "cluster": "web", "action": "cluster" },
+        { "name": "*", "host": "*", "path": "/", "cluster": "web", "action": "cluster" },
     ]);
     assert_eq!(json(proxy.admin(), "/v1/routes").await, expected);
     assert_eq!(get(proxy.admin(), "x", "/v1/routes").await.header("content-type"), Some("application/json"));

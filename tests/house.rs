@@ -23,7 +23,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("upstream", &["config", "endpoint", "message", "tls"]),
     ("health", &["config", "endpoint"]),
     ("cluster", &["balance", "config", "endpoint", "health", "metrics", "tls"]),
-    ("route", &["config"]),
+    ("route", &["config", "message"]),
     ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),
     ("probe", &["cluster", "config", "endpoint", "message", "metrics", "table", "upstream"]),

@@ -2,6 +2,7 @@
 //! control runtime, so that a scrape cannot touch a request.
 
 mod figures;
+mod routes;
 mod view;
 
 use std::net::SocketAddr;
@@ -61,7 +62,7 @@ impl Admin {
             "/metrics" => answer(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics()),
             "/v1/clusters" => json(&view::clusters(&self.reader.load(), &self.metrics)),
             "/v1/listeners" => json(&view::listeners(self.listeners.iter().map(|(known, at)| (known, *at)))),
-            "/v1/routes" => json(&view::routes(&self.reader.load())),
+            "/v1/routes" => json(&routes::routes(&self.reader.load())),
             "/" => {
                 answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/listeners /v1/routes\n")
             }

@@ -62,14 +62,6 @@ struct EndpointView {
 }
 
 #[derive(Serialize)]
-pub(super) struct RouteView {
-    name: String,
-    host: String,
-    path: String,
-    cluster: String,
-}
-
-#[derive(Serialize)]
 pub(super) struct ListenerView {
     name: String,
     address: String,
@@ -186,15 +178,4 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
         connections: member.endpoint.connections(),
         ejected_for_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
     }
-}
-
-pub(super) fn routes(table: &Table) -> Vec<RouteView> {
-    let routes = table.routes().all().iter();
-    let view = routes.map(|route| RouteView {
-        name: route.settings.name.to_string(),
-        host: route.settings.host.to_string(),
-        path: if route.settings.path.is_empty() { "/".to_owned() } else { route.settings.path.clone() },
-        cluster: table.cluster(route).name().to_string(),
-    });
-    view.collect()
 }

@@ -12,6 +12,7 @@ mod http;
 mod probe;
 mod protection;
 mod raw;
+mod route;
 mod text;
 mod tls;
 
@@ -29,6 +30,10 @@ pub use error::{Error, Problem};
 pub use http::{Http, Paths, Underscores};
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
+pub use route::{
+    Action, Forward, HeaderRules, Host, Match, Mirror, NewPath, Predicates, Principal, Redirect, Respond, Route,
+    Target, Terms,
+};
 pub use text::parse_address;
 pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls};
 
@@ -47,9 +52,9 @@ pub struct Config {
     pub place: Place,
     /// At least one.
     pub listeners: Vec<Listener>,
-    /// In the order of the file.
+    /// In the order of the file; what they say of clusters are indices into `clusters`.
     pub routes: Vec<Route>,
-    /// In the order of their names; a route's `cluster` is an index into this.
+    /// In the order of their names.
     pub clusters: Vec<Arc<Cluster>>,
     /// How to leave.
     pub drain: Drain,
@@ -190,30 +195,6 @@ pub enum ProxyProtocol {
     V1,
     /// Binary.
     V2,
-}
-
-/// A rule from request to cluster.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// Label in metrics; `host` and `path` if none was written.
-    pub name: Arc<str>,
-    /// Which `Host`s.
-    pub host: Host,
-    /// Prefix, starting with a slash and without one at the end; empty for every path.
-    pub path: String,
-    /// Index into [`Config::clusters`].
-    pub cluster: usize,
-}
-
-/// Which hosts a route takes; lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// Every host.
-    Any,
-    /// This one.
-    Exact(String),
-    /// Everything below this domain, which is written without `*.`.
-    Below(String),
 }
 
 /// A named group of interchangeable endpoints and its policy.

@@ -4,6 +4,7 @@ use super::*;
 
 mod balancing;
 mod probe;
+mod route;
 mod tcp;
 
 fn parse_file(text: &str) -> Result<Config, Error> {

@@ -88,8 +88,11 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
     let stream = match talk.tls.take() {
         None => stream.into(),
         Some(tls) => match secure(stream, &tls, &stay).await {
-            Ok((stream, _)) => {
-                talk.client = Rc::new(Client { downstream: talk.client.downstream.clone().secured() });
+            Ok((stream, told)) => {
+                let names = told.identity.iter().flat_map(|identity| identity.uris.iter().chain(&identity.dns));
+                let names = names.map(|name| name.as_str().into()).collect();
+                let downstream = talk.client.downstream.clone().encrypted(told.server_name, names);
+                talk.client = Rc::new(Client { downstream });
                 stream
             }
             Err(error) => return debug!(client = %talk.address, %error, "not secured"),

@@ -1,60 +1,28 @@
-//! What a proxy tells an endpoint about the request's way: `X-Forwarded-*`, `Via` (RFC 9110 section 7.6.3) and a request id.
+//! What a proxy tells an endpoint about the request's way: `X-Forwarded-*`, `Via` (RFC 9110 section 7.6.3), `Forwarded` (RFC 7239,
+//! where it came already) and a request id. Of what a request says of its way itself, only the word of trusted peers is kept.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, VIA};
 
-use super::proxy_protocol::Ends;
+use super::headers::is_host;
+use super::trace;
+use super::trust::{Sender, address, only};
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 lictor");
 /// Longest request id that is taken over; more is somebody's payload, not a name.
 const LONGEST_ID: usize = 128;
 
-/// What the connection says of the client, once for all its requests.
-#[derive(Debug, Clone)]
-pub struct Downstream {
-    address: HeaderValue,
-    scheme: HeaderValue,
-    ends: Option<Ends>,
-}
-
-impl Downstream {
-    /// A client that speaks plain HTTP from this address.
-    pub fn plain(client: IpAddr) -> Self {
-        // An address has only characters that a header may have.
-        let address = HeaderValue::from_str(&client.to_canonical().to_string());
-        let address = address.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Downstream { address, scheme: HeaderValue::from_static("http"), ends: None }
-    }
-
-    /// The same, whose connection has these ends.
-    pub fn between(self, ends: Ends) -> Self {
-        Downstream { ends: Some(ends), ..self }
-    }
-
-    /// The ends of its connection, where they are known.
-    pub fn ends(&self) -> Option<Ends> {
-        self.ends
-    }
-
-    /// The same, by TLS.
-    pub fn secured(self) -> Self {
-        Downstream { scheme: HeaderValue::from_static("https"), ..self }
-    }
-
-    /// The client's IP address.
-    pub fn address(&self) -> &HeaderValue {
-        &self.address
-    }
-}
-
 /// The headers of the way: sent behind a request's own, which do not hold any of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Way([(HeaderName, HeaderValue); 5]);
 
 impl Way {
@@ -64,36 +32,110 @@ impl Way {
     }
 }
 
-/// The way of a request that has its end-to-end headers only: the client's address behind those that are there, and our own
-/// word on scheme and host in place of whatever a client wrote. Takes out of the request what it replaces.
-pub fn way(headers: &mut HeaderMap, downstream: &Downstream, host: HeaderValue, request_id: HeaderValue) -> Way {
-    let mut way = Way([
-        (FOR, downstream.address.clone()),
-        (VIA, PSEUDONYM),
-        (PROTO, downstream.scheme.clone()),
-        (FORWARDED_HOST, host),
-        (REQUEST_ID, request_id),
-    ]);
+/// The way of a request that has its end-to-end headers only. What those before us said of it stays if the peer is trusted, with
+/// our own word behind it; from anybody else it is removed.
+pub fn way<'a>(
+    headers: &mut HeaderMap,
+    sender: impl Into<Sender<'a>>,
+    host: HeaderValue,
+    rng: &mut fastrand::Rng,
+) -> Way {
+    let sender = sender.into();
     // Most requests have none of them.
-    if headers.keys().any(is_of_the_way) {
+    let is_told = headers.keys().any(|name| is_ours(name.as_str()));
+    let is_believed = is_told && sender.is_trusted();
+    let [proto, said_host, id] = if is_believed { said(headers, sender) } else { Default::default() };
+    if is_believed {
+        extend_forwarded(headers, sender, &host);
+    }
+    let mut way = Way([
+        (FOR, sender.downstream().address().clone()),
+        (VIA, PSEUDONYM),
+        (PROTO, proto.unwrap_or_else(|| sender.downstream().scheme().clone())),
+        (FORWARDED_HOST, said_host.unwrap_or(host)),
+        (REQUEST_ID, id.unwrap_or_else(|| trace::new_id(rng))),
+    ]);
+    if is_told {
         for (name, value) in &mut way.0 {
-            if *name == FOR || *name == VIA {
+            if *name == FOR && is_believed || *name == VIA {
                 append(headers, name, value);
             }
-            headers.remove(&*name);
         }
+        trace::settle(headers, is_believed, rng);
+        remove(headers, is_believed);
     }
     way
 }
 
-/// True for the name of a header that says something of a request's way, and that whoever comes after us takes for our word.
+/// True for what tells of a request's way. With underscores as well: many servers take `X_Forwarded_For` for the same.
 pub fn is_ours(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
-        || matches!(name, "forwarded" | "via" | "x-request-id" | "x-real-ip" | "traceparent" | "tracestate")
+    let name = name.as_bytes();
+    match name {
+        [b'x', b'-' | b'_', ..] => {
+            let begins = |known: &[u8]| name.len() >= known.len() && is_same(&name[..known.len()], known);
+            let known: [&[u8]; 3] = [b"x-real-ip", b"x-request-id", b"x-lictor-mirror"];
+            begins(b"x-forwarded") || known.iter().any(|known| is_same(name, known))
+        }
+        b"via" | b"forwarded" | b"traceparent" | b"tracestate" => true,
+        _ => false,
+    }
 }
 
-fn is_of_the_way(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "x-forwarded-for" | "via" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id")
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len() && name.iter().zip(known).all(|(a, b)| a == b || (*a, *b) == (b'_', b'-'))
+}
+
+/// Scheme, host and id as a trusted peer names them, each if it can be right.
+fn said(headers: &HeaderMap, sender: Sender<'_>) -> [Option<HeaderValue>; 3] {
+    let is_id = |id: &&HeaderValue| {
+        let bytes = id.as_bytes();
+        (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    let host = only(headers, &FORWARDED_HOST).filter(|host| is_host(host.as_bytes()));
+    let id = only(headers, &REQUEST_ID).filter(is_id);
+    [Some(sender.scheme(headers)), host.cloned(), id.cloned()]
+}
+
+/// Adds our element to `Forwarded`, where it is in use.
+fn extend_forwarded(headers: &mut HeaderMap, sender: Sender<'_>, host: &HeaderValue) {
+    if !headers.contains_key(FORWARDED) {
+        return;
+    }
+    let (Ok(host), Ok(scheme)) = (host.to_str(), sender.downstream().scheme().to_str()) else { return };
+    // A colon is no part of a token, so what may have one is quoted (section 6).
+    let node = match sender.downstream().ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    };
+    let Ok(mut value) = HeaderValue::from_str(&format!("for={node};host=\"{host}\";proto={scheme}")) else { return };
+    append(headers, &FORWARDED, &mut value);
+    headers.insert(FORWARDED, value);
+}
+
+/// Takes out what is sent by the way's own headers, and what nobody is to be believed.
+fn remove(headers: &mut HeaderMap, is_trusted: bool) {
+    let may_stay = |name: &HeaderName| {
+        let text = name.as_str();
+        match text {
+            "traceparent" | "tracestate" => true,
+            "forwarded" | "x-lictor-mirror" => is_trusted,
+            "x-real-ip" => is_trusted && only(headers, &REAL_IP).is_some_and(|ip| address(ip.as_bytes()).is_some()),
+            "x-forwarded-port" => is_trusted && only(headers, &FORWARDED_PORT).is_some_and(is_port),
+            "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id" | "via" => false,
+            // Such as a prefix that was stripped; but only in the spelling that is meant.
+            other => is_trusted && !other.contains('_'),
+        }
+    };
+    let of_the_way = headers.keys().filter(|name| is_ours(name.as_str()));
+    let gone: Vec<HeaderName> = of_the_way.filter(|name| !may_stay(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+fn is_port(value: &HeaderValue) -> bool {
+    let port = value.to_str().ok().and_then(|text| text.parse::<u16>().ok());
+    port.is_some_and(|port| port > 0)
 }
 
 /// Puts what a request has under this name in front of the value: a comma-separated list, which several lines of one name are
@@ -111,65 +153,93 @@ fn append(headers: &HeaderMap, name: &HeaderName, value: &mut HeaderValue) {
     }
 }
 
-/// The id that the request came with if it is a plain one, else a new one of 128 random bits.
-pub fn accept_request_id(headers: &HeaderMap, rng: &mut fastrand::Rng) -> HeaderValue {
-    let plain = |id: &&HeaderValue| {
-        let bytes = id.as_bytes();
-        (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(|| new_request_id(rng))
-}
-
-fn new_request_id(rng: &mut fastrand::Rng) -> HeaderValue {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut bits = rng.u128(..);
-    let mut id = [0; 32];
-    for digit in &mut id {
-        *digit = DIGITS[(bits & 15) as usize];
-        bits >>= 4;
-    }
-    // Hexadecimal digits are always a valid value.
-    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("0"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Downstream, Trusted};
 
-    fn forwarded(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
+    fn forwarded(peer: &str, lines: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
         };
         let mut headers: HeaderMap = lines.iter().map(pair).collect();
-        let id = accept_request_id(&headers, &mut fastrand::Rng::with_seed(1));
-        let downstream = Downstream::plain("::ffff:10.1.2.3".parse().unwrap());
-        let way = way(&mut headers, &downstream, HeaderValue::from_static("shop:80"), id);
-        assert!(!headers.keys().any(is_of_the_way), "none is sent twice");
+        let trusted = Trusted::new(&["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let downstream = Downstream::plain(peer.parse().unwrap());
+        let sender = Sender::new(&downstream, &trusted);
+        let way = way(&mut headers, sender, HeaderValue::from_static("shop:80"), &mut fastrand::Rng::with_seed(1));
+        assert!(way.iter().all(|(name, _)| !headers.contains_key(name)), "none is sent twice");
         headers.extend(way.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers
     }
 
+    const ALL: &[(&str, &str)] = &[
+        ("x-forwarded-for", "1.1.1.1"),
+        ("via", "1.0 fred"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "before"),
+        ("x-forwarded-port", "443"),
+        ("x-forwarded-prefix", "/shop"),
+        ("x-real-ip", "1.1.1.1"),
+        ("x-request-id", "abc-1"),
+        ("forwarded", "for=1.1.1.1"),
+    ];
+
     #[test]
-    fn the_client_is_added_behind_those_before_it() {
-        assert_eq!(forwarded(&[])["x-forwarded-for"], "10.1.2.3");
-        let headers = forwarded(&[("x-forwarded-for", "1.1.1.1"), ("via", "1.0 fred")]);
+    fn a_trusted_peer_is_believed_and_stands_behind_those_before_it() {
+        assert_eq!(forwarded("::ffff:10.1.2.3", &[])["x-forwarded-for"], "10.1.2.3");
+        let headers = forwarded("::ffff:10.1.2.3", ALL);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 10.1.2.3");
         assert_eq!(headers["via"], "1.0 fred, 1.1 lictor");
+        assert_eq!(headers["forwarded"], "for=1.1.1.1, for=10.1.2.3;host=\"shop:80\";proto=http");
+        for (name, value) in ALL.iter().filter(|(name, _)| !["x-forwarded-for", "via", "forwarded"].contains(name)) {
+            assert_eq!(headers[*name], value, "{name}");
+        }
+        let six = forwarded("fd00::1", &[("forwarded", "for=_x")]);
+        assert_eq!(six["forwarded"], "for=_x, for=\"[fd00::1]\";host=\"shop:80\";proto=http");
     }
 
     #[test]
-    fn scheme_and_host_are_ours_to_say() {
-        let headers = forwarded(&[("x-forwarded-proto", "https"), ("x-forwarded-host", "evil")]);
+    fn nobody_else_is_believed() {
+        let headers = forwarded("192.0.2.1", ALL);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(headers["via"], "1.0 fred, 1.1 lictor", "which proves nothing, and ends loops");
         assert_eq!(
             (&headers["x-forwarded-proto"], &headers["x-forwarded-host"]),
             (&"http".parse().unwrap(), &"shop:80".parse().unwrap())
         );
+        assert_eq!(headers["x-request-id"].len(), 32);
+        for gone in ["x-forwarded-port", "x-forwarded-prefix", "x-real-ip", "forwarded"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
     }
 
     #[test]
-    fn a_plain_request_id_is_kept_and_another_replaced() {
-        assert_eq!(forwarded(&[("x-request-id", "abc-1")])["x-request-id"], "abc-1");
-        let made = forwarded(&[("x-request-id", "two words")])["x-request-id"].clone();
-        assert_eq!(made.len(), 32);
+    fn no_other_spelling_gets_past() {
+        for peer in ["192.0.2.1", "10.1.2.3"] {
+            let spellings = ["x_forwarded_for", "x-forwarded_for", "x_real_ip", "x_request_id", "x_forwarded-proto"];
+            let lines = spellings.map(|name| (name, "1.1.1.1"));
+            let headers = forwarded(peer, &lines);
+            for name in spellings {
+                assert!(!headers.contains_key(name), "{name} from {peer}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_trusted_peer_says_has_to_be_possible() {
+        let bad = [
+            ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-host", "a/b"),
+            ("x-forwarded-port", "0"),
+            ("x-real-ip", "me"),
+            ("x-request-id", "two words"),
+        ];
+        let headers = forwarded("10.1.2.3", &bad);
+        assert_eq!(
+            (&headers["x-forwarded-proto"], &headers["x-forwarded-host"]),
+            (&"http".parse().unwrap(), &"shop:80".parse().unwrap())
+        );
+        assert_eq!(headers["x-request-id"].len(), 32);
+        assert!(!headers.contains_key("x-forwarded-port") && !headers.contains_key("x-real-ip"));
     }
 }

@@ -6,8 +6,10 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::forwarded::is_ours;
+
 /// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
-/// fields that travel on. Fields that frame or address the message stay even if they are named.
+/// fields that travel on. Fields that frame or address the message, or tell of its way, stay even if they are named.
 pub fn end_to_end(headers: &mut HeaderMap) {
     // Most messages have at most one of them, so look before removing.
     let mut ends_here: Vec<HeaderName> = Vec::new();
@@ -46,7 +48,7 @@ fn names_a_field(option: &&[u8]) -> bool {
 }
 
 fn field(option: &[u8]) -> Option<HeaderName> {
-    HeaderName::from_bytes(option).ok().filter(|name| ![HOST, CONTENT_LENGTH].contains(name))
+    HeaderName::from_bytes(option).ok().filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && !is_ours(name.as_str()))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -162,9 +164,14 @@ mod tests {
 
     #[test]
     fn connection_cannot_remove_what_frames_or_addresses_the_message() {
-        let mut headers = headers(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]);
+        let mut headers = headers(&[
+            ("connection", "host, content-length, X-Forwarded-For"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("x-forwarded-for", "1.1.1.1"),
+        ]);
         end_to_end(&mut headers);
-        assert_eq!(headers.len(), 2);
+        assert_eq!(headers.len(), 3);
     }
 
     #[test]

@@ -8,11 +8,14 @@ mod headers;
 mod parameters;
 pub mod path;
 pub mod proxy_protocol;
+mod trace;
+mod trust;
 mod upload;
 
 pub use duplex::Duplex;
-pub use forwarded::{Downstream, Way, accept_request_id, is_ours, way};
+pub use forwarded::{Way, is_ours, way};
 pub use framing::{Framing, Step};
 pub use headers::{accepts_trailers, end_to_end, frames, is_grpc, is_host, upgrade};
-pub use parameters::{cookie, cookies, query_parameter};
+pub use parameters::{cookie, cookies, query_parameter, query_values};
+pub use trust::{Downstream, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};

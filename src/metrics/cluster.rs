@@ -69,6 +69,7 @@ enum Event {
     NoEndpoint,
     Ejection { reason: &'static str, unenforced: &'static str },
     Probe { result: &'static str },
+    NotMirrored { reason: &'static str },
 }
 
 impl ClusterSeries {
@@ -134,6 +135,11 @@ impl ClusterSeries {
         self.count(Event::Probe { result });
     }
 
+    /// Counts a request of which no copy was sent here, and why.
+    pub fn not_mirrored(&self, reason: &'static str) {
+        self.count(Event::NotMirrored { reason });
+    }
+
     fn count(&self, event: Event) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
@@ -174,7 +180,7 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
 }
 
 /// Families of events, in the order of [`Event`].
-const EVENTS: [(&str, &str); 8] = [
+const EVENTS: [(&str, &str); 9] = [
     ("lictor_retries_total", "Attempts after the first, by what the one before ended in."),
     ("lictor_retries_refused_total", "Failed attempts that were not tried again, by the reason why."),
     ("lictor_retried_requests_total", "Requests tried more than once, by what came of them."),
@@ -183,6 +189,7 @@ const EVENTS: [(&str, &str); 8] = [
     ("lictor_no_endpoint_total", "Requests for which no endpoint was eligible."),
     ("lictor_ejections_total", "Endpoints taken out, or not although they failed, by the reason."),
     ("lictor_probes_total", "Probes of endpoints, by what they found."),
+    ("lictor_mirrors_skipped_total", "Requests of which no copy was sent, by the reason why."),
 ];
 
 impl Event {
@@ -196,14 +203,16 @@ impl Event {
             Event::NoEndpoint => 5,
             Event::Ejection { .. } => 6,
             Event::Probe { .. } => 7,
+            Event::NotMirrored { .. } => 8,
         }
     }
 
     fn labels(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let labels = match self {
-            Event::Retry { reason } | Event::NoRetry { reason } | Event::Overload { reason } => {
-                vec![("reason", reason)]
-            }
+            Event::Retry { reason }
+            | Event::NoRetry { reason }
+            | Event::Overload { reason }
+            | Event::NotMirrored { reason } => vec![("reason", reason)],
             Event::Retried { outcome } => vec![("outcome", outcome)],
             Event::Hedge { result } | Event::Probe { result } => vec![("result", result)],
             Event::NoEndpoint => vec![],

@@ -9,7 +9,7 @@ use crate::balance::hash;
 use crate::cluster::Cluster;
 use crate::config::{HashKey, Policy};
 use crate::endpoint::Endpoint;
-use crate::message::{self, Downstream};
+use crate::message::{self, Sender};
 use crate::metrics::Session;
 
 /// What a request brings along for its cluster.
@@ -23,13 +23,13 @@ pub(super) struct Affinity {
 
 impl Affinity {
     /// Of a request as it came in.
-    pub(super) fn of(head: &request::Parts, downstream: &Downstream, cluster: &Cluster) -> Self {
+    pub(super) fn of(head: &request::Parts, sender: Sender<'_>, cluster: &Cluster) -> Self {
         let settings = cluster.settings();
         let hashes = settings.policy == Policy::ConsistentHash;
         let keys = if hashes { &settings.balancing.hash.keys[..] } else { &[] };
         let sticky = settings.balancing.sticky.as_ref();
         let session = sticky.and_then(|sticky| session(&head.headers, &sticky.cookie, cluster));
-        Affinity { key: keys.iter().find_map(|key| value(key, head, downstream)), session: session.map(Box::from) }
+        Affinity { key: keys.iter().find_map(|key| value(key, head, sender)), session: session.map(Box::from) }
     }
 
     /// Sees to it that the client comes back to the endpoint that has answered, and says what that came to; none where
@@ -54,15 +54,18 @@ fn session<'a>(headers: &'a HeaderMap, name: &str, cluster: &Cluster) -> Option<
     values().find(|value| cluster.keeps(value)).or_else(|| values().next())
 }
 
-fn value(key: &HashKey, head: &request::Parts, downstream: &Downstream) -> Option<u64> {
+/// The hash of what a request has for this key, the same in every process.
+pub(super) fn value(key: &HashKey, head: &request::Parts, sender: Sender<'_>) -> Option<u64> {
     let value = match key {
         HashKey::Header(name) => head.headers.get(name)?.as_bytes(),
         HashKey::Cookie(name) => message::cookie(&head.headers, name)?,
         HashKey::Query(name) => message::query_parameter(head.uri.query()?, name)?,
         HashKey::Path => head.uri.path().as_bytes(),
-        HashKey::ClientAddress => downstream.address().as_bytes(),
-        // Listeners speak plain HTTP, where nobody can prove who they are.
-        HashKey::Identity => return None,
+        HashKey::ClientAddress if sender.is_trusted() => {
+            return Some(hash(sender.client(&head.headers).to_string().as_bytes()));
+        }
+        HashKey::ClientAddress => sender.downstream().address().as_bytes(),
+        HashKey::Identity => sender.downstream().identities().next()?.as_bytes(),
     };
     (!value.is_empty()).then(|| hash(value))
 }

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Connect,
     /// No route.
     Route,
+    /// What its route makes of its target is none.
+    Target,
     /// No endpoint may serve.
     NoEndpoint,
     /// As much is going on as may.
@@ -47,6 +49,7 @@ impl Refusal {
             Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
             Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
+            Refusal::Target => (StatusCode::URI_TOO_LONG, "the request's target cannot be rewritten\n"),
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
             Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are being served\n"),
             Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),

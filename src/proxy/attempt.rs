@@ -12,6 +12,7 @@ use http_body::Body as _;
 
 use super::forward::Guard;
 use super::journey::Journey;
+use super::series::Entry;
 use super::{deadline, preface, retry};
 use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
@@ -209,7 +210,7 @@ impl Journey<'_> {
     /// An attempt at somebody else, if there is one and the budget allows it.
     fn begin_hedge(&self, tried: &[Id], now: Instant) -> Option<Guard> {
         let cluster = &self.entry.cluster;
-        let refused = if tried.len() > self.settings().retry.attempts as usize {
+        let refused = if tried.len() > self.entry.retry.attempts as usize {
             Some("attempts")
         } else if !cluster.has_untried(tried) {
             Some("no_endpoint")
@@ -237,27 +238,19 @@ impl Journey<'_> {
 
     /// True for an answer after which such a request is tried again, if it can be.
     pub(super) fn is_bad(&self, status: StatusCode) -> bool {
-        let is_chosen = self.settings().retry.on.statuses.has(status.as_u16());
+        let is_chosen = self.entry.retry.on.statuses.has(status.as_u16());
         // The application's own error, of the one that has the client's session: elsewhere the session would be lost.
         let is_own = self.affinity.session.is_some() && health::judge(status) == Outcome::Failure(Reason::Server);
         is_chosen && !is_own
     }
 
     fn limits(&self, outgoing: &Outgoing, began: Instant) -> Limits {
-        let settings = self.settings();
-        let timeouts = &settings.timeouts;
-        let patience = outgoing.hedged.then(|| self.entry.typical.patience(&settings.hedge)).flatten();
+        let patience = outgoing.hedged.then(|| self.entry.typical.patience(&self.settings().hedge)).flatten();
         Limits {
-            began,
-            connect: timeouts.connect,
-            first_byte: timeouts.first_byte,
-            idle: timeouts.idle,
-            per_try: timeouts.per_try.map(|per_try| began + per_try),
+            per_try: self.entry.timeouts.per_try.map(|per_try| began + per_try),
             deadline: self.deadline,
             patience: patience.map(|patience| began + patience),
-            drain: timeouts.drain,
-            age: timeouts.connection_age,
-            connections: (settings.limits.endpoint_connections, settings.limits.connections),
+            ..limits(&self.entry, began)
         }
     }
 
@@ -267,6 +260,23 @@ impl Journey<'_> {
             let left = deadline.saturating_duration_since(now);
             deadline::write(&mut outgoing.head.borrow_mut().headers, left);
         }
+    }
+}
+
+/// What an attempt is held to by its route and cluster, however long its request may take.
+pub(super) fn limits(entry: &Entry, began: Instant) -> Limits {
+    let (timeouts, limits) = (&entry.timeouts, &entry.cluster.settings().limits);
+    Limits {
+        began,
+        connect: timeouts.connect,
+        first_byte: timeouts.first_byte,
+        idle: timeouts.idle,
+        per_try: None,
+        deadline: None,
+        patience: None,
+        drain: timeouts.drain,
+        age: timeouts.connection_age,
+        connections: (limits.endpoint_connections, limits.connections),
     }
 }
 

@@ -9,20 +9,23 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request, response};
 use tracing::debug;
 
+use super::action::{self, Taken};
 use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::attempt::{Failed, Outgoing, Sent};
 use super::copy::Times;
 use super::forward::{Forward, Guard, Record};
+use super::mirror::{self, Copied, Copy, From};
 use super::series::Entry;
-use super::{Edge, Worker, deadline, outgoing, retry, tunnel};
+use super::{Edge, Worker, deadline, outgoing, retry, rewrite, tunnel};
 use crate::cluster::{self, Permit, Purpose};
 use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Incoming, Upload};
+use crate::message::{self, Incoming, Sender, Trusted, Upload, Way};
 use crate::metrics::RequestSeries;
+use crate::route::Question;
 use crate::upstream::{self, Error, Exchange};
 
 /// Answers a request, and sees to it that it is counted.
@@ -30,41 +33,49 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
     let Asked { head, body, client, informer, takeover } = asked;
-    let (host, entry) = match find(edge, &head) {
+    let sender = Sender::new(&client.downstream, &edge.trusted);
+    let (host, taken) = match find(edge, &head, sender) {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
             return refuse(&refusal, worker, &series, started);
         }
     };
-    let affinity = Affinity::of(&head, &client.downstream, &entry.cluster);
+    let (entry, mirror) = match taken {
+        Taken::Forward(entry, mirror) => (entry, mirror),
+        Taken::Own(route, series) => {
+            return action::answer(worker, (&route, &series), (&head, &host, sender), started);
+        }
+    };
+    let affinity = Affinity::of(&head, sender, &entry.cluster);
     let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
-    let given = entry.cluster.settings().timeouts.request;
+    let given = entry.timeouts.request;
     let within = given.into_iter().chain(told).min();
     let deadline = within.map(|within| started + within);
     let is_short = told.is_some_and(|told| given.is_none_or(|given| told < given));
+    let (told, trusted) = (told.is_some(), &edge.trusted);
     let journey =
-        Journey { worker, entry, started, deadline, told: told.is_some(), is_short, client, informer, affinity };
+        Journey { worker, entry, mirror, started, deadline, told, is_short, client, trusted, informer, affinity };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
         Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
     }
 }
 
-/// The host, and what the request needs of the route that it takes.
-fn find(edge: &Edge, head: &request::Parts) -> Result<(HeaderValue, Rc<Entry>), Refusal> {
+/// The host, and what becomes of the request by the route that it takes.
+fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(HeaderValue, Taken), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
     // Seen to by the listener.
     let host = head.headers.get(HOST).cloned().ok_or(Refusal::Host)?;
     let name = host.to_str().map_err(|_| Refusal::Host)?;
-    let worker = &edge.worker;
-    let mut reader = worker.reader.borrow_mut();
+    let mut reader = edge.worker.reader.borrow_mut();
     let table = reader.load();
-    let route = table.routes().find(name, head.uri.path()).ok_or(Refusal::Route)?;
-    let entry = worker.series.borrow_mut().of(&worker.metrics, edge.listener, (table, route));
-    Ok((host, entry))
+    let question = Question { head, sender };
+    let route = table.routes().find(name, head.uri.path(), &question).ok_or(Refusal::Route)?;
+    let taken = action::take(edge, (table, route), &question);
+    Ok((host, taken))
 }
 
 fn refuse(refusal: &Refusal, worker: &Worker, series: &RequestSeries, started: Instant) -> Response<Body> {
@@ -79,6 +90,8 @@ pub(super) struct Journey<'a> {
     pub(super) worker: &'a Rc<Worker>,
     // Of the table at the start, for all attempts: a request sees one truth.
     pub(super) entry: Rc<Entry>,
+    /// Where a copy of it goes.
+    mirror: Option<Rc<Entry>>,
     pub(super) started: Instant,
     /// The request's end, if it has one.
     pub(super) deadline: Option<Instant>,
@@ -87,6 +100,7 @@ pub(super) struct Journey<'a> {
     /// Whether that is less than it would have otherwise.
     is_short: bool,
     pub(super) client: Rc<Client>,
+    trusted: &'a Trusted,
     informer: Informer,
     pub(super) affinity: Affinity,
 }
@@ -113,21 +127,11 @@ impl Journey<'_> {
             return Err(Refusal::Stale);
         }
         let permit = self.enter().await?;
-        let settings = &self.settings().retry;
+        let settings = &self.entry.retry;
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
-        // Over HTTP/2 an endpoint may say that it has not looked at a request of which much was sent.
-        let may_return = repeatable && settings.attempts > 0 || self.may_be_shared(&head);
-        let room = if may_return { settings.buffer } else { 0 };
-        let mut upload = Upload::new(body, room);
-        let way = outgoing::prepare(
-            &mut head,
-            (&upload, takeover.is_some()),
-            host,
-            &self.client.downstream,
-            &mut self.worker.rng.borrow_mut(),
-        );
         let upgrading = takeover;
+        let (way, mut upload) = self.prepare(&mut head, (body, upgrading.is_some()), host, repeatable)?;
         let hedged = repeatable && upload.is_empty() && upgrading.is_none();
         let method = head.method.clone();
         let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged };
@@ -170,6 +174,37 @@ impl Journey<'_> {
 
     pub(super) fn settings(&self) -> &Arc<config::Cluster> {
         self.entry.cluster.settings()
+    }
+
+    /// Makes the head what an endpoint is to see, and sends a copy of it if one goes somewhere. Returns the headers of its way and
+    /// the body as it is to be sent.
+    fn prepare(
+        &self,
+        head: &mut request::Parts,
+        (body, upgrading): (Option<Incoming>, bool),
+        host: HeaderValue,
+        repeatable: bool,
+    ) -> Result<(Way, Upload), Refusal> {
+        let settings = &self.entry.retry;
+        // Over HTTP/2 an endpoint may say that it has not looked at a request of which much was sent.
+        let may_return = repeatable && settings.attempts > 0 || self.may_be_shared(head);
+        let room = if may_return { settings.buffer } else { 0 };
+        let (body, copy) = match body {
+            Some(body) if self.mirror.is_some() => mirror::copied(body),
+            body => (body, Copied::Nothing),
+        };
+        let upload = Upload::new(body, room);
+        let sender = Sender::new(&self.client.downstream, self.trusted);
+        let mut rng = self.worker.rng.borrow_mut();
+        let way = outgoing::prepare(head, (&upload, upgrading), host, sender, &mut rng);
+        rewrite::request(head, &self.entry.route)?;
+        if let Some(entry) = self.mirror.as_ref().filter(|_| !upgrading) {
+            let key = Affinity::of(head, sender, &entry.cluster).key;
+            let copy = Copy { head: head.clone(), way: way.clone(), key, body: copy };
+            let from = From { upstream: self.worker.upstream.clone(), worker: self.worker.index, rng: rng.fork() };
+            self.worker.mirrors.send(copy, Rc::clone(entry), from);
+        }
+        Ok((way, upload))
     }
 
     fn may_be_shared(&self, head: &request::Parts) -> bool {
@@ -277,7 +312,7 @@ impl Journey<'_> {
 
     /// The next attempt, if there is to be one, after the time that it takes for others to get out of the way.
     async fn retry(&self, failed: &Failed, outgoing: &Outgoing, upload: &Upload, tried: &[Id]) -> Option<Guard> {
-        let settings = &self.settings().retry;
+        let settings = &self.entry.retry;
         let now = Instant::now();
         let pause = self.pause(failed, tried);
         let refused = match retry::refusal(failed, &outgoing.method, failed.upload(upload), settings) {
@@ -303,7 +338,7 @@ impl Journey<'_> {
 
     /// How long to wait before another attempt; none if that would have to be longer than anybody waits.
     fn pause(&self, failed: &Failed, tried: &[Id]) -> Option<Duration> {
-        let settings = &self.settings().retry;
+        let settings = &self.entry.retry;
         let pause = match failed {
             // Nobody's failure.
             Failed::Error(error) if retry::blame(error).is_none() => Duration::ZERO,
@@ -341,6 +376,7 @@ impl Journey<'_> {
         let (mut head, exchange) = answer.into_parts();
         self.learn(&exchange, &guard, permit.as_ref());
         self.bind(&mut head, &guard);
+        let changes = &self.entry.route.settings.response_headers;
         let record = Record {
             entry: Rc::clone(&self.entry),
             worker: self.worker.index,
@@ -350,9 +386,11 @@ impl Journey<'_> {
         };
         let Some(client) = switched else {
             message::end_to_end(&mut head.headers);
+            changes.apply(&mut head.headers);
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };
-        let timeouts = &self.settings().timeouts;
+        let timeouts = &self.entry.timeouts;
+        changes.apply(&mut head.headers);
         let times = Times { idle: timeouts.idle, drain: timeouts.drain };
         tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), times)
     }

@@ -1,6 +1,7 @@
 //! The journey of one request: route, attempts, answer; and that of a connection on which there are none. One [`Worker`] a thread; a request lives and dies on it, and nothing on
 //! its way is shared with other workers but the table and the endpoints' atomics.
 
+mod action;
 mod affinity;
 mod answer;
 mod attempt;
@@ -8,10 +9,13 @@ mod copy;
 mod deadline;
 mod forward;
 mod journey;
+mod mirror;
 mod outgoing;
 mod preface;
 mod retry;
+mod rewrite;
 mod series;
+mod split;
 mod tcp;
 mod tunnel;
 mod typical;
@@ -27,11 +31,13 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::lifecycle::Draining;
 use crate::listener::{Asked, Service};
+use crate::message::Trusted;
 use crate::metrics::Metrics;
 use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
 
 pub use answer::Body;
+use mirror::Mirrors;
 use series::Resolved;
 pub use tcp::Tcp;
 
@@ -47,6 +53,7 @@ pub struct Worker {
     series: RefCell<Resolved>,
     metrics: Arc<Metrics>,
     tunnels: RefCell<JoinSet<()>>,
+    mirrors: Mirrors,
     draining: Draining,
 }
 
@@ -57,6 +64,8 @@ pub struct Edge {
     listener: usize,
     /// Whether its requests may say how long they can wait.
     trust_deadline: bool,
+    /// Whose word on a request's way counts.
+    trusted: Trusted,
 }
 
 impl Worker {
@@ -76,6 +85,7 @@ impl Worker {
             series: RefCell::new(Resolved::new(listeners)),
             metrics: Arc::clone(metrics),
             tunnels: RefCell::default(),
+            mirrors: Mirrors::default(),
             draining,
         }
     }
@@ -110,7 +120,8 @@ impl Worker {
 impl Edge {
     /// The service of the listener of that place.
     pub fn new(worker: &Rc<Worker>, listener: usize, settings: &config::Listener) -> Self {
-        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline }
+        let trusted = Trusted::new(&settings.trusted_networks);
+        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline, trusted }
     }
 }
 

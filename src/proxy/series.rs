@@ -5,23 +5,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::typical::Typical;
-use crate::cluster::Handle;
+use crate::cluster::{Cluster, Handle};
+use crate::config::{Retry, Target, Timeouts};
 use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries};
 use crate::route::{Route, Routes};
 use crate::table::Table;
 
-/// What this worker has needed so far, by place of listener and route.
+/// What this worker has needed so far, by place of the listener.
 pub(super) struct Resolved {
     listeners: Vec<Arc<str>>,
     /// Of the table that entries are from.
     version: u64,
     routes: Arc<Routes>,
+    /// By place of a route's target.
     requests: Vec<Vec<Option<Rc<Entry>>>>,
+    /// By place of a route that answers by itself.
+    own: Vec<Vec<Option<Arc<RequestSeries>>>>,
     nowhere: Vec<Option<Arc<RequestSeries>>>,
 }
 
-/// What the requests of a listener need that take one route.
+/// What the requests of a listener need that take one route to one cluster.
 pub(super) struct Entry {
+    pub(super) route: Arc<Route>,
+    /// Of its target.
+    place: usize,
+    /// The cluster's, or the route's own.
+    pub(super) timeouts: Timeouts,
+    pub(super) retry: Retry,
     pub(super) cluster: Handle,
     pub(super) request: Arc<RequestSeries>,
     pub(super) attempts: Arc<ClusterSeries>,
@@ -35,6 +45,7 @@ impl Resolved {
             version: 0,
             routes: Arc::default(),
             requests: vec![Vec::new(); listeners.len()],
+            own: vec![Vec::new(); listeners.len()],
             nowhere: vec![None; listeners.len()],
         }
     }
@@ -47,34 +58,54 @@ impl Resolved {
         self.version = table.version;
         if !Arc::ptr_eq(&self.routes, table.routes()) {
             self.routes = Arc::clone(table.routes());
-            let count = self.routes.all().len();
-            self.requests.iter_mut().for_each(|routes| *routes = vec![None; count]);
+            let (routes, targets) = (self.routes.all().len(), self.routes.targets());
+            self.requests.iter_mut().for_each(|requests| *requests = vec![None; targets]);
+            self.own.iter_mut().for_each(|own| *own = vec![None; routes]);
         }
         for entry in self.requests.iter_mut().flatten().filter(|entry| entry.is_some()) {
             *entry = entry.take().and_then(|entry| entry.in_step_with(table));
         }
     }
 
-    /// What a listener's requests need that take this route.
-    pub(super) fn of(&mut self, metrics: &Metrics, listener: usize, (table, route): (&Table, &Route)) -> Rc<Entry> {
+    /// What a listener's requests need that take this route to its target of that place; none if it has no such one.
+    pub(super) fn of(
+        &mut self,
+        metrics: &Metrics,
+        listener: usize,
+        (table, route): (&Table, &Arc<Route>),
+        place: usize,
+    ) -> Option<Rc<Entry>> {
         self.keep(table);
-        let cluster = table.cluster(route);
-        let entry = &mut self.requests[listener][route.index];
+        let target = route.target(place)?;
+        let cluster = table.cluster(target);
+        let entry = &mut self.requests[listener][route.first_target + place];
         // A reload may have put another cluster in the place of the route's.
         if entry.as_ref().is_some_and(|entry| !entry.cluster.holds(cluster)) {
             *entry = None;
         }
-        let make = || Entry {
-            cluster: Handle::new(cluster),
-            request: metrics.request(RequestLabels {
+        let make = || {
+            let labels = RequestLabels {
                 listener: Arc::clone(&self.listeners[listener]),
                 route: Arc::clone(&route.settings.name),
                 cluster: Arc::clone(cluster.name()),
-            }),
-            attempts: Arc::clone(cluster.series()),
-            typical: Rc::default(),
+            };
+            Entry::new((route, place, target), cluster, metrics.request(labels), Rc::default())
         };
-        Rc::clone(entry.get_or_insert_with(|| Rc::new(make())))
+        Some(Rc::clone(entry.get_or_insert_with(|| Rc::new(make()))))
+    }
+
+    /// The series of a listener's requests that take a route which answers by itself.
+    pub(super) fn own(
+        &mut self,
+        metrics: &Metrics,
+        listener: usize,
+        (table, route): (&Table, &Route),
+    ) -> Arc<RequestSeries> {
+        self.keep(table);
+        let (listener_name, name) = (&self.listeners[listener], &route.settings.name);
+        let labels =
+            || RequestLabels { listener: Arc::clone(listener_name), route: Arc::clone(name), cluster: "".into() };
+        Arc::clone(self.own[listener][route.index].get_or_insert_with(|| metrics.request(labels())))
     }
 
     /// The series of a listener's requests that have no route.
@@ -86,13 +117,34 @@ impl Resolved {
 }
 
 impl Entry {
-    /// The same with the table's cluster of that name; none if there is none.
+    fn new(
+        (route, place, target): (&Arc<Route>, usize, &Target),
+        cluster: &Arc<Cluster>,
+        request: Arc<RequestSeries>,
+        typical: Rc<Typical>,
+    ) -> Self {
+        let (settings, terms) = (cluster.settings(), target.terms.as_deref());
+        Entry {
+            route: Arc::clone(route),
+            place,
+            timeouts: terms.map_or(&settings.timeouts, |terms| &terms.timeouts).clone(),
+            retry: terms.map_or(&settings.retry, |terms| &terms.retry).clone(),
+            cluster: Handle::new(cluster),
+            request,
+            attempts: Arc::clone(cluster.series()),
+            typical,
+        }
+    }
+
+    /// The same with the table's cluster, if it is of the same name.
     fn in_step_with(self: Rc<Self>, table: &Table) -> Option<Rc<Self>> {
-        let cluster = table.find_cluster(self.cluster.name())?;
+        let target = self.route.target(self.place)?;
+        let cluster = table.cluster(target);
         if self.cluster.holds(cluster) {
             return Some(self);
         }
-        let (request, attempts) = (Arc::clone(&self.request), Arc::clone(cluster.series()));
-        Some(Rc::new(Entry { cluster: Handle::new(cluster), request, attempts, typical: Rc::clone(&self.typical) }))
+        let (request, typical) = (Arc::clone(&self.request), Rc::clone(&self.typical));
+        let next = || Rc::new(Entry::new((&self.route, self.place, target), cluster, request, typical));
+        (cluster.name() == self.cluster.name()).then(next)
     }
 }

@@ -1,13 +1,21 @@
-//! Where a request belongs: from host and path to a route, and by that to a cluster.
+//! Where a request belongs: from host and path to a route, and by that to what becomes of it.
 //!
 //! The most specific host that has a fitting path wins: the exact name, then wildcards from the longest to the shortest,
 //! then routes without a host. Within a host the longest path prefix wins. Both are hash look-ups, one for each label of the
 //! host and each segment of the path, so a thousand routes cost what ten cost.
+//!
+//! Several routes may share host and path and differ in their predicates: the one with the most is asked first, among equals the
+//! one that stands first in the file, and the one without any last. If none takes the request, the search goes on with the next
+//! shorter path and the next less specific host. Predicates are looked at only where a route has some.
+
+mod predicate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config;
+
+pub use predicate::Question;
 
 /// All routes, as an index.
 #[derive(Debug, Default)]
@@ -16,6 +24,7 @@ pub struct Routes {
     below: HashMap<Box<str>, Paths>,
     any: Paths,
     all: Vec<Arc<Route>>,
+    targets: usize,
 }
 
 /// A route and its place in the file.
@@ -23,6 +32,8 @@ pub struct Routes {
 pub struct Route {
     /// Place in the file, from 0.
     pub index: usize,
+    /// The place of its first target among those of all routes; that of its mirror is behind the last.
+    pub first_target: usize,
     /// As it is meant.
     pub settings: config::Route,
 }
@@ -30,8 +41,17 @@ pub struct Route {
 /// The paths of one host. Keys start with a slash and do not end with one.
 #[derive(Debug, Default)]
 struct Paths {
-    prefixes: HashMap<Box<str>, Arc<Route>>,
+    prefixes: HashMap<Box<str>, Choice>,
     longest: usize,
+}
+
+/// The routes of one host and path.
+#[derive(Debug, Default)]
+struct Choice {
+    /// Those with predicates, the most particular first.
+    particular: Vec<Arc<Route>>,
+    /// The one without.
+    rest: Option<Arc<Route>>,
 }
 
 impl Routes {
@@ -39,7 +59,8 @@ impl Routes {
     pub fn new(routes: &[config::Route]) -> Self {
         let mut index = Routes::default();
         for (place, settings) in routes.iter().enumerate() {
-            let route = Arc::new(Route { index: place, settings: settings.clone() });
+            let route = Arc::new(Route { index: place, first_target: index.targets, settings: settings.clone() });
+            index.targets += route.targets();
             index.all.push(Arc::clone(&route));
             let paths = match &settings.host {
                 config::Host::Any => &mut index.any,
@@ -56,10 +77,15 @@ impl Routes {
         &self.all
     }
 
+    /// How many targets all of them have.
+    pub fn targets(&self) -> usize {
+        self.targets
+    }
+
     /// The route of a request. `host` may carry a port, a final dot and capitals; `path` is without its query.
-    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+    pub fn find(&self, host: &str, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
         if self.exact.is_empty() && self.below.is_empty() {
-            return self.any.find(path);
+            return self.any.find(path, asked);
         }
         let host = bare(host);
         let lower;
@@ -69,16 +95,16 @@ impl Routes {
         } else {
             host
         };
-        let exact = self.exact.get(host).and_then(|paths| paths.find(path));
-        exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))
+        let exact = self.exact.get(host).and_then(|paths| paths.find(path, asked));
+        exact.or_else(|| self.find_below(host, path, asked)).or_else(|| self.any.find(path, asked))
     }
 
-    fn find_below(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+    fn find_below(&self, host: &str, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
         if self.below.is_empty() {
             return None;
         }
         let domains = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
-        domains.filter_map(|domain| self.below.get(domain)).find_map(|paths| paths.find(path))
+        domains.filter_map(|domain| self.below.get(domain)).find_map(|paths| paths.find(path, asked))
     }
 }
 
@@ -94,10 +120,10 @@ fn bare(host: &str) -> &str {
 impl Paths {
     fn insert(&mut self, route: Arc<Route>) {
         self.longest = self.longest.max(route.settings.path.len());
-        self.prefixes.insert(route.settings.path.as_str().into(), route);
+        self.prefixes.entry(route.settings.path.as_str().into()).or_default().insert(route);
     }
 
-    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+    fn find(&self, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
         if self.prefixes.is_empty() {
             return None;
         }
@@ -105,7 +131,8 @@ impl Paths {
         let mut end = path.len();
         loop {
             if end <= self.longest
-                && let Some(route) = self.prefixes.get(&path[..end])
+                && let Some(choice) = self.prefixes.get(&path[..end])
+                && let Some(route) = choice.find(asked)
             {
                 return Some(route);
             }
@@ -118,9 +145,46 @@ impl Paths {
     }
 }
 
+impl Choice {
+    fn insert(&mut self, route: Arc<Route>) {
+        let count = route.settings.predicates.count();
+        if count == 0 {
+            self.rest = Some(route);
+            return;
+        }
+        let place = self.particular.partition_point(|other| other.settings.predicates.count() >= count);
+        self.particular.insert(place, route);
+    }
+
+    fn find(&self, asked: &Question<'_>) -> Option<&Arc<Route>> {
+        // Most have none, and pay nothing for those that have.
+        let particular = self.particular.iter().find(|route| asked.fits(&route.settings.predicates));
+        particular.or(self.rest.as_ref())
+    }
+}
+
+impl Route {
+    /// The target of that place, of which the mirror has the last.
+    pub fn target(&self, place: usize) -> Option<&config::Target> {
+        let config::Action::Forward(forward) = &self.settings.action else { return None };
+        let mirror = || forward.mirror.as_ref().filter(|_| place == forward.targets.len()).map(|mirror| &mirror.target);
+        forward.targets.get(place).or_else(mirror)
+    }
+
+    fn targets(&self) -> usize {
+        match &self.settings.action {
+            config::Action::Forward(forward) => forward.targets.len() + usize::from(forward.mirror.is_some()),
+            config::Action::Redirect(_) | config::Action::Respond(_) => 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
+    use crate::message::Downstream;
 
     fn find(routes: &[(&str, &str)], host: &str, path: &str) -> Option<usize> {
         let mut text =
@@ -130,7 +194,15 @@ mod tests {
             text += &format!("[[routes]]\n{host}path='{path}'\ncluster='c'\n");
         }
         let config = config::parse(&text, &config::Environment::default()).unwrap();
-        Routes::new(&config.routes).find(host, path).map(|route| route.index)
+        asking(Request::builder().uri(path), |asked| {
+            Routes::new(&config.routes).find(host, path, asked).map(|route| route.index)
+        })
+    }
+
+    fn asking<T>(request: http::request::Builder, ask: impl FnOnce(&Question<'_>) -> T) -> T {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let client = Downstream::plain([127, 0, 0, 1].into());
+        ask(&Question { head: &head, sender: (&client).into() })
     }
 
     #[test]
@@ -166,7 +238,38 @@ mod tests {
 
     #[test]
     fn a_path_of_many_slashes_is_found_like_any_other() {
-        let path = "/".repeat(100_000);
+        let path = "/".repeat(60_000);
         assert_eq!(find(&[("", "/a"), ("", "/")], "x", &path), Some(1));
+    }
+
+    #[test]
+    fn the_most_particular_route_wins_and_what_none_takes_goes_on() {
+        let rule = |place: &str, predicates: &str| format!("[[routes]]\n{place}\n{predicates}\ncluster='c'\n");
+        let [get, team, key] =
+            ["methods=['GET']", "headers=[{name='x-team',value='a'}]", "query=[{name='k',present=true}]"];
+        let text = [
+            rule("host='shop'\npath='/api'", get),
+            rule("host='shop'\npath='/api'", ""),
+            rule("host='shop'\npath='/api'", team),
+            rule("host='shop'\npath='/api'", &format!("{get}\n{team}")),
+            rule("host='shop'\npath='/api/v2'", key),
+            rule("host='*.shop'", get),
+            rule("path='/'", ""),
+        ];
+        let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.c]\nendpoints=['127.0.0.1:1']\n".to_owned()
+            + &text.concat();
+        let routes = Routes::new(&config::parse(&text, &config::Environment::default()).unwrap().routes);
+        let find = |host: &str, request: http::request::Builder| {
+            asking(request, |asked| routes.find(host, asked.head.uri.path(), asked).map(|route| route.index))
+        };
+        let team = |request: http::request::Builder| request.header("x-team", "a");
+        assert_eq!(find("shop", Request::get("/api")), Some(0));
+        assert_eq!(find("shop", team(Request::get("/api"))), Some(3), "more predicates");
+        assert_eq!(find("shop", team(Request::post("/api"))), Some(2));
+        assert_eq!(find("shop", Request::post("/api")), Some(1), "none of them, last");
+        assert_eq!(find("shop", Request::get("/api/v2?k")), Some(4), "the longer path, however many predicates");
+        assert_eq!(find("shop", Request::post("/api/v2")), Some(1), "the next shorter path");
+        assert_eq!(find("a.shop", Request::get("/")), Some(5));
+        assert_eq!(find("a.shop", Request::post("/")), Some(6), "the next less specific host");
     }
 }

@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
-use crate::route::{Route, Routes};
+use crate::route::Routes;
 
 /// Routes and clusters as of one moment.
 pub struct Table {
@@ -84,9 +84,9 @@ impl Table {
         Some(&self.clusters[place])
     }
 
-    /// The cluster of one of this table's routes.
-    pub fn cluster(&self, route: &Route) -> &Arc<Cluster> {
-        &self.clusters[route.settings.cluster]
+    /// The cluster of a target of one of this table's routes.
+    pub fn cluster(&self, target: &config::Target) -> &Arc<Cluster> {
+        &self.clusters[target.cluster]
     }
 
     /// Has every cluster look at its endpoints side by side. To be called once every [`SLOT`].

@@ -168,8 +168,8 @@ mod tests {
             connections: (0, 0),
         };
         let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
-        let value = || HeaderValue::from_static("x");
-        let way = way(&mut HeaderMap::new(), &Downstream::plain([127, 0, 0, 1].into()), value(), value());
+        let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
+        let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
         let (head, upload, late) = (&RefCell::new(head), &mut Upload::default(), &Cell::new(false));
         let may_repeat = &|_| false;
         let mut call = Call {

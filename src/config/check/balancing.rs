@@ -93,7 +93,7 @@ fn hash(key: &str, written: raw::Hash, problems: &mut Problems) -> Hash {
     Hash { keys, load_factor }
 }
 
-fn hash_key(written: &str) -> Option<HashKey> {
+pub(super) fn hash_key(written: &str) -> Option<HashKey> {
     let (kind, name) = written.split_once(':').map_or((written, None), |(kind, name)| (kind, Some(name)));
     match (kind, name) {
         ("header", Some(name)) => name.parse().ok().map(HashKey::Header),

@@ -1,13 +1,16 @@
 //! From the configuration as written to the configuration as meant: fills in the defaults, checks what no type can say, and
 //! goes on after a problem, so that a reader sees all of them at once.
 
+mod action;
 mod balancing;
 mod http;
+mod modifier;
 mod network;
 mod policy;
 mod probe;
 mod protection;
 mod tcp;
+mod route;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use network::networks;
+use route::{Told, routes};
 
-use super::text::{is_host_name, nearest, parse_address};
+use super::text::parse_address;
 use super::{
-    Cluster, Config, Drain, Endpoint, Environment, Host, Listener, Log, MAX_WEIGHT, Place, Problem, Route, Selection,
-    Source, consul, raw,
+    Cluster, Config, Drain, Endpoint, Environment, Listener, Log, MAX_WEIGHT, Place, Problem, Selection, Source,
+    consul, raw,
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
@@ -34,6 +38,7 @@ const DRAIN: Drain = Drain { delay: Duration::from_secs(5), timeout: Duration::f
 /// The checked configuration, or everything that is wrong with it.
 pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::default();
+    let defaults = raw.defaults.unwrap_or_default();
     let config = Config {
         workers: workers(raw.workers, &mut problems),
         max_connections: max_connections(raw.max_connections, &mut problems),
@@ -41,8 +46,8 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         place: place(raw.place.unwrap_or_default(), &mut problems),
         listeners: listeners(raw.listeners, &raw.clusters, &mut problems),
-        routes: routes(raw.routes, &raw.clusters, &mut problems),
-        clusters: clusters(raw.clusters, &raw.defaults.unwrap_or_default(), &mut problems),
+        routes: routes(raw.routes, &Told { clusters: &raw.clusters, defaults: &defaults }, &mut problems),
+        clusters: clusters(raw.clusters, &defaults, &mut problems),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
     };
@@ -167,66 +172,6 @@ fn positive(key: &str, duration: Option<Duration>, problems: &mut Problems) {
     if duration.is_some_and(|duration| duration.is_zero()) {
         problems.add(key, "0 would time out at once; leave the key out for its default");
     }
-}
-
-fn routes(written: Vec<raw::Route>, clusters: &BTreeMap<String, raw::Cluster>, problems: &mut Problems) -> Vec<Route> {
-    let mut seen = BTreeMap::new();
-    let mut names = BTreeSet::new();
-    let mut routes = Vec::new();
-    for (index, route) in written.into_iter().enumerate() {
-        let key = format!("routes[{index}]");
-        let host = host(&format!("{key}.host"), route.host.as_deref(), problems);
-        let path = path(&format!("{key}.path"), route.path.as_deref(), problems);
-        if let Some(first) = seen.insert((host.to_string(), path.clone()), index) {
-            problems.add(&key, format!("takes the same requests as routes[{first}]; give it another host or path"));
-        }
-        let name = route.name.unwrap_or_else(|| format!("{host}{path}"));
-        if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
-            problems.add(format!("{key}.name"), "a name has 1 to 256 visible characters");
-        }
-        if !names.insert(name.clone()) {
-            problems.add(format!("{key}.name"), format!("\"{name}\" is the name of another route"));
-        }
-        let cluster = clusters.keys().position(|name| *name == route.cluster);
-        if cluster.is_none() {
-            problems.add(format!("{key}.cluster"), no_cluster(&route.cluster, clusters));
-        }
-        routes.push(Route { name: name.into(), host, path, cluster: cluster.unwrap_or_default() });
-    }
-    routes
-}
-
-fn no_cluster(written: &str, clusters: &BTreeMap<String, raw::Cluster>) -> String {
-    match nearest(written, clusters.keys().map(String::as_str)) {
-        Some(meant) => format!("no cluster \"{written}\"; did you mean \"{meant}\"?"),
-        None => format!("no cluster \"{written}\"; add [clusters.{written}]"),
-    }
-}
-
-fn host(key: &str, written: Option<&str>, problems: &mut Problems) -> Host {
-    let Some(written) = written else { return Host::Any };
-    let lower = written.to_ascii_lowercase();
-    let (name, below) = match lower.strip_prefix("*.") {
-        Some(domain) => (domain, true),
-        None => (lower.as_str(), false),
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    if !is_host_name(name) && (below || bare.parse::<std::net::IpAddr>().is_err()) {
-        problems.add(
-            key,
-            format!("\"{written}\" is not a host; use \"shop.example.com\" or \"*.example.com\", without a port"),
-        );
-    }
-    if below { Host::Below(name.to_owned()) } else { Host::Exact(bare.to_owned()) }
-}
-
-fn path(key: &str, written: Option<&str>, problems: &mut Problems) -> String {
-    let written = written.unwrap_or("/");
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '*');
-    if !written.starts_with('/') || !written.chars().all(plain) || written.contains("//") {
-        problems.add(key, format!("\"{written}\" is not a path prefix; use \"/api/\", without wildcard or query"));
-    }
-    written.trim_end_matches('/').to_owned()
 }
 
 fn clusters(
@@ -376,14 +321,4 @@ fn log(written: raw::Log, problems: &mut Problems) -> Log {
         problems.add("log.level", format!("\"{level}\" is not a filter: {error}"));
     }
     Log { level, json }
-}
-
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Host::Any => f.write_str("*"),
-            Host::Exact(host) => f.write_str(host),
-            Host::Below(domain) => write!(f, "*.{domain}"),
-        }
-    }
 }

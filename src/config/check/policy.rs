@@ -101,7 +101,8 @@ impl raw::Policy {
     }
 }
 
-fn table<T: Or + Clone>(own: Option<T>, defaults: &Option<T>) -> Option<T> {
+/// A table's own keys over those of another, where there are both.
+pub(super) fn table<T: Or + Clone>(own: Option<T>, defaults: &Option<T>) -> Option<T> {
     match (own, defaults) {
         (Some(own), Some(defaults)) => Some(own.or(defaults)),
         (own, defaults) => own.or_else(|| defaults.clone()),

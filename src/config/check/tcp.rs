@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, Protocol, ProxyProtocol, raw};
-use super::{Problems, host, no_cluster};
+use super::Problems;
+use super::route::{host, no_cluster};
 
 /// What a listener's connections are, and where they go.
 pub(super) fn accepts(
@@ -42,6 +43,7 @@ fn refuse_http(key: &str, listener: &raw::Listener, problems: &mut Problems) {
         ("underscores", listener.underscores.is_some()),
         ("connect", listener.connect.is_some()),
         ("limits", listener.limits.is_some()),
+        ("tls", listener.tls.is_some()),
     ];
     for (name, _) in written.into_iter().filter(|(_, written)| *written) {
         problems.add(format!("{key}.{name}"), "is for HTTP, and this listener is for any protocol");

@@ -2,6 +2,7 @@
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
 mod policy;
+mod route;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart,
     Sticky, Timeouts,
 };
+pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
 pub use tls::{Certificate, ListenerTls};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
@@ -180,20 +182,6 @@ pub struct ListenerTimeouts {
     pub tls: Option<Duration>,
     /// Whether a request may say how long it can wait.
     pub trust_deadline: Option<bool>,
-}
-
-/// `[[routes]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Label in metrics.
-    pub name: Option<String>,
-    /// Exact or `*.` wildcard.
-    pub host: Option<String>,
-    /// Prefix on a segment boundary.
-    pub path: Option<String>,
-    /// Name of a cluster.
-    pub cluster: String,
 }
 
 /// `[clusters.NAME]`

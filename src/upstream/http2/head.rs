@@ -89,8 +89,8 @@ mod tests {
         for (name, value) in lines {
             head.headers.append(*name, HeaderValue::from_static(value));
         }
-        let value = || HeaderValue::from_static("x");
-        let way = way(&mut HeaderMap::new(), &Downstream::plain([127, 0, 0, 1].into()), value(), value());
+        let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
+        let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
         request(&head, &way, true)
     }
 

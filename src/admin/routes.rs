@@ -1,0 +1,144 @@
+//! The routes as JSON: which requests each takes, and what becomes of them. Field names are an interface: they are added to, not
+//! changed.
+
+use serde::Serialize;
+
+use crate::config::{Action, Forward, HashKey, Match, NewPath, Predicates, Principal};
+use crate::table::Table;
+
+#[derive(Serialize)]
+pub(super) struct RouteView {
+    name: String,
+    host: String,
+    path: String,
+    /// Where it goes if there is one cluster.
+    cluster: Option<String>,
+    action: ActionView,
+    /// What else a request has to be, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    predicates: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<MirrorView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ActionView {
+    Cluster,
+    Split {
+        clusters: Vec<ShareView>,
+        by: Option<String>,
+    },
+    Redirect {
+        status: u16,
+        scheme: Option<&'static str>,
+        host: Option<String>,
+        port: Option<u16>,
+        path: Option<String>,
+    },
+    Respond {
+        status: u16,
+    },
+}
+
+#[derive(Serialize)]
+struct ShareView {
+    cluster: String,
+    weight: u32,
+}
+
+#[derive(Serialize)]
+struct MirrorView {
+    cluster: String,
+    percent: f64,
+}
+
+pub(super) fn routes(table: &Table) -> Vec<RouteView> {
+    let routes = table.routes().all().iter().map(|route| &route.settings);
+    let view = routes.map(|route| {
+        let forward = match &route.action {
+            Action::Forward(forward) => Some(&**forward),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        };
+        RouteView {
+            name: route.name.to_string(),
+            host: route.host.to_string(),
+            path: if route.path.is_empty() { "/".to_owned() } else { route.path.clone() },
+            cluster: forward.and_then(|forward| match &forward.targets[..] {
+                [target] => Some(table.cluster(target).name().to_string()),
+                _ => None,
+            }),
+            action: action(table, &route.action),
+            predicates: predicates(&route.predicates),
+            mirror: forward.and_then(|forward| forward.mirror.as_ref()).map(|mirror| MirrorView {
+                cluster: table.cluster(&mirror.target).name().to_string(),
+                percent: mirror.percent,
+            }),
+        }
+    });
+    view.collect()
+}
+
+fn action(table: &Table, action: &Action) -> ActionView {
+    match action {
+        Action::Forward(forward) if forward.targets.len() == 1 => ActionView::Cluster,
+        Action::Forward(forward) => split(table, forward),
+        Action::Redirect(redirect) => ActionView::Redirect {
+            status: redirect.status.as_u16(),
+            scheme: redirect.scheme,
+            host: redirect.host.clone(),
+            port: redirect.port,
+            path: redirect.path.as_ref().map(|path| match path {
+                NewPath::Whole(path) => path.clone(),
+                NewPath::Prefix(prefix) => format!("{prefix}/…"),
+            }),
+        },
+        Action::Respond(respond) => ActionView::Respond { status: respond.status.as_u16() },
+    }
+}
+
+fn split(table: &Table, forward: &Forward) -> ActionView {
+    let share = |target| ShareView { cluster: table.cluster(target).name().to_string(), weight: target.weight };
+    ActionView::Split {
+        clusters: forward.targets.iter().map(share).collect(),
+        by: forward.split_by.as_ref().map(|by| match by {
+            HashKey::Header(name) => format!("header:{name}"),
+            HashKey::Cookie(name) => format!("cookie:{name}"),
+            HashKey::Query(name) => format!("query:{name}"),
+            HashKey::Path => "path".to_owned(),
+            HashKey::ClientAddress => "client_address".to_owned(),
+            HashKey::Identity => "identity".to_owned(),
+        }),
+    }
+}
+
+fn predicates(all: &Predicates) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut one_of = |what: &str, values: Vec<String>| {
+        if !values.is_empty() {
+            words.push(format!("{what} {}", values.join(" or ")));
+        }
+    };
+    one_of("method", all.methods.iter().map(ToString::to_string).collect());
+    one_of("client in", all.client_networks.iter().map(ToString::to_string).collect());
+    one_of("server name", all.server_names.iter().map(ToString::to_string).collect());
+    let identity = |identity: &Principal| match identity {
+        Principal::Exact(name) => name.clone(),
+        Principal::Prefix(prefix) => format!("{prefix}*"),
+    };
+    one_of("identity", all.identities.iter().map(identity).collect());
+    one_of("scheme not", all.not_scheme.into_iter().map(str::to_owned).collect());
+    words.extend(all.headers.iter().map(|(name, wanted)| format!("header {name} {}", word(wanted))));
+    words.extend(all.query.iter().map(|(name, wanted)| format!("query {name} {}", word(wanted))));
+    words
+}
+
+fn word(wanted: &Match) -> String {
+    match wanted {
+        Match::Present => "present".to_owned(),
+        Match::Absent => "absent".to_owned(),
+        Match::Value(value) => format!("= {value}"),
+        Match::Prefix(prefix) => format!("= {prefix}…"),
+        Match::Regex(_, written) => format!("~ {written}"),
+    }
+}

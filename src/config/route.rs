@@ -1,0 +1,235 @@
+//! Which requests a route takes, and what becomes of them, as it is meant.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use ipnet::IpNet;
+use regex::bytes::Regex;
+
+use super::{HashKey, Retry, Timeouts};
+
+/// A rule from request to action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Label in metrics; `host` and `path` if none was written.
+    pub name: Arc<str>,
+    /// Which `Host`s.
+    pub host: Host,
+    /// Prefix, starting with a slash and without one at the end; empty for every path.
+    pub path: String,
+    /// What else a request has to be.
+    pub predicates: Predicates,
+    /// What becomes of it.
+    pub action: Action,
+    /// What is changed in the head of the answer.
+    pub response_headers: HeaderRules,
+}
+
+/// Which hosts a route takes; lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// Every host.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Everything below this domain, which is written without `*.`.
+    Below(String),
+}
+
+/// What a request has to be beside its host and path: all of it. What is empty asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Predicates {
+    /// One of these.
+    pub methods: Vec<Method>,
+    /// Each of these holds for a header of its name.
+    pub headers: Vec<(HeaderName, Match)>,
+    /// Each of these holds for a query parameter of its name.
+    pub query: Vec<(String, Match)>,
+    /// The client's address is in one of these.
+    pub client_networks: Vec<IpNet>,
+    /// The name in the TLS handshake is one of these.
+    pub server_names: Vec<Host>,
+    /// The client has proved to be one of these.
+    pub identities: Vec<Principal>,
+    /// It came by another scheme than this: whoever is sent there must not be sent there again.
+    pub not_scheme: Option<&'static str>,
+}
+
+/// What a value has to be. Where there are several of one name, one of them.
+#[derive(Debug, Clone)]
+pub enum Match {
+    /// Any at all.
+    Present,
+    /// There must be none.
+    Absent,
+    /// Exactly this.
+    Value(String),
+    /// This, and whatever follows.
+    Prefix(String),
+    /// All of it looks like this; and how that was written.
+    Regex(Regex, String),
+}
+
+/// Who a client may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// This one.
+    Exact(String),
+    /// Whoever's name begins like this.
+    Prefix(String),
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// It is passed on.
+    Forward(Arc<Forward>),
+    /// Its client is sent elsewhere.
+    Redirect(Redirect),
+    /// It is answered here.
+    Respond(Respond),
+}
+
+/// Where a request is passed on to, and what is changed in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// At least one; several share the requests by weight.
+    pub targets: Vec<Target>,
+    /// What ties a client to its part.
+    pub split_by: Option<HashKey>,
+    /// In place of the route's prefix; without a slash at the end, empty to strip it.
+    pub replace_prefix: Option<String>,
+    /// In place of the request's `Host`.
+    pub host_header: Option<HeaderValue>,
+    /// What is changed in its head.
+    pub request_headers: HeaderRules,
+    /// Where a copy goes.
+    pub mirror: Option<Mirror>,
+}
+
+/// One of the clusters that a route's requests go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Index into [`super::Config::clusters`].
+    pub cluster: usize,
+    /// Share relative to the others; 0 for one that serves only if no other can.
+    pub weight: u32,
+    /// In place of the cluster's own, if the route has any.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// What a route holds a cluster's requests to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+    /// When another attempt is made.
+    pub retry: Retry,
+}
+
+/// Where a client is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// `http` or `https`; the request's own if absent.
+    pub scheme: Option<&'static str>,
+    /// Another host; an IPv6 address in brackets.
+    pub host: Option<String>,
+    /// Another port.
+    pub port: Option<u16>,
+    /// Another path.
+    pub path: Option<NewPath>,
+    /// How it is said.
+    pub status: StatusCode,
+}
+
+/// What takes the place of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewPath {
+    /// This, whatever it was.
+    Whole(String),
+    /// This in place of the route's prefix; without a slash at the end.
+    Prefix(String),
+}
+
+/// An answer that is always the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, perhaps empty.
+    pub body: Bytes,
+    /// What the body is, if there is one.
+    pub content_type: Option<HeaderValue>,
+}
+
+/// A copy of requests, whose answers nobody waits for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    /// Where it goes, without retries; its weight means nothing.
+    pub target: Target,
+    /// Share of the requests, 0 to 100.
+    pub percent: f64,
+}
+
+/// What is changed in a head: removed, then set, then added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    /// All that have the name go.
+    pub remove: Vec<HeaderName>,
+    /// In place of all that have the name.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Beside those that have the name.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Predicates {
+    /// How many there are: the more, the more particular.
+    pub fn count(&self) -> usize {
+        let lists = [
+            self.methods.is_empty(),
+            self.client_networks.is_empty(),
+            self.server_names.is_empty(),
+            self.identities.is_empty(),
+            self.not_scheme.is_none(),
+        ];
+        self.headers.len() + self.query.len() + lists.into_iter().filter(|is_empty| !is_empty).count()
+    }
+}
+
+impl PartialEq for Match {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Match::Present, Match::Present) | (Match::Absent, Match::Absent) => true,
+            (Match::Value(a), Match::Value(b)) | (Match::Prefix(a), Match::Prefix(b)) => a == b,
+            (Match::Regex(_, a), Match::Regex(_, b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl HeaderRules {
+    /// Changes a head.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Host::Any => f.write_str("*"),
+            Host::Exact(host) => f.write_str(host),
+            Host::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
