@@ -4,9 +4,14 @@
 //! A row that fails is printed by its name; a section prints all of its failures. A new attack is a new row.
 
 mod answers;
+mod attack;
 mod bed;
 mod chunked;
+mod floods;
+mod frames;
 mod framing;
+mod h2_frames;
+mod h2_heads;
 mod heads;
 mod hops;
 mod lies;

@@ -268,7 +268,7 @@ pub fn faults_of_request(message: &Message) -> Option<String> {
     let is_told = ends("x-forwarded-for", "127.0.0.1")
         && text("x-forwarded-proto") == "http"
         && text("x-forwarded-host") == hosts[0]
-        && ends("via", "1.1 lictor")
+        && ends("via", " lictor")
         && ends("x-request-id", "")
         && !text("x-request-id").is_empty();
     (!is_told).then(|| format!("the way is not told: {:?}", message.fields))
