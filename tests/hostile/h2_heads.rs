@@ -69,6 +69,7 @@ const PSEUDO: &[Row] = &[
     row(":path that is a query", "9113 8.3.1", || path(b"?x"), Refused),
     row(":path that is absolute", "9113 8.3.1", || path(b"http://b/x"), Refused),
     row(":path that is an asterisk", "9113 8.3.1", || path(b"*"), Refused),
+    row(":path that is an asterisk, for OPTIONS", "9113 8.3.1", || headers(1, WHOLE, &[(b":method", b"OPTIONS"), GET[1], (b":path", b"*"), GET[3]]), Served(seen("OPTIONS * HTTP/1.1"))),
     row(":path with a space", "9113 10.3", || path(b"/x y"), Refused),
     row(":path with a version", "9113 10.3", || path(b"/ HTTP/1.1"), Refused),
     row(":path with a whole request", "9113 10.3", || path(b"/ HTTP/1.1\r\nhost: b\r\n\r\nGET /evil"), Refused),
