@@ -30,8 +30,13 @@ pub type Verdicts = Result<(), String>;
 
 impl Bed {
     pub async fn make() -> Bed {
+        Bed::with("").await
+    }
+
+    /// With more in its configuration.
+    pub async fn with(more: &str) -> Bed {
         let origin = Witness::start().await;
-        let proxy = Proxy::start(&to_endpoints(&[origin.address()], CLUSTER));
+        let proxy = Proxy::start(&(more.to_owned() + &to_endpoints(&[origin.address()], CLUSTER)));
         Bed { proxy, origin }
     }
 
@@ -291,13 +296,18 @@ impl Peer {
 
 /// Tries every row and prints all that fail; the names of rows have to differ.
 pub async fn hold(section: &str, rows: &[Row]) {
-    let mut bed = Bed::make().await;
+    hold_behind(section, rows, "").await;
+}
+
+/// The same with more in the configuration.
+pub async fn hold_behind(section: &str, rows: &[Row], more: &str) {
+    let mut bed = Bed::with(more).await;
     let mut failed = Vec::new();
     for row in rows {
         if let Err(why) = bed.judge(row).await {
             failed.push(format!("{section}/{} ({}): {why}", row.name, row.rfc));
             // What it has left behind is not held against the next one.
-            bed = Bed::make().await;
+            bed = Bed::with(more).await;
         }
     }
     report(section, rows.len(), &failed);

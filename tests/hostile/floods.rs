@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::bed::{CLUSTER, Peer, report};
+use super::attack::survives;
+use super::bed::{CLUSTER, Peer, is_ours, report};
 use super::frames::*;
 use super::witness::{LIED_TO, Lie, Witness};
 use crate::support::app::to_endpoints;
@@ -107,7 +108,11 @@ impl Scale {
         let origin = Witness::start().await;
         let lictor = Spawned::start(&to_endpoints(&[origin.address()], CLUSTER), &[]);
         let address = lictor.address().await;
-        Peer::connect(address).await.ask("/first").await.unwrap();
+        let mut client = Connection::open(address).await;
+        let deadline = Instant::now() + PATIENCE;
+        client.send(&[PREFACE, &settings(&[(1, 0)])].concat(), deadline).await;
+        let works = survives(&mut client, deadline).await;
+        assert!(works.is_ok(), "no HTTP/2 by prior knowledge: {works:?}");
         origin.take();
         Scale { lictor, address, origin }
     }
@@ -167,9 +172,8 @@ impl Scale {
     }
 
     fn judge(&self, flood: &Flood, (survived, code): (bool, Option<u32>), grown: u64) -> Result<(), String> {
-        let ours = |line: &str| ["GET /other HTTP/1.1", "GET /first HTTP/1.1"].contains(&line);
         let heard = self.origin.take();
-        let requests = heard.iter().flat_map(|heard| &heard.requests).filter(|request| !ours(&request.line)).count();
+        let requests = heard.iter().flat_map(|heard| &heard.requests).filter(|request| !is_ours(request)).count();
         let mut wrong = String::new();
         if survived && flood.end == Ended {
             wrong += "the connection goes on; ";

@@ -218,5 +218,5 @@ async fn a_status_is_read_however_it_is_written() {
     assert_eq!(head(&[0x48, 0x83, 0b0110_1001, 0b1001_0000, 0b1111_1111]), Some(431));
     assert_eq!(head(&[0x48, 0x82, 0b0000_1000, 0b0000_0001]), Some(100));
     assert_eq!(head(&[0x48, 0x82, 0b0110_1100, 0b0000_0101]), None, "cut");
-    assert_eq!(head(&[0x48, 0x82, 0b0110_1100, 0b0000_1011]), Some(502));
+    assert_eq!(head(&[0x48, 0x82, 0b0110_1100, 0b0000_0010]), Some(502));
 }
