@@ -2,7 +2,7 @@
 //! reaches the origin in any table here is looked at for the way it came; these are the rows that attack it.
 
 use super::bed;
-use super::row::{EITHER, PASSED, Row, Verdict, field, passed, post, post_of, raw, seen};
+use super::row::{BAD, EITHER, PASSED, Row, Verdict, field, passed, post, post_of, raw, seen};
 
 const ABC: Verdict = Verdict::Passed(post_of("abc"));
 
@@ -62,6 +62,30 @@ const ROWS: &[Row] = &[
     field("Via of others", "9110 7.6.3", b"via: 1.0 fred, 1.1 p.example.net", passed(&["via: 1.0 fred, 1.1 p.example.net, 1.1 lictor"], &[])),
     field("X-Request-Id that could break a log", "9110 5.5", b"x-request-id: a b\tc", EITHER),
 ];
+
+/// Of a listener that wants no underscores, or leaves such fields out.
+#[rustfmt::skip]
+const REFUSED: &[Row] = &[
+    field("x_y", "3875 4.1.18", b"x_y: z", BAD),
+    field("X_Forwarded_For", "3875 4.1.18", b"x_forwarded_for: 6.6.6.6", BAD),
+    field("no underscore", "9110 5.1", b"x-y: a_b", passed(&["x-y: a_b"], &[])),
+];
+
+#[rustfmt::skip]
+const DROPPED: &[Row] = &[
+    field("x_y", "3875 4.1.18", b"x_y: z\r\nx-y: w", passed(&["x-y: w"], &["x_y"])),
+    field("X_Forwarded_For", "3875 4.1.18", b"x_forwarded_for: 6.6.6.6", passed(&[], &["x_forwarded_for"])),
+    field("transfer_encoding", "9112 6.1", b"transfer_encoding: chunked", Verdict::Either(&[400], seen("GET / HTTP/1.1").lacks(&["transfer_encoding"]))),
+];
+
+#[tokio::test]
+async fn underscores_are_refused_or_left_out_where_that_is_wanted() {
+    let listener = |underscores: &str| {
+        format!("[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\nunderscores = \"{underscores}\"\n")
+    };
+    bed::hold_behind("underscores-refused", REFUSED, &listener("refuse")).await;
+    bed::hold_behind("underscores-dropped", DROPPED, &listener("drop")).await;
+}
 
 #[tokio::test]
 async fn what_is_meant_for_one_connection_ends_there_and_what_we_add_arrives() {
