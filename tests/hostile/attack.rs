@@ -71,8 +71,6 @@ pub const CLOSED: &[u32] = &[5, 1];
 pub const SIZE: &[u32] = &[6, 1];
 /// RFC 9113 section 4.3 wants `COMPRESSION_ERROR`; the crate h2 says `PROTOCOL_ERROR`, which ends the connection all the same.
 pub const COMPRESSION: &[u32] = &[9, 1];
-/// The same for settings, where section 6.5.2 wants `FLOW_CONTROL_ERROR`.
-pub const FLOW_BY_SETTING: &[u32] = &[3, 1];
 /// What a row is about unless it says otherwise.
 const STREAM: u32 = 1;
 /// Higher than any stream of a row.

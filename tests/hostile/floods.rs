@@ -35,7 +35,8 @@ struct Flood {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The connection ends: with `ENHANCE_YOUR_CALM`, `PROTOCOL_ERROR` or `COMPRESSION_ERROR`, if with a word.
+    /// The connection ends, by what the frames are if not by how many: with `ENHANCE_YOUR_CALM`, `PROTOCOL_ERROR`,
+    /// `STREAM_CLOSED` or `COMPRESSION_ERROR`, if with a word.
     Ended,
     /// That, or it goes on and costs little.
     Either,
@@ -193,7 +194,7 @@ impl Scale {
         if survived && flood.end == Ended {
             wrong += "the connection goes on; ";
         }
-        if let Some(code) = code.filter(|code| ![1, 9, 11].contains(code)) {
+        if let Some(code) = code.filter(|code| ![1, 5, 9, 11].contains(code)) {
             write!(wrong, "GOAWAY with {code}; ").unwrap();
         }
         if requests > flood.requests {

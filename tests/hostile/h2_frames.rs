@@ -1,7 +1,7 @@
 //! Frames of HTTP/2 that must not be (RFC 9113 sections 3 to 6), or not there, or not now.
 
 use super::attack::Fate::{Ends, Ignored, RefusedOr, Reset, Served};
-use super::attack::{self, CLOSED, FLOW, FLOW_BY_SETTING, PROTOCOL, Row, SIZE, row};
+use super::attack::{self, CLOSED, FLOW, PROTOCOL, Row, SIZE, row};
 use super::frames::*;
 use super::row::{post_of, seen};
 
@@ -28,7 +28,7 @@ const CONNECTION: &[Row] = &[
     row("SETTINGS that acknowledge and say", "9113 6.5", || frame(SETTINGS, ACK, 0, b"\0\x03\0\0\0\x05"), Ends(SIZE)),
     row("SETTINGS on a stream", "9113 6.5", || frame(SETTINGS, 0, 1, b""), Ends(PROTOCOL)),
     row("ENABLE_PUSH of 2", "9113 6.5.2", || settings(&[(2, 2)]), Ends(PROTOCOL)),
-    row("INITIAL_WINDOW_SIZE of 2^31", "9113 6.5.2", || settings(&[(4, 0x8000_0000)]), Ends(FLOW_BY_SETTING)),
+    row("INITIAL_WINDOW_SIZE of 2^31", "9113 6.5.2", || settings(&[(4, 0x8000_0000)]), Ends(FLOW)),
     row("MAX_FRAME_SIZE too small", "9113 6.5.2", || settings(&[(5, 16_383)]), Ends(PROTOCOL)),
     row("MAX_FRAME_SIZE too large", "9113 6.5.2", || settings(&[(5, 0x0100_0000)]), Ends(PROTOCOL)),
     row("ENABLE_CONNECT_PROTOCOL of 2", "8441 3", || settings(&[(8, 2)]), Ends(PROTOCOL)),
