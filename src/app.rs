@@ -30,8 +30,6 @@ use crate::tls;
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
-/// Whether HTTP/2 is offered to clients by ALPN.
-const HTTP2: bool = false;
 /// Descriptors of each thread: its event loop's, its listeners' apart from that.
 const OF_A_THREAD: usize = 6;
 /// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
@@ -312,7 +310,7 @@ struct Part {
 
 /// What listeners are secured with, in their order; none where they are plain.
 fn secured(config: &Config, metrics: &Metrics) -> Result<Vec<Option<Arc<tls::Server>>>, tls::Error> {
-    let secure = |listener| tls::Server::new(listener, HTTP2, metrics.tls(&listener.name));
+    let secure = |listener| tls::Server::new(listener, metrics.tls(&listener.name));
     config.listeners.iter().map(secure).collect()
 }
 

@@ -98,15 +98,37 @@ async fn both_versions_are_spoken_unless_only_the_newer_one_is_wanted() {
 #[tokio::test]
 async fn the_protocol_is_agreed_on_where_the_client_offers_one_that_is_spoken() {
     let stage = Stage::set().await;
-    let proxy = stage.start(&[("a", stage.signer.leaf(&["a.example"]))], "");
+    let leaf = stage.signer.leaf(&["a.example"]);
+    let proxy = stage.start(&[("a", leaf.clone())], "");
     let caller = |offers| Caller { offers, ..Caller::trusting(&stage.root) };
-    let agreed = async |offers| {
+    let old =
+        Proxy::start(&stage.text(&[("a", leaf)], "").replace("[listeners.tls]", "http2 = false\n[listeners.tls]"));
+    let agreed = async |proxy: &Proxy, offers| {
         let stream = caller(offers).connect(proxy.address(), "a.example").await?;
         std::io::Result::Ok(stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
     };
-    assert_eq!(agreed(&["http/1.1"]).await.unwrap().as_deref(), Some(&b"http/1.1"[..]));
-    assert_eq!(agreed(&[]).await.unwrap(), None);
-    assert!(agreed(&["smtp"]).await.is_err(), "what nobody speaks must not be spoken to");
+    let some = |protocol: &str| Some(protocol.as_bytes().to_vec());
+    assert_eq!(agreed(&proxy, &["http/1.1"]).await.unwrap(), some("http/1.1"));
+    assert_eq!(agreed(&proxy, &["http/1.1", "h2"]).await.unwrap(), some("h2"));
+    assert_eq!(agreed(&old, &["http/1.1", "h2"]).await.unwrap(), some("http/1.1"));
+    assert_eq!(agreed(&proxy, &[]).await.unwrap(), None);
+    for (proxy, offers) in [(&proxy, &["smtp"]), (&old, &["h2"])] {
+        assert!(agreed(proxy, offers).await.is_err(), "what nobody speaks must not be spoken to");
+    }
+}
+
+#[tokio::test]
+async fn requests_by_http2_come_through_where_it_was_agreed_on() {
+    let stage = Stage::set().await;
+    let proxy = stage.start(&[("a", stage.signer.leaf(&["a.example"]))], "");
+    let caller = Caller { offers: &["h2"], ..Caller::trusting(&stage.root) };
+    let stream = caller.connect(proxy.address(), "a.example").await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("https://a.example/x").body(()).unwrap();
+    let (answer, _) = send.send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(stage.origin.requests()[0].header("x-forwarded-proto").as_deref(), Some("https"));
 }
 
 #[tokio::test]

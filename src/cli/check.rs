@@ -13,7 +13,7 @@ pub(super) fn check(file: &Path) -> Result<(), Error> {
     let config = config::load(file, &Environment::process())?;
     consul::check(&config.consul).map_err(app::Error::from)?;
     for listener in &config.listeners {
-        tls::Server::new(listener, false, Arc::default()).map_err(app::Error::from)?;
+        tls::Server::new(listener, Arc::default()).map_err(app::Error::from)?;
     }
     println!(
         "{}: good: {} listeners, {} routes, {} clusters",

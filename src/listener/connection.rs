@@ -65,6 +65,16 @@ impl<S> Talk<S> {
         self.fresh.replace(false) && self.rules.http2
     }
 
+    /// Takes what the client said while its connection was secured.
+    fn learn(&mut self, told: &Handshake) {
+        let names = told.identity.iter().flat_map(|identity| identity.uris.iter().chain(&identity.dns));
+        let names = names.map(|name| name.as_str().into()).collect();
+        let downstream = self.client.downstream.clone().encrypted(told.server_name.clone(), names);
+        self.client = Rc::new(Client { downstream });
+        // What was agreed on is spoken, and nothing else.
+        self.fresh.set(false);
+    }
+
     /// An empty map, perhaps with room.
     pub(super) fn spare(&self) -> HeaderMap {
         self.spare.take()
@@ -89,10 +99,11 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
         None => stream.into(),
         Some(tls) => match secure(stream, &tls, &stay).await {
             Ok((stream, told)) => {
-                let names = told.identity.iter().flat_map(|identity| identity.uris.iter().chain(&identity.dns));
-                let names = names.map(|name| name.as_str().into()).collect();
-                let downstream = talk.client.downstream.clone().encrypted(told.server_name, names);
-                talk.client = Rc::new(Client { downstream });
+                talk.learn(&told);
+                if told.is_http2 {
+                    let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
+                    return serve_http2(io, talk, stay).await;
+                }
                 stream
             }
             Err(error) => return debug!(client = %talk.address, %error, "not secured"),

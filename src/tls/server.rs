@@ -51,10 +51,10 @@ pub struct Renewal {
 }
 
 impl Server {
-    /// Reads the files of a listener's settings; HTTP/2 is offered if `http2` says so.
-    pub fn new(listener: &Listener, http2: bool, series: Arc<TlsSeries>) -> Result<Option<Arc<Server>>, Error> {
+    /// Reads the files of a listener's settings; none if it has no TLS.
+    pub fn new(listener: &Listener, series: Arc<TlsSeries>) -> Result<Option<Arc<Server>>, Error> {
         let Some(settings) = &listener.tls else { return Ok(None) };
-        let alpn: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        let alpn: &[&[u8]] = if listener.http.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         let named = |error| Error::Listener(Arc::clone(&listener.name), Box::new(error));
         let credentials = Credentials::read(settings).map_err(named)?;
         let current = credentials.current(alpn).map_err(named)?;
