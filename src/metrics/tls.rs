@@ -17,7 +17,7 @@ pub enum Handshake {
     Ok,
     /// Not in time.
     Timeout,
-    /// There is no certificate for what the client asked for.
+    /// There is no certificate for the name that the client asked for.
     NoCertificate,
     /// The client has no certificate, or none that is accepted.
     ClientCertificate,

@@ -43,7 +43,7 @@ pub enum Refused {
     /// HTTP without TLS came.
     #[error("a request without TLS came")]
     Plain,
-    /// There is no certificate for the name, or none of a kind that the client can check.
+    /// There is no certificate for the name.
     #[error("there is no certificate for what the client asked for")]
     NoCertificate,
     /// The client showed none, or not the right one.

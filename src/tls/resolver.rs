@@ -68,7 +68,9 @@ impl ResolvesServerCert for Resolver {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let can_check =
             |certified: &&Arc<CertifiedKey>| certified.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.find(name.as_deref()).iter().find(can_check).cloned()
+        let candidates = self.find(name.as_deref());
+        // If none fits, nothing else will either: rustls then says what is the matter, which no certificate at all would not.
+        candidates.iter().find(can_check).or(candidates.first()).cloned()
     }
 }
 
