@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::forward::Forward;
+use super::grpc;
 use crate::upstream::{Error, Kind};
 
 /// The body of an answer.
@@ -76,6 +77,12 @@ impl Refusal {
                 Kind::DownstreamTimeout => (StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time\n"),
             },
         }
+    }
+
+    /// The answer as gRPC's clients understand it.
+    pub(super) fn grpc_answer(&self) -> Response<Body> {
+        let (status, text) = self.status();
+        grpc::answer(status, text)
     }
 
     /// The answer.

@@ -34,11 +34,12 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let worker = &edge.worker;
     let Asked { head, body, client, informer, takeover } = asked;
     let sender = Sender::new(&client.downstream, &edge.trusted);
+    let is_grpc = message::is_grpc(&head.headers);
     let (host, taken) = match find(edge, &head, sender) {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
-            return refuse(&refusal, worker, &series, started);
+            return refuse(&refusal, worker, &series, (started, is_grpc));
         }
     };
     let (entry, mirror) = match taken {
@@ -58,7 +59,7 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
         Journey { worker, entry, mirror, started, deadline, told, is_short, client, trusted, informer, affinity };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
-        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, started),
+        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, (started, is_grpc)),
     }
 }
 
@@ -78,11 +79,15 @@ fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(Heade
     Ok((host, taken))
 }
 
-fn refuse(refusal: &Refusal, worker: &Worker, series: &RequestSeries, started: Instant) -> Response<Body> {
-    let response = refusal.answer();
+fn refuse(
+    refusal: &Refusal,
+    worker: &Worker,
+    series: &RequestSeries,
+    (started, is_grpc): (Instant, bool),
+) -> Response<Body> {
     debug!(?refusal, "refused");
-    series.record(worker.index, response.status().as_u16(), started.elapsed());
-    response
+    series.record(worker.index, refusal.status().0.as_u16(), started.elapsed());
+    if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
 }
 
 /// What stays the same over a request's attempts.

@@ -8,6 +8,7 @@ mod attempt;
 mod copy;
 mod deadline;
 mod forward;
+mod grpc;
 mod journey;
 mod mirror;
 mod outgoing;
