@@ -96,6 +96,24 @@ impl Alpn {
     }
 }
 
+/// True if the other side did not like who we are. With TLS 1.3 it says so behind the handshake, and has taken nothing else by then.
+pub fn is_refusal(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = tls else { return false };
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
+}
+
 /// Why a handshake failed, in words that say what was expected and what came.
 pub fn explain(error: &io::Error) -> impl fmt::Display {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

@@ -26,7 +26,7 @@ use tracing::warn;
 
 use crate::config::ClientTls;
 
-pub use client::{Alpn, Client, explain};
+pub use client::{Alpn, Client, explain, is_refusal};
 pub use facts::Facts;
 pub use greeting::{Greeting, Heard};
 pub use handshake::{Handshake, Identity, Refused};

@@ -1,6 +1,7 @@
 //! One request and its answer on an HTTP/1.1 connection, which it has for itself. The end of the body gives the connection back
 //! to the pool; dropping it before closes it, which is how an endpoint learns that nobody listens any more.
 
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -16,7 +17,7 @@ use super::watch::{Sent, Watch};
 use super::{Call, Error, Kind, Progress, exchange};
 use crate::endpoint::Connected;
 use crate::message::{Framing, Step, Upload};
-use crate::tls::Stream;
+use crate::tls::{self, Stream};
 
 #[derive(Debug)]
 pub(super) struct Http1 {
@@ -96,13 +97,21 @@ impl Http1 {
                 watch.stir();
                 Poll::Ready(Ok(bytes))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.error(Kind::Reset).caused_by(error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.broken(error))),
             Poll::Pending => {
                 let (whole, awaits_sender) = (self.sending.is_done(), self.sending.upload.awaits_sender());
                 let expired = watch.poll_expired(cx, &mut connection.stall, Sent { whole, awaits_sender });
                 expired.map(|kind| Err(self.error(kind)))
             }
         }
+    }
+
+    fn broken(&self, error: io::Error) -> Error {
+        let is_new = self.connection.as_ref().is_some_and(|connection| !connection.is_reused());
+        if is_new && tls::is_refusal(&error) {
+            return Error::connect(Kind::Tls, tls::explain(&error).to_string());
+        }
+        self.error(Kind::Reset).caused_by(error)
     }
 
     /// Puts bytes behind those that are there: only a head that came in pieces has any.

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{sleep_until, timeout_at};
+use tracing::warn;
 
 use super::connection::Connection;
 use super::http2::{Hub, Place, Seat, Terms};
@@ -150,7 +151,7 @@ impl Upstream {
     /// A stream to the endpoint, secured where that is asked for.
     async fn dial(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         (offer, terms): (Alpn, &Terms),
         preface: Option<&Bytes>,
     ) -> Result<Stream, Error> {
@@ -160,7 +161,13 @@ impl Upstream {
             Some(Ok(client)) => {
                 let host = endpoint.address().host();
                 let secured = client.connect(stream, &host, offer).await;
-                secured.map_err(|error| Error::connect(Kind::Tls, tls::explain(&error).to_string()))
+                secured.map_err(|error| {
+                    let why = tls::explain(&error).to_string();
+                    if self.lines.hub(endpoint).is_news(&why) {
+                        warn!(endpoint = %endpoint.address(), error = why, "an endpoint could not be reached by TLS");
+                    }
+                    Error::connect(Kind::Tls, why)
+                })
             }
             // Said when it was found out; nobody's fault but ours.
             Some(Err(error)) => Err(Error::connect(Kind::Local, error.to_string())),

@@ -12,11 +12,9 @@ use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 /// What it answers.
 #[derive(Clone, Debug)]
@@ -92,20 +90,11 @@ impl H2Origin {
 
     /// The same with these SETTINGS.
     pub async fn taking(taking: Taking) -> H2Origin {
-        H2Origin::run(taking, None).await
-    }
-
-    /// One behind TLS.
-    pub async fn secured(acceptor: TlsAcceptor) -> H2Origin {
-        H2Origin::run(Taking::default(), Some(acceptor)).await
-    }
-
-    async fn run(taking: Taking, acceptor: Option<TlsAcceptor>) -> H2Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { taking, ..Shared::default() });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&shared), acceptor));
+        tasks.spawn(accept(listener, Arc::clone(&shared)));
         H2Origin { address, shared, _tasks: tasks }
     }
 
@@ -150,28 +139,21 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, acceptor: Option<TlsAcceptor>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).unwrap();
         let connection = shared.accepted.fetch_add(1, Ordering::SeqCst);
-        let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
+        let shared = Arc::clone(&shared);
         connections.spawn(async move {
             shared.open.fetch_add(1, Ordering::SeqCst);
-            match acceptor {
-                None => serve(stream, connection, &shared).await,
-                Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(stream, connection, &shared).await;
-                    }
-                }
-            }
+            serve(stream, connection, &shared).await;
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, shared: &Arc<Shared>) {
+async fn serve(stream: TcpStream, connection: usize, shared: &Arc<Shared>) {
     let mut builder = server::Builder::new();
     if let Some(streams) = shared.taking.streams {
         builder.max_concurrent_streams(streams);

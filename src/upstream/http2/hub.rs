@@ -30,6 +30,8 @@ pub(in crate::upstream) struct Hub {
     http1: RefCell<Option<Terms>>,
     failures: Cell<u64>,
     failure: RefCell<Option<(Kind, String)>>,
+    /// What was last said to be wrong with its TLS.
+    complaint: RefCell<String>,
     changed: Rc<Notify>,
 }
 
@@ -58,6 +60,7 @@ impl Hub {
             http1: RefCell::default(),
             failures: Cell::default(),
             failure: RefCell::default(),
+            complaint: RefCell::default(),
             changed: Rc::default(),
         }
     }
@@ -126,6 +129,15 @@ impl Hub {
             *self.failure.borrow_mut() = Some((error.kind, error.cause()));
             self.failures.set(self.failures.get() + 1);
         }
+    }
+
+    /// True if that has not just been said of its TLS: an operator wants to know it, but not with each request.
+    pub(in crate::upstream) fn is_news(&self, complaint: &str) -> bool {
+        let is_news = *self.complaint.borrow() != complaint;
+        if is_news {
+            complaint.clone_into(&mut self.complaint.borrow_mut());
+        }
+        is_news
     }
 
     pub(super) fn has_departed(&self) -> bool {

@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::BuildHasherDefault;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,7 +72,6 @@ impl Lines {
     pub(super) async fn open(&self, stream: Stream, hub: &Rc<Hub>, terms: Terms) -> Result<Rc<Line>, Error> {
         let state = Rc::new(State::new(hub));
         let io = Metered::new(stream, Rc::clone(&state));
-        let not_spoken = |error: h2::Error| Error::connect(Kind::Protocol, NotSpoken(error));
         let (sender, mut connection) = builder().handshake(io).await.map_err(not_spoken)?;
         let told: Result<(), h2::Error> = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -118,6 +118,15 @@ fn builder() -> client::Builder {
 
 /// How a new stream is opened.
 type Sender = SendRequest<Bytes>;
+
+/// Whoever wants to know who we are says so behind the handshake, which is over for us before that (RFC 8446 section 4.4.2).
+fn not_spoken(error: h2::Error) -> Error {
+    match error.get_io() {
+        // What TLS says of its own; h2 keeps the words alone.
+        Some(io) if io.kind() == ErrorKind::InvalidData => Error::connect(Kind::Tls, io.to_string()),
+        _ => Error::connect(Kind::Protocol, NotSpoken(error)),
+    }
+}
 
 /// An endpoint that was taken for one that speaks HTTP/2.
 #[derive(Debug, thiserror::Error)]
