@@ -449,3 +449,38 @@ async fn a_connection_gets_as_old_as_it_may_and_counts_for_as_long_as_it_stands(
     let counted = async || endpoint(proxy.admin(), origin.address()).await["connections"].as_u64();
     eventually("and not counted", SOON, async || counted().await == Some(1)).await;
 }
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nhost: shop\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+
+#[tokio::test]
+async fn a_websocket_is_a_stream_where_the_endpoint_knows_such_streams() {
+    let origin = H2Origin::taking(Taking { connect: true, ..Taking::default() }).await;
+    let proxy = to(&[origin.address()], "");
+    origin.once(Reply::Tunnel);
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(UPGRADE).await;
+    let (head, _) = client.head().await;
+    assert_eq!((head.status, head.header("upgrade")), (101, Some("websocket")));
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    for said in ["hello", "again"] {
+        client.send(said).await;
+        assert_eq!(client.read(5).await, said.as_bytes());
+    }
+    assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one", "others go on beside it");
+    client.finish().await;
+    assert!(client.closed().await.unwrap().is_empty(), "an end is an end");
+    let asked = &origin.asked()[0];
+    assert_eq!((asked.method.as_str(), asked.uri.path()), ("CONNECT", "/chat"));
+    assert_eq!(asked.headers["sec-websocket-version"], "13");
+    assert!(!asked.headers.contains_key("sec-websocket-key") && !asked.headers.contains_key("upgrade"));
+    assert_eq!((asked.body.as_slice(), origin.accepted()), (&b"helloagain"[..], 1));
+}
+
+#[tokio::test]
+async fn a_websocket_that_an_endpoint_has_no_streams_for_is_refused_clearly() {
+    let (origin, proxy) = pair().await;
+    let answer = Client::connect(proxy.address()).await.exchange(UPGRADE).await;
+    assert_eq!((answer.status, answer.text().as_str()), (501, "the endpoint's protocol has no such request\n"));
+    assert_eq!((origin.asked().len(), get(proxy.address(), "shop", "/").await.status), (0, 200));
+}

@@ -11,6 +11,7 @@ pub mod proxy_protocol;
 mod trace;
 mod trust;
 mod upload;
+mod websocket;
 
 pub use duplex::Duplex;
 pub use forwarded::{Way, is_ours, way};
@@ -19,3 +20,4 @@ pub use headers::{accepts_trailers, end_to_end, frames, is_grpc, is_host, upgrad
 pub use parameters::{cookie, cookies, query_parameter, query_values};
 pub use trust::{Downstream, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};
+pub use websocket::websocket_accept;

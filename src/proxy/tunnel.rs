@@ -15,8 +15,7 @@ use super::forward::{Guard, Record};
 use crate::health::Outcome;
 use crate::listener::Takeover;
 use crate::message;
-use crate::tls::Stream;
-use crate::upstream::{Error, Exchange};
+use crate::upstream::{Error, Exchange, Tunnel};
 
 /// What lasts as long as the tunnel does.
 pub(super) struct Held {
@@ -38,7 +37,7 @@ pub(super) fn open(
     mut held: Held,
     times: Times,
 ) -> Response<Body> {
-    let Some((endpoint, connected, early)) = exchange.into_stream() else {
+    let Some((endpoint, early)) = exchange.into_tunnel() else {
         let refusal = Refusal::Upstream(Error::unexpected_answer());
         held.record.code = refusal.status().0.as_u16();
         return refusal.answer();
@@ -51,7 +50,7 @@ pub(super) fn open(
         }
         // However it ended: the endpoint has served.
         held.guard.judge(Outcome::Success);
-        drop((held, connected, draining));
+        drop((held, draining));
     });
     let protocol = head.headers.get(UPGRADE).cloned();
     message::end_to_end(&mut head.headers);
@@ -64,7 +63,7 @@ pub(super) fn open(
 }
 
 async fn run(
-    (client, mut endpoint): (Takeover, Stream),
+    (client, mut endpoint): (Takeover, Tunnel),
     early: &[u8],
     (times, held): (Times, &Held),
 ) -> Result<(), Broken> {

@@ -17,11 +17,11 @@ use super::connection::Connection;
 use super::http1::Http1;
 use super::http2::{Http2, Seat};
 use super::pool::Pool;
+use super::tunnel::Tunnel;
 use super::watch::Watch;
 use super::{Call, Error, Kind};
-use crate::endpoint::{Connected, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::message::{Framing, Upload};
-use crate::tls::Stream;
 
 /// Interim answers to one request; an endpoint that gives more does not mean to answer.
 const MAX_INTERIM: usize = 32;
@@ -156,11 +156,11 @@ impl Exchange {
         }
     }
 
-    /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
-    pub fn into_stream(self) -> Option<(Stream, Connected, Bytes)> {
+    /// What is left when HTTP is over, and what was read beyond the head: for an answer that switched protocols.
+    pub fn into_tunnel(self) -> Option<(Tunnel, Bytes)> {
         match self.carrier {
-            Carrier::Http1(carrier) => carrier.into_stream(),
-            Carrier::Http2(_) => None,
+            Carrier::Http1(carrier) => carrier.into_tunnel(),
+            Carrier::Http2(carrier) => carrier.into_tunnel().map(|tunnel| (tunnel, Bytes::new())),
         }
     }
 }

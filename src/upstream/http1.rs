@@ -13,11 +13,11 @@ use super::connection::Connection;
 use super::head::{self, Head};
 use super::pool::Pool;
 use super::sending::Sending;
+use super::tunnel::Tunnel;
 use super::watch::{Sent, Watch};
 use super::{Call, Error, Kind, Progress, exchange};
-use crate::endpoint::Connected;
 use crate::message::{Framing, Step, Upload};
-use crate::tls::{self, Stream};
+use crate::tls;
 
 #[derive(Debug)]
 pub(super) struct Http1 {
@@ -152,11 +152,11 @@ impl Http1 {
     }
 
     /// The stream under the connection, and what was read beyond the head: for an answer that switched protocols.
-    pub(super) fn into_stream(self) -> Option<(Stream, Connected, Bytes)> {
+    pub(super) fn into_tunnel(self) -> Option<(Tunnel, Bytes)> {
         // The rest of a request must not be taken for the other protocol.
         let connection = self.connection.filter(|_| self.sending.is_done())?;
         let (stream, connected) = connection.into_parts();
-        Some((stream, connected, self.bytes))
+        Some((Tunnel::own(stream, connected), self.bytes))
     }
 
     pub(super) fn poll_body(

@@ -20,6 +20,7 @@ mod raw;
 mod reach;
 mod sending;
 mod stall;
+mod tunnel;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,7 @@ pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
 pub use raw::Raw;
 pub use reach::may_be_shared;
+pub use tunnel::Tunnel;
 
 use http2::Lines;
 use pool::Pool;

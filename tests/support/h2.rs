@@ -35,6 +35,8 @@ pub enum Reply {
     Early(u16, &'static str),
     /// 103 with a link, then this.
     Hinted(Box<Reply>),
+    /// 200, and then every byte back: for what has become a tunnel.
+    Tunnel,
     /// The stream is reset.
     Reset(Reason),
 }
@@ -233,6 +235,13 @@ async fn answer(
             }
             let trailers = finish(&mut body, place, shared).await?;
             sending.send_trailers(trailers)?;
+        }
+        Reply::Tunnel => {
+            let mut sending = respond.send_response(plain(200), false)?;
+            while let Some(data) = take(&mut body, place, shared).await? {
+                send(&mut sending, data).await?;
+            }
+            sending.send_data(Bytes::new(), true)?;
         }
         Reply::After(gate, inner) => {
             gate.notified().await;

@@ -1,11 +1,13 @@
 //! Heads between the two versions (RFC 9113 section 8): a request's as HTTP/2 has it, and what an answer's may say.
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, StatusCode, Uri, Version, request};
+use http::{Method, Request, StatusCode, Uri, Version, request, response};
 
 use crate::message::{self, Way};
 use crate::upstream::head::length;
@@ -31,6 +33,12 @@ pub(super) fn request(head: &request::Parts, way: &Way, secured: bool) -> Result
     }
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
+    // Named in the request; there is nothing to prove (RFC 8441 section 5).
+    if let Some(protocol) = head.headers.get(UPGRADE).and_then(|protocol| protocol.to_str().ok()) {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from(protocol));
+        headers.remove(SEC_WEBSOCKET_KEY);
+    }
     *request.uri_mut() = uri(head, secured)?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
@@ -53,6 +61,30 @@ fn uri(head: &request::Parts, secured: bool) -> Result<Uri, Malformed> {
 fn travels(name: &HeaderName) -> bool {
     ![HOST, CONNECTION, TRANSFER_ENCODING, UPGRADE, TE].contains(name)
         && !matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// The answer to a request for a tunnel as HTTP/1.1 has it, where there is one now.
+pub(super) fn switched(asked: &Asked, head: &mut response::Parts) {
+    head.status = StatusCode::SWITCHING_PROTOCOLS;
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(UPGRADE, asked.protocol.clone());
+    if let Some(key) = &asked.key {
+        head.headers.insert(SEC_WEBSOCKET_ACCEPT, message::websocket_accept(key.as_bytes()));
+    }
+}
+
+/// A request for another protocol.
+#[derive(Debug)]
+pub(super) struct Asked {
+    protocol: HeaderValue,
+    key: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// What a request asks for, if it does.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        Some(Asked { protocol: headers.get(UPGRADE)?.clone(), key: headers.get(SEC_WEBSOCKET_KEY).cloned() })
+    }
 }
 
 /// Trailers without what would frame or address a message (RFC 9110 section 6.5.1).

@@ -9,12 +9,13 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 
-use super::head;
+use super::head::{self, Asked};
 use super::line::Seat;
 use super::outflow::{Fault, Outflow};
-use crate::message::Upload;
+use crate::message::{Duplex, Upload};
 use crate::upstream::head::length;
 use crate::upstream::stall::Stall;
+use crate::upstream::tunnel::Tunnel;
 use crate::upstream::watch::{Sent, Watch};
 use crate::upstream::{Call, Error, Kind, Progress};
 
@@ -27,6 +28,8 @@ pub(in crate::upstream) struct Http2 {
     method: Method,
     /// What the answer's Content-Length leaves to come.
     left: Option<u64>,
+    /// Another protocol.
+    asked: Option<Asked>,
     /// Has come, and is to be passed on.
     trailers: Option<HeaderMap>,
     reused: bool,
@@ -60,15 +63,19 @@ impl Http2 {
         let head = call.head.borrow();
         let request = head::request(&head, call.way, seat.is_secured())
             .map_err(|malformed| refused(Kind::Unsupported).caused_by(malformed))?;
+        let asked = Asked::of(&head.headers);
+        if asked.is_some() && !seat.sender().is_extended_connect_protocol_enabled() {
+            return Err(refused(Kind::Unsupported).caused_by("it takes no other protocols inside HTTP/2"));
+        }
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| length(value.as_bytes()));
         let (head, sending) = seat
             .sender()
-            .send_request(request, call.upload.is_empty())
+            .send_request(request, call.upload.is_empty() && asked.is_none())
             .map_err(|error| refused(kind(&error)).caused_by(error))?;
         let (method, stall) = (call.head.borrow().method.clone(), Stall::new());
         let live = Some(Live { sending, receiving: Receiving::Head(head), held: 0, stall, seat });
         let sending = Outflow::new(std::mem::take(call.upload), announced);
-        Ok(Http2 { live, sending, method, left: None, trailers: None, reused, mark })
+        Ok(Http2 { live, sending, method, left: None, asked, trailers: None, reused, mark })
     }
 
     /// Sees to it that the time is looked at by then.
@@ -111,7 +118,14 @@ impl Http2 {
     }
 
     fn answer(&mut self, answer: Response<RecvStream>) -> Result<(StatusCode, HeaderMap), Error> {
-        let (head, body) = answer.into_parts();
+        let (mut head, body) = answer.into_parts();
+        if let Some(asked) = self.asked.as_ref().filter(|_| head.status.is_success()) {
+            head::switched(asked, &mut head);
+            if let Some(live) = &mut self.live {
+                live.receiving = Receiving::Body(body);
+            }
+            return Ok((head.status, head.headers));
+        }
         let announced = head::announced(head.status, &head.headers, &self.method);
         self.left = announced.map_err(|malformed| self.error(Kind::Protocol).caused_by(malformed))?;
         let is_bodiless = self.left == Some(0) && head.headers.get(CONTENT_LENGTH).is_none_or(|length| length != "0");
@@ -225,6 +239,15 @@ impl Http2 {
     fn finish(&mut self) {
         self.left = Some(0);
         self.live = None;
+    }
+
+    /// What is left when HTTP is over.
+    pub(in crate::upstream) fn into_tunnel(self) -> Option<Tunnel> {
+        let Live { sending, receiving, seat, .. } = self.live?;
+        match receiving {
+            Receiving::Body(body) => Some(Tunnel::shared(Duplex::new(sending, body), seat)),
+            Receiving::Head(_) => None,
+        }
     }
 
     /// Ends it whatever it has come to.
