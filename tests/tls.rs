@@ -3,6 +3,7 @@
 mod clients;
 mod names;
 mod renewal;
+mod routes;
 mod stored;
 mod towards_endpoints;
 
