@@ -146,6 +146,8 @@ impl Credentials {
         let all: Vec<&Material> = self.materials().collect();
         let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(&all, self.settings.strict_sni)));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        // All suites are good; that somebody has an order is what scanners ask for, and what lets us change our mind.
+        config.ignore_client_order = true;
         config.ticketer = Arc::clone(&self.resumption.tickets);
         config.session_storage = Arc::clone(&self.resumption.sessions);
         Ok(Current { config: Arc::new(config), clients })
