@@ -4,6 +4,7 @@ use super::*;
 
 mod balancing;
 mod probe;
+mod tls;
 mod route;
 mod tcp;
 

@@ -7,6 +7,7 @@ use super::{SOON, Stage, listener};
 use crate::support::app::{Proxy, parse, to_endpoints};
 use crate::support::chain::{Leaf, Wish, replace};
 use crate::support::client::eventually;
+use crate::support::spawned::Spawned;
 use crate::support::tls::{Caller, shown};
 use crate::support::window::metric;
 
@@ -168,4 +169,14 @@ async fn the_answer_of_an_ocsp_responder_is_handed_on_and_one_that_is_none_is_re
     std::fs::write(&staple, [0x30, 0x03, 0x0a, 0x01, 0x06]).unwrap();
     let refused = lictor::app::App::start(parse(&text)).err().unwrap().to_string();
     assert!(refused.contains("a.ocsp: is not a good answer"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_about_to_expire_is_in_the_log() {
+    let stage = Stage::set().await;
+    let wish = Wish { names: &["soon.example"], days: Some(10), ..Wish::default() };
+    let process = Spawned::start(&stage.text(&[("a", stage.signer.issue(&wish)), ("b", numbered(&stage, 0))], ""), &[]);
+    let line = process.says("a certificate ends to be valid soon").await;
+    assert!(line.contains("certificate=\"soon.example\"") && line.contains("until=20"), "{line}");
+    assert!(!process.said().iter().any(|line| line.contains("soon, or has") && line.contains("a.example")));
 }
