@@ -137,24 +137,33 @@ mod tests {
 
     use super::*;
     use crate::endpoint::{Address, Endpoint, Ids, Ledger};
-    use crate::upstream::http2::hub::Hub;
+    use crate::upstream::http2::hub::{Hub, Place};
+    use crate::upstream::http2::line::{Line, Terms};
 
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const PREFACE: usize = 24;
     const PING: u8 = 6;
 
     /// A connection that has been greeted, and the other side of it.
-    async fn greeted() -> (client::SendRequest<Bytes>, Connection<Metered<DuplexStream>, Bytes>, Rc<State>, DuplexStream)
-    {
+    struct Greeted {
+        hub: Rc<Hub>,
+        sender: client::SendRequest<Bytes>,
+        connection: Connection<Metered<DuplexStream>, Bytes>,
+        state: Rc<State>,
+        far: DuplexStream,
+    }
+
+    async fn greeted() -> Greeted {
         let (near, mut far) = duplex(64 * 1024);
         let ledger = Ledger::new(std::time::Instant::now());
         let endpoint = Arc::new(Endpoint::new(Address::new("a", 1), &Ids::default(), &ledger));
-        let state = Rc::new(State::new(&Hub::new(&endpoint)));
+        let hub = Rc::new(Hub::new(&endpoint));
+        let state = Rc::new(State::new(&hub));
         let io = Metered::new(near, Rc::clone(&state));
         let (sender, connection) = client::Builder::new().handshake(io).await.unwrap();
         far.read_exact(&mut [0; PREFACE]).await.unwrap();
         far.write_all(&SETTINGS).await.unwrap();
-        (sender, connection, state, far)
+        Greeted { hub, sender, connection, state, far }
     }
 
     /// Kind and payload of the next frame.
@@ -185,7 +194,7 @@ mod tests {
     }
 
     async fn with_a_stream(answers: bool) -> (Vec<u64>, bool) {
-        let (mut sender, connection, state, far) = greeted().await;
+        let Greeted { mut sender, connection, state, far, .. } = greeted().await;
         let tasks = LocalSet::new();
         state.begin();
         tasks.spawn_local(drive(connection, Rc::clone(&state)));
@@ -210,5 +219,26 @@ mod tests {
         let (pings, broken) = with_a_stream(true).await;
         assert_eq!(pings.len(), 2, "{pings:?}");
         assert!(pings[1] - pings[0] >= 300 && !broken, "{pings:?}");
+    }
+
+    /// What there is on a connection that was idle for long, at once and later.
+    async fn after_a_rest(answers: bool) -> (Place, Place) {
+        let Greeted { hub, sender, connection, state, far } = greeted().await;
+        let (terms, rested) = (Terms::default(), std::time::Instant::now() + 2 * SILENCE);
+        drop(hub.add(Rc::new(Line::new(sender, Rc::clone(&state), terms.clone()))));
+        let tasks = LocalSet::new();
+        tasks.spawn_local(drive(connection, state));
+        tasks.spawn_local(pings(far, answers));
+        let asked = hub.place(&terms, None, rested);
+        tasks.run_until(hub.wait()).await.unwrap();
+        (asked, hub.place(&terms, None, std::time::Instant::now()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_idle_for_long_is_asked_before_a_request_depends_on_it() {
+        let (asked, then) = after_a_rest(true).await;
+        assert!(matches!(asked, Place::Wait) && matches!(then, Place::Seat(_)), "{asked:?}, {then:?}");
+        let (asked, then) = after_a_rest(false).await;
+        assert!(matches!(asked, Place::Wait) && matches!(then, Place::Dial(_)), "{asked:?}, {then:?}");
     }
 }
