@@ -298,7 +298,8 @@ async fn grpc_says_by_itself_how_it_went() {
     for (script, reason) in
         [(head_only("14"), Some("gateway")), (trailers("4"), Some("gateway")), (trailers("5"), None)]
     {
-        let (origins, proxy) = start(&["grpc", "other"], "").await;
+        // These origins speak nothing else.
+        let (origins, proxy) = start(&["grpc", "other"], "protocol = \"http1\"").await;
         origins[0].always(script.clone());
         for _ in 0..10 {
             let mut client = Client::connect(proxy.address()).await;
