@@ -80,8 +80,6 @@ fn target(parts: &mut request::Parts, rules: &Http) -> Result<(), Refused> {
 fn origin_form(uri: &Uri, method: &Method) -> Result<Uri, Refused> {
     let wrong = |_| bad("its target");
     match uri.path_and_query() {
-        // RFC 9110 section 7.1: OPTIONS without a path is about the server as a whole.
-        None if *method == Method::OPTIONS => Ok(Uri::from_static("*")),
         None => Ok(Uri::from_static("/")),
         Some(target) if target.as_str().starts_with('/') => {
             Uri::builder().path_and_query(target.clone()).build().map_err(|_| bad("its target"))

@@ -4,8 +4,10 @@
 use std::io::Write as _;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
+
+use super::headers::frames;
 
 /// Chunk extensions mean nothing to us; more of them than this means harm.
 const MAX_EXTENSION: u32 = 1024;
@@ -187,6 +189,12 @@ impl Chunked {
     }
 }
 
+/// True if a line ends with a line feed alone: parsers take it for the end of a line, and others for a part of one.
+pub fn has_bare_newline(lines: &[u8]) -> bool {
+    let mut last = 0;
+    lines.iter().any(|byte| std::mem::replace(&mut last, *byte) != b'\r' && *byte == b'\n')
+}
+
 /// The size line of a chunk.
 pub fn chunk(out: &mut BytesMut, length: usize) {
     // Writing to memory does not fail.
@@ -196,9 +204,8 @@ pub fn chunk(out: &mut BytesMut, length: usize) {
 /// The last chunk and the trailers after it.
 pub fn trailers(out: &mut BytesMut, trailers: &HeaderMap) {
     // Those that would frame or address a message have no place here (RFC 9110 section 6.5.1).
-    let fits = |(name, _): &(&HeaderName, &HeaderValue)| ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(name);
     out.put_slice(b"0\r\n");
-    fields(out, trailers.iter().filter(fits));
+    fields(out, trailers.iter().filter(|(name, _)| !frames(name.as_str())));
     out.put_slice(b"\r\n");
 }
 
@@ -215,6 +222,9 @@ pub fn fields<'a>(out: &mut BytesMut, fields: impl Iterator<Item = (&'a HeaderNa
 /// Trailers; those that would frame or address a message are left out (RFC 9110 section 6.5.1).
 fn parse(bytes: &[u8]) -> Result<HeaderMap, Malformed> {
     const WRONG: Malformed = Malformed("the trailers cannot be read");
+    if has_bare_newline(bytes) {
+        return Err(WRONG);
+    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let httparse::Status::Complete((_, fields)) = httparse::parse_headers(bytes, &mut fields).map_err(|_| WRONG)?
     else {
@@ -224,7 +234,7 @@ fn parse(bytes: &[u8]) -> Result<HeaderMap, Malformed> {
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| WRONG)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| WRONG)?;
-        if ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(&name) {
+        if !frames(name.as_str()) {
             trailers.append(name, value);
         }
     }

@@ -39,6 +39,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "proxy-authorization"
             | "keep-alive"
             | "proxy-connection"
+            | "http2-settings"
     )
 }
 
@@ -64,7 +65,19 @@ fn names(headers: &HeaderMap, header: HeaderName, token: &str) -> bool {
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asked = names(headers, CONNECTION, "upgrade") && !names(headers, UPGRADE, "h2c");
-    asked.then(|| protocol.clone())
+    let is_one = headers.get_all(UPGRADE).iter().nth(1).is_none() && tokens(protocol).next().is_some();
+    (asked && is_one).then(|| protocol.clone())
+}
+
+/// True if the head of a 101 switches to a protocol that was asked for, and says no length: what follows has none.
+pub fn switches(headers: &HeaderMap, asked: &HeaderValue) -> bool {
+    let mut to = headers.get_all(UPGRADE).iter().flat_map(tokens);
+    let (first, second) = (to.next(), to.next());
+    let is_asked = |to: &[u8]| tokens(asked).any(|asked| asked.eq_ignore_ascii_case(to));
+    first.is_some_and(is_asked)
+        && second.is_none()
+        && !headers.contains_key(CONTENT_LENGTH)
+        && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// True for gRPC's messages: `application/grpc`, and what it has behind a `+` or `;`. Not gRPC-Web, which is another protocol.

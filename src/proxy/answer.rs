@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     Host,
     /// A method that a reverse proxy does not serve.
     Connect,
+    /// A path that some servers take for one of another route.
+    Path,
     /// No route.
     Route,
     /// What its route makes of its target is none.
@@ -49,6 +51,7 @@ impl Refusal {
         match self {
             Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
             Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here\n"),
+            Refusal::Path => (StatusCode::BAD_REQUEST, "the path has slashes that may lead elsewhere\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Refusal::Target => (StatusCode::URI_TOO_LONG, "the request's target cannot be rewritten\n"),
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),

@@ -23,7 +23,7 @@ use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Incoming, Sender, Trusted, Upload, Way};
+use crate::message::{self, Incoming, Sender, Trusted, Upload, Way, path};
 use crate::metrics::RequestSeries;
 use crate::route::Question;
 use crate::upstream::{self, Error, Exchange};
@@ -74,7 +74,15 @@ fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(Heade
     let mut reader = edge.worker.reader.borrow_mut();
     let table = reader.load();
     let question = Question { head, sender };
-    let route = table.routes().find(name, head.uri.path(), &question).ok_or(Refusal::Route)?;
+    let route = table.routes().find(name, head.uri.path(), &question);
+    if edge.strict && path::reading(head.uri.path()) == path::Reading::Odd {
+        // An endpoint that merges or decodes slashes must not let in what a route keeps out.
+        let elsewhere = table.routes().find(name, &path::normal(head.uri.path()), &question);
+        if elsewhere.map(|route| route.index) != route.map(|route| route.index) {
+            return Err(Refusal::Path);
+        }
+    }
+    let route = route.ok_or(Refusal::Route)?;
     let taken = action::take(edge, (table, route), &question);
     Ok((host, taken))
 }
@@ -136,6 +144,7 @@ impl Journey<'_> {
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
         let upgrading = takeover;
+        let protocol = upgrading.as_ref().and_then(|_| message::upgrade(&head.headers));
         let (way, mut upload) = self.prepare(&mut head, (body, upgrading.is_some()), host, repeatable)?;
         let hedged = repeatable && upload.is_empty() && upgrading.is_none();
         let method = head.method.clone();
@@ -148,7 +157,7 @@ impl Journey<'_> {
         loop {
             let (first, before) = (guard.attempt().endpoint().id(), tried.len());
             let (sent, ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
-            let failed = match self.conclude(sent, ended, upgrading.is_some()) {
+            let failed = match self.conclude(sent, ended, protocol.as_ref()) {
                 Ok((answer, guard)) => {
                     self.count_retried(tried.len().max(before + 1), true);
                     let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
@@ -237,13 +246,16 @@ impl Journey<'_> {
         &self,
         sent: Sent,
         mut guard: Guard,
-        upgrading: bool,
+        asked: Option<&HeaderValue>,
     ) -> Result<(Response<Box<Exchange>>, Guard), Box<Failed>> {
         let error = match sent {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading => {
+            Ok(answer)
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+                    && asked.is_some_and(|asked| message::switches(answer.headers(), asked)) =>
+            {
                 return Ok((answer, guard));
             }
-            // Nobody asked for another protocol.
+            // Nobody asked for that protocol.
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
             Ok(answer) => {
                 guard.answered(&answer);

@@ -67,6 +67,8 @@ pub struct Edge {
     trust_deadline: bool,
     /// Whose word on a request's way counts.
     trusted: Trusted,
+    /// Whether a path that may belong to another route is refused.
+    strict: bool,
 }
 
 impl Worker {
@@ -122,7 +124,8 @@ impl Edge {
     /// The service of the listener of that place.
     pub fn new(worker: &Rc<Worker>, listener: usize, settings: &config::Listener) -> Self {
         let trusted = Trusted::new(&settings.trusted_networks);
-        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline, trusted }
+        let strict = settings.http.paths == config::Paths::Strict;
+        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline, trusted, strict }
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 
-use crate::message::Framing;
+use crate::message::{Framing, framing};
 
 /// Longest head; more is an error, not a reason to grow.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -43,7 +43,14 @@ pub(super) fn parse(
         }
         Err(_) => return Err(Malformed("its head is not HTTP")),
     };
-    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("it has no status"))?;
+    if framing::has_bare_newline(&bytes[..length]) {
+        return Err(Malformed("a line of its head does not end with CR LF"));
+    }
+    let status = answer
+        .code
+        .filter(|code| *code < 600)
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Malformed("it has no status"))?;
     let is_http11 = answer.version == Some(1);
     let headers = if status.is_informational() { HeaderMap::new() } else { spare(status) };
     let mut facts = Facts { headers, length: None, chunked: false, close: false, keep: is_http11 };

@@ -130,6 +130,7 @@ async fn hear(mut stream: TcpStream, place: usize, shared: &Shared) {
         shared.heard.lock().unwrap()[place].bytes.extend_from_slice(&piece[..length]);
         loop {
             let lie = shared.lie.lock().unwrap().clone();
+            let told = lie.bytes.clone();
             let (answer, closes) = match read(&pending, Side::Request) {
                 Read::Bad(why) => {
                     shared.heard.lock().unwrap()[place].garbled = Some(format!("{why}: {:?}", latin1(&pending)));
@@ -157,7 +158,7 @@ async fn hear(mut stream: TcpStream, place: usize, shared: &Shared) {
             if stream.write_all(&answer).await.is_err() {
                 return;
             }
-            if !lie.late.is_empty() && !answer.is_empty() {
+            if !lie.late.is_empty() && answer == told {
                 sleep(LATER).await;
                 stream.write_all(lie.late).await.ok();
                 shared.said_late.notify_one();

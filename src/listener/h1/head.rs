@@ -11,7 +11,7 @@ use http::{Method, Request, StatusCode, Version, request};
 
 use super::super::screen::{self, Refused, bad};
 use crate::config::Http;
-use crate::message::Framing;
+use crate::message::{Framing, framing};
 
 /// More fields than this are not looked at; `limits.headers` is at most this.
 const MAX_FIELDS: usize = 256;
@@ -41,8 +41,8 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
     if length > rules.max_head {
         return Err(too_long(&buffer[..length], rules).unwrap_or(HEAD_TOO_LARGE));
     }
-    if let Some(refused) = has_bare_newline(&buffer[..length]) {
-        return Err(refused);
+    if framing::has_bare_newline(&buffer[..length]) {
+        return Err(bad("the end of a line, which is CR LF"));
     }
     let fields = request.headers.len();
     if fields > rules.max_headers {
@@ -60,6 +60,7 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
     if buffer[target.clone()].contains(&b'#') {
         return Err(bad("its target, which has a fragment"));
     }
+    let is_about_all = method == Method::OPTIONS && has_no_path(&buffer[target.clone()]);
     let mut places = [const { (Range { start: 0, end: 0 }, Range { start: 0, end: 0 }) }; MAX_FIELDS];
     for (to, field) in places.iter_mut().zip(request.headers.iter()) {
         *to = (place(field.name.as_bytes()), place(field.value));
@@ -76,7 +77,16 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, facts.headers);
     screen::screen(&mut parts, rules)?;
+    if is_about_all {
+        parts.uri = Uri::from_static("*");
+    }
     Ok(Some(Head { parts, framing, keep_alive, expects }))
+}
+
+/// RFC 9112 section 3.2.4: OPTIONS for an absolute target without a path is about the server as a whole.
+fn has_no_path(target: &[u8]) -> bool {
+    let rest = target.windows(3).position(|window| window == b"://").map(|at| &target[at + 3..]);
+    !target.starts_with(b"/") && rest.is_some_and(|rest| !rest.contains(&b'/') && !rest.contains(&b'?'))
 }
 
 const HEAD_TOO_LARGE: Refused =
@@ -110,19 +120,11 @@ fn unreadable(error: httparse::Error, buffer: &[u8]) -> Refused {
 fn names_a_version(buffer: &[u8]) -> bool {
     let line = buffer.split(|byte| *byte == b'\r' || *byte == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
     let version = line.rsplit(|byte| *byte == b' ').next().and_then(|word| word.strip_prefix(b"HTTP/"));
-    matches!(version, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-/// The parser takes a line feed for the end of a line; others may take it for part of one.
-fn has_bare_newline(head: &[u8]) -> Option<Refused> {
-    let mut last = 0;
-    for byte in head {
-        if *byte == b'\n' && last != b'\r' {
-            return Some(bad("the end of a line, which is CR LF"));
-        }
-        last = *byte;
+    match version {
+        // Then something else is wrong with the line.
+        Some(b"1.1" | b"1.0") | None => false,
+        Some(version) => matches!(version, [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit()),
     }
-    None
 }
 
 /// What the headers say of the message itself.
@@ -142,13 +144,18 @@ impl Facts {
         Facts { headers, length: None, chunked: false, close: false, keep: false, expect: None }
     }
 
-    fn add(&mut self, name: &[u8], value: Bytes) -> Result<(), Refused> {
+    fn add(&mut self, name: &[u8], mut value: Bytes) -> Result<(), Refused> {
         let name = HeaderName::from_bytes(name).map_err(|_| bad("the name of a header"))?;
         if name == CONTENT_LENGTH {
             if self.length.is_some() {
                 return Err(bad("Content-Length, of which there may be one"));
             }
-            self.length = Some(length(&value).ok_or(bad("Content-Length, which is digits"))?);
+            let length = length(&value).ok_or(bad("Content-Length, which is digits"))?;
+            if value.len() > 1 && value.starts_with(b"0") {
+                // The number that it is, and not how somebody may read it.
+                value = length.to_string().into();
+            }
+            self.length = Some(length);
         } else if name == TRANSFER_ENCODING {
             if self.chunked {
                 return Err(bad("Transfer-Encoding, of which there may be one"));

@@ -50,6 +50,8 @@ pub(super) struct Frames {
     setting: Option<([u8; 6], usize)>,
     /// The stream whose header block has begun and not ended; whether its client ends with it.
     block: Option<u32>,
+    /// The first frame has come, which is of settings.
+    has_begun: bool,
     highest: u32,
     open: BTreeSet<u32>,
     /// Numbers of streams that were passed over: a few, since no client does that.
@@ -64,6 +66,7 @@ impl Default for Frames {
             skip: PREFACE,
             setting: None,
             block: None,
+            has_begun: false,
             highest: 0,
             open: BTreeSet::new(),
             skipped: Vec::new(),
@@ -103,6 +106,10 @@ impl Frames {
             return Err(Reason::FRAME_SIZE_ERROR);
         }
         if self.block.is_some_and(|stream| (head.kind, head.stream) != (CONTINUATION, stream)) {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        if !std::mem::replace(&mut self.has_begun, true) && head.kind != SETTINGS {
+            // RFC 9113 section 3.4.
             return Err(Reason::PROTOCOL_ERROR);
         }
         let of_connection = head.stream == 0;
@@ -202,7 +209,7 @@ mod tests {
     /// What becomes of these frames behind a preface, with their bytes coming in pieces of the given size.
     fn read(frames: &[Vec<u8>], piece: usize) -> Result<usize, Reason> {
         let (mut reader, mut count) = (Frames::default(), 0);
-        for mut bytes in [&[b'x'; PREFACE][..], &frames.concat()].concat().chunks(piece) {
+        for mut bytes in [&[b'x'; PREFACE][..], &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat().chunks(piece) {
             while let Some(_head) = reader.next(&mut bytes)? {
                 count += 1;
             }
@@ -221,7 +228,7 @@ mod tests {
             frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
         ];
         for piece in 1..400 {
-            assert_eq!(read(&frames, piece), Ok(frames.len()), "{piece}");
+            assert_eq!(read(&frames, piece), Ok(1 + frames.len()), "{piece}");
         }
     }
 

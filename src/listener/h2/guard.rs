@@ -188,6 +188,7 @@ mod tests {
     fn guard() -> Rc<Guard> {
         let guard = Guard::new(&Arc::new(Pulse::new()));
         guard.saw(&[b'x'; 24]);
+        guard.saw(&frame(4, 0, 0, 0));
         guard
     }
 

@@ -53,6 +53,7 @@ pub(super) fn receive(head: &mut request::Parts, rules: &Http) -> Result<Asking,
     }
     let asking = Asking { accept: ask_for_websocket(head)? };
     join_cookies(&mut head.headers);
+    plain_length(&mut head.headers);
     expectation(head).map_err(Wrong::Refused)?;
     screen::screen(head, rules).map_err(Wrong::Refused)?;
     Ok(asking)
@@ -87,6 +88,16 @@ fn join_cookies(headers: &mut HeaderMap) {
     // What was made of values is one.
     if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, cookie);
+    }
+}
+
+/// The number that it is, and not how somebody may read it. That it is one, the library has seen to.
+fn plain_length(headers: &mut HeaderMap) {
+    let Some(length) = headers.get_mut(CONTENT_LENGTH).filter(|length| length.as_bytes().starts_with(b"0")) else {
+        return;
+    };
+    if let Some(number) = length.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
+        *length = number.into();
     }
 }
 

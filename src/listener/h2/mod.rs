@@ -28,8 +28,10 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What waits on a stream for its client to take it.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that were reset before they were looked at, and streams that a client's errors had us reset (CVE-2025-8671).
+/// Streams that were reset before they were looked at.
 const MAX_RESET: usize = 50;
+/// Streams that a client's errors had us reset (CVE-2025-8671), over the life of a connection: many people may share one.
+const MAX_ERRORS: usize = 1024;
 /// For the client to be told why it has to go.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,7 @@ fn builder<S>(talk: &Talk<S>) -> Builder {
         .max_header_list_size(u32::try_from(talk.rules.max_head).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(MAX_RESET)
         .max_pending_accept_reset_streams(MAX_RESET)
-        .max_local_error_reset_streams(Some(MAX_RESET))
+        .max_local_error_reset_streams(Some(MAX_ERRORS))
         .enable_connect_protocol();
     builder
 }
