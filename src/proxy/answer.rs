@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
@@ -25,8 +25,8 @@ pub enum Body {
 pub(super) enum Refusal {
     /// No host, several, or one that is none.
     Host,
-    /// A method that a reverse proxy does not serve.
-    Connect,
+    /// No endpoint could be connected to, for a tunnel.
+    Unreachable,
     /// A path that some servers take for one of another route.
     Path,
     /// No route.
@@ -50,7 +50,11 @@ impl Refusal {
     pub(super) fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
-            Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here\n"),
+            Refusal::Unreachable => (
+                StatusCode::BAD_GATEWAY,
+                "no endpoint could be connected to
+",
+            ),
             Refusal::Path => (StatusCode::BAD_REQUEST, "the path has slashes that may lead elsewhere\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Refusal::Target => (StatusCode::URI_TOO_LONG, "the request's target cannot be rewritten\n"),
@@ -98,9 +102,6 @@ impl Refusal {
         match status {
             // Discovery and ejections move within seconds.
             StatusCode::SERVICE_UNAVAILABLE => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"))
-            }
             _ => None,
         };
         response

@@ -17,7 +17,7 @@ use super::copy::Times;
 use super::forward::{Forward, Guard, Record};
 use super::mirror::{self, Copied, Copy, From};
 use super::series::Entry;
-use super::{Edge, Worker, deadline, outgoing, retry, rewrite, tunnel};
+use super::{Edge, Worker, connect, deadline, outgoing, retry, rewrite, tunnel};
 use crate::cluster::{self, Permit, Purpose};
 use crate::config;
 use crate::endpoint::Id;
@@ -48,6 +48,9 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
             return action::answer(worker, (&route, &series), (&head, &host, sender), started);
         }
     };
+    if head.method == Method::CONNECT {
+        return connect::open(edge, &entry, (&client, takeover), started).await;
+    }
     let affinity = Affinity::of(&head, sender, &entry.cluster);
     let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
     let given = entry.timeouts.request;
@@ -65,9 +68,6 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
 
 /// The host, and what becomes of the request by the route that it takes.
 fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(HeaderValue, Taken), Refusal> {
-    if head.method == Method::CONNECT {
-        return Err(Refusal::Connect);
-    }
     // Seen to by the listener.
     let host = head.headers.get(HOST).cloned().ok_or(Refusal::Host)?;
     let name = host.to_str().map_err(|_| Refusal::Host)?;

@@ -1,13 +1,14 @@
 //! What a worker's requests need of their route, resolved once instead of with each request: the cluster, and the series that
 //! count. Requests share it within the worker, so that none touches a count that other workers touch as well.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::typical::Typical;
 use crate::cluster::{Cluster, Handle};
 use crate::config::{Retry, Target, Timeouts};
-use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries};
+use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries, TcpSeries};
 use crate::route::{Route, Routes};
 use crate::table::Table;
 
@@ -36,6 +37,8 @@ pub(super) struct Entry {
     pub(super) request: Arc<RequestSeries>,
     pub(super) attempts: Arc<ClusterSeries>,
     pub(super) typical: Rc<Typical>,
+    /// Of its tunnels, once there was one.
+    pub(super) tunnels: OnceCell<Arc<TcpSeries>>,
 }
 
 impl Resolved {
@@ -48,6 +51,11 @@ impl Resolved {
             own: vec![Vec::new(); listeners.len()],
             nowhere: vec![None; listeners.len()],
         }
+    }
+
+    /// The name of the listener of that place.
+    pub(super) fn listener(&self, place: usize) -> Arc<str> {
+        Arc::clone(&self.listeners[place])
     }
 
     /// Brings entries in step with the table, and forgets what belongs to other routes than its own.
@@ -133,6 +141,7 @@ impl Entry {
             request,
             attempts: Arc::clone(cluster.series()),
             typical,
+            tunnels: OnceCell::new(),
         }
     }
 
@@ -144,7 +153,10 @@ impl Entry {
             return Some(self);
         }
         let (request, typical) = (Arc::clone(&self.request), Rc::clone(&self.typical));
-        let next = || Rc::new(Entry::new((&self.route, self.place, target), cluster, request, typical));
+        let next = || {
+            let next = Entry::new((&self.route, self.place, target), cluster, request, typical);
+            Rc::new(Entry { tunnels: self.tunnels.clone(), ..next })
+        };
         (cluster.name() == self.cluster.name()).then(next)
     }
 }

@@ -73,6 +73,9 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
         facts.add(&bytes[name.clone()], bytes.slice(value.clone()))?;
     }
     let framing = facts.framing(version)?;
+    if method == Method::CONNECT && !framing.has_ended() {
+        return Err(bad("its body, which CONNECT has none of"));
+    }
     let (keep_alive, expects) = (facts.keeps_alive(version), facts.expects(version)?);
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, facts.headers);

@@ -123,8 +123,8 @@ impl<S: Service> Streams<S> {
             let what = "the endpoint's answer to it is none";
             return self.refuse(Refused { status: StatusCode::BAD_GATEWAY, what }, &method, respond).await;
         };
-        let is_empty = is_empty(&mut answer, (&method, &asking), &body);
-        let sending = self.begin(answer, is_empty && !switches, respond)?;
+        let is_empty = !switches && is_empty(&mut answer, (&method, &asking), &body);
+        let sending = self.begin(answer, is_empty, respond)?;
         if let (true, Some(give), Some(received)) = (switches, give, tunnel) {
             // Nobody takes it if the tunnel's task is gone, and then the stream is reset.
             let _ = give.send(Taken::stream(Duplex::new(sending, received)));

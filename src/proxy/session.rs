@@ -1,0 +1,188 @@
+//! A connection and an endpoint of its cluster, and bytes both ways: for protocols that lictor does not know, and for `CONNECT`.
+//!
+//! An attempt ends well with the endpoint's first byte, or with the session if there is none; it fails if there is no connection,
+//! or if the endpoint breaks off before it has said anything. Until there is a connection, others are tried.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use super::copy::{Broken, Side, Times, copy};
+use super::tcp::reset;
+use super::{Worker, forward, preface, retry};
+use crate::balance::hash;
+use crate::cluster::{self, Attempt, Handle, Permit, Purpose};
+use crate::config::Policy;
+use crate::endpoint::Id;
+use crate::health::{Outcome, Reason};
+use crate::message::proxy_protocol::Ends;
+use crate::metrics::{TcpEnd, TcpSeries};
+use crate::upstream::{Error, Kind, Raw};
+
+/// A connection on its way to a cluster.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    pub(super) cluster: Handle,
+    pub(super) series: Arc<TcpSeries>,
+    pub(super) ends: Ends,
+}
+
+/// A connection that has its endpoint.
+pub(super) struct Joined {
+    attempt: Attempt,
+    raw: Raw,
+    permit: Option<Permit>,
+}
+
+impl Session {
+    /// Waits for its turn, where there is a limit, and connects to somebody.
+    pub(super) async fn join(&self) -> Result<Joined, TcpEnd> {
+        let now = Instant::now();
+        if self.cluster.is_expired() {
+            return Err(self.nobody());
+        }
+        let permit = self.cluster.enter(now, None).await.map_err(|overload| {
+            self.cluster.series().overload(overload.name());
+            TcpEnd::Overload
+        })?;
+        self.cluster.request(self.worker.index, now);
+        let (attempt, raw) = self.connect().await?;
+        Ok(Joined { attempt, raw, permit })
+    }
+
+    /// A connection to whoever can be connected to.
+    async fn connect(&self) -> Result<(Attempt, Raw), TcpEnd> {
+        let settings = self.cluster.settings();
+        let (preface, mut tried) = (preface::of(settings, Some(self.ends)), Vec::new());
+        loop {
+            let mut attempt = self.begin(&tried).ok_or_else(|| self.nobody())?;
+            let error = match self.open(&attempt, preface.as_ref()).await {
+                Ok(endpoint) => {
+                    // Enough for a trial, which must not last as long as a session does.
+                    attempt.answered(Instant::now());
+                    if !tried.is_empty() {
+                        self.cluster.series().retried(true);
+                    }
+                    return Ok((attempt, endpoint));
+                }
+                Err(error) => error,
+            };
+            debug!(cluster = %self.cluster.name(), endpoint = %attempt.endpoint().address(), %error, "attempt failed");
+            if let Some(reason) = retry::blame(&error) {
+                self.judge(&mut attempt, Outcome::Failure(reason));
+            }
+            tried.push(attempt.endpoint().id());
+            drop(attempt);
+            if let Some(why) = self.refusal(&error, tried.len()) {
+                self.cluster.series().no_retry(why);
+                if tried.len() > 1 {
+                    self.cluster.series().retried(false);
+                }
+                return Err(TcpEnd::Connect);
+            }
+            self.cluster.series().retry(retry::blame(&error).map_or("limit", |reason| reason.name()));
+            let pause = retry::backoff(&settings.retry, tried.len() - 1, &mut self.worker.rng.borrow_mut());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn begin(&self, tried: &[Id]) -> Option<Attempt> {
+        let settings = self.cluster.settings();
+        let client = self.ends.client.ip().to_canonical().to_string();
+        let request = cluster::Request {
+            now: Instant::now(),
+            worker: self.worker.index,
+            tried,
+            purpose: if tried.is_empty() { Purpose::First } else { Purpose::Retry },
+            can_retry: settings.retry.attempts > 0,
+            // As for requests by `client_address`.
+            key: (settings.policy == Policy::ConsistentHash).then(|| hash(client.as_bytes())),
+            session: None,
+        };
+        self.cluster.begin(&request, &mut self.worker.rng.borrow_mut())
+    }
+
+    async fn open(&self, attempt: &Attempt, preface: Option<&Bytes>) -> Result<Raw, Error> {
+        let settings = self.cluster.settings();
+        let connections = (settings.limits.endpoint_connections, settings.limits.connections);
+        self.worker.upstream.open_raw(attempt.endpoint(), preface, (settings.timeouts.connect, connections)).await
+    }
+
+    /// Why nobody else is tried after so many, if so.
+    fn refusal(&self, error: &Error, tried: usize) -> Option<&'static str> {
+        let retry = &self.cluster.settings().retry;
+        match error.kind {
+            // Another endpoint would need the same.
+            Kind::Local => Some("local"),
+            _ if !retry.on.connect => Some("not_chosen"),
+            _ if tried > retry.attempts as usize => Some("attempts"),
+            _ if !self.cluster.may_retry(Instant::now()) => Some("budget"),
+            _ => None,
+        }
+    }
+
+    /// Counts that there is nobody, and says why.
+    fn nobody(&self) -> TcpEnd {
+        if self.cluster.is_expired() || self.cluster.is_hopeless() {
+            self.cluster.series().no_endpoint();
+            return TcpEnd::NoEndpoint;
+        }
+        self.cluster.series().overload("endpoint_in_flight");
+        TcpEnd::Overload
+    }
+
+    /// Bytes both ways, after those that were read of the client before.
+    pub(super) async fn copy<C>(&self, joined: Joined, client: &mut C, early: &[u8]) -> TcpEnd
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Joined { attempt, mut raw, permit } = joined;
+        let settings = self.cluster.settings();
+        let times = Times { idle: settings.timeouts.idle, drain: settings.timeouts.drain };
+        let (index, endpoint) = (self.worker.index, Arc::clone(attempt.endpoint()));
+        // None once it has its verdict; it is in flight as long as it is held.
+        let awaited = RefCell::new((attempt, true));
+        let judge = |outcome| {
+            let (attempt, is_awaited) = &mut *awaited.borrow_mut();
+            if std::mem::take(is_awaited) {
+                self.judge(attempt, outcome);
+            }
+        };
+        let received = |count| self.series.received(index, count);
+        let sent = |count| {
+            if count > 0 {
+                judge(Outcome::Success);
+            }
+            self.series.sent(index, count);
+        };
+        received(early.len());
+        let sides = (Side { stream: client, received: &received }, Side { stream: &mut raw.stream, received: &sent });
+        let copied = copy(sides.0, sides.1, (early, &[]), (times, &endpoint)).await;
+        let (end, outcome) = match &copied {
+            Ok(()) => (TcpEnd::Completed, Outcome::Success),
+            Err(Broken::Late) => (TcpEnd::Timeout, Outcome::Success),
+            Err(Broken::Client(_)) => (TcpEnd::Client, Outcome::Success),
+            Err(Broken::Endpoint(_)) => (TcpEnd::Endpoint, Outcome::Failure(Reason::Reset)),
+        };
+        judge(outcome);
+        if let Err(error) = copied {
+            debug!(cluster = %self.cluster.name(), endpoint = %endpoint.address(), %error, "session ended");
+            if matches!(error, Broken::Client(_)) {
+                // What ends too early must not look like an end to the other side.
+                reset(&raw.stream);
+            }
+        }
+        drop(permit);
+        end
+    }
+
+    fn judge(&self, attempt: &mut Attempt, outcome: Outcome) {
+        self.cluster.series().attempt(self.worker.index, forward::end(outcome));
+        attempt.judge(outcome, Instant::now());
+    }
+}
