@@ -24,7 +24,7 @@ pub fn reading(path: &str) -> Reading {
         match *byte {
             b'/' if last == b'/' => odd = true,
             b'\\' => return Reading::Wrong,
-            b'.' if last == b'/' => suspicious = true,
+            b'.' if matches!(last, 0 | b'/') => suspicious = true,
             b'%' => match escape(&bytes[index..]) {
                 None | Some(0..=0x1f | 0x7f | b'\\') => return Reading::Wrong,
                 Some(b'/') => (odd, suspicious) = (true, true),
@@ -119,6 +119,8 @@ mod tests {
     #[test]
     fn and_some_are_written_by_nobody_who_means_well() {
         for wrong in [
+            "..",
+            "../a",
             "/..",
             "/../a",
             "/a/./b",
