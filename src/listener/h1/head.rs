@@ -38,8 +38,9 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
         Ok(httparse::Status::Partial) => return too_long(buffer, rules).map_or(Ok(None), Err),
         Err(error) => return Err(unreadable(error, buffer)),
     };
-    if length > rules.max_head {
-        return Err(too_long(&buffer[..length], rules).unwrap_or(HEAD_TOO_LARGE));
+    // By the same measure as one that comes in pieces.
+    if let Some(refused) = too_long(&buffer[..length], rules) {
+        return Err(refused);
     }
     if framing::has_bare_newline(&buffer[..length]) {
         return Err(bad("the end of a line, which is CR LF"));
@@ -96,11 +97,11 @@ const HEAD_TOO_LARGE: Refused =
     Refused { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, what: "its head is too large" };
 const TARGET_TOO_LONG: Refused = Refused { status: StatusCode::URI_TOO_LONG, what: "its target is too long" };
 
-/// Why a head that is not whole will not do, if it has come so far.
+/// Why a head will not do that is as long as this already.
 fn too_long(buffer: &[u8], rules: &Http) -> Option<Refused> {
     // A method of any use is shorter than what is left of this by the target.
-    let line = buffer.iter().take(rules.max_target + 64).position(|byte| *byte == b'\n');
-    if line.is_none() && buffer.len() > rules.max_target + 64 {
+    let longest = rules.max_target + 64;
+    if buffer.len() > longest && !buffer[..longest].contains(&b'\n') {
         return Some(TARGET_TOO_LONG);
     }
     (buffer.len() > rules.max_head).then_some(HEAD_TOO_LARGE)
