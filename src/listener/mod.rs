@@ -42,6 +42,10 @@ use crate::metrics::ListenerSeries;
 use crate::tls;
 
 pub use bind::{Error, bind};
+#[doc(hidden)]
+pub use h1::fuzzing;
+#[doc(hidden)]
+pub use h2::fuzzing as fuzzing_h2;
 pub use room::Room;
 pub use taken::{Taken, Takeover};
 

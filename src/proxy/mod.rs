@@ -40,6 +40,9 @@ use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
 
 pub use answer::Body;
+#[doc(hidden)]
+pub use outgoing::prepare;
+
 use mirror::Mirrors;
 use series::Resolved;
 pub use tcp::Tcp;

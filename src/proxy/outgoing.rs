@@ -6,7 +6,7 @@ use http::request;
 use crate::message::{self, Sender, Upload, Way};
 
 /// Turns the head that came in into the one that goes out. Returns the headers of its way, which go out behind its own.
-pub(super) fn prepare(
+pub fn prepare(
     head: &mut request::Parts,
     (body, upgrading): (&Upload, bool),
     host: HeaderValue,

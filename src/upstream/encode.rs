@@ -7,7 +7,7 @@ use crate::message::Way;
 use crate::message::framing::fields;
 
 /// The request line, the headers as they are, and those of the way behind them.
-pub(super) fn head(out: &mut BytesMut, head: &request::Parts, way: &Way) {
+pub fn head(out: &mut BytesMut, head: &request::Parts, way: &Way) {
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     out.reserve(target.len() + 320 + 48 * head.headers.len());
     out.put_slice(head.method.as_str().as_bytes());

@@ -13,21 +13,24 @@ const MAX_FIELDS: usize = 100;
 
 /// A head.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) framing: Framing,
+pub struct Head {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// How the end of the body is told.
+    pub framing: Framing,
     /// Whether the endpoint keeps the connection after the body.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
 }
 
 /// A head that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed answer: {0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 /// Takes a head off the bytes; none if it is not whole yet. `spare` gives a map to fill for a final answer of that status.
-pub(super) fn parse(
+pub fn parse(
     bytes: &mut Bytes,
     method: &Method,
     spare: impl FnOnce(StatusCode) -> HeaderMap,

@@ -37,8 +37,12 @@ use crate::message::{Upload, Way};
 use crate::tls;
 
 pub use dial::dial;
+#[doc(hidden)]
+pub use encode::head as encode;
 pub use error::{Error, Kind, Progress};
 pub use exchange::Exchange;
+#[doc(hidden)]
+pub use head::{Head, parse};
 pub use raw::Raw;
 pub use reach::may_be_shared;
 pub use tunnel::Tunnel;

@@ -30,6 +30,8 @@ use crate::metrics::Metrics;
 pub use agent::Error;
 use agent::{Agent, Failure};
 pub use certificates::Certificates;
+#[doc(hidden)]
+pub use model::parse as parse_health;
 use place::Wanted;
 pub use place::given;
 use survey::Survey;

@@ -61,7 +61,7 @@ struct Check {
 
 /// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error. Zones
 /// are what the metadata has under `zone_key`.
-pub(super) fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
+pub fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
     let entries: Vec<Entry> = serde_json::from_slice(body)?;
     let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
     let mut skipped = 0;

@@ -45,12 +45,12 @@ enum Coding {
 }
 
 /// A body on its way.
-struct Sending {
+pub(super) struct Sending {
     coding: Coding,
     trailers: bool,
-    data: Bytes,
-    tail: &'static [u8],
-    ended: bool,
+    pub(super) data: Bytes,
+    pub(super) tail: &'static [u8],
+    pub(super) ended: bool,
 }
 
 /// What an answer has to know of its request.
@@ -79,22 +79,32 @@ impl Answer {
         body: &B,
     ) -> Answer {
         let state = &mut *wire.0.borrow_mut();
+        // Whoever is still sending has to be heard to the end, or not to be answered again.
+        let may_stay = state.framing.has_ended() && !state.leaving;
+        state.answering = true;
+        Answer::put(&mut state.out, head, asked, (body, may_stay, &talk.clock.now()))
+    }
+
+    /// The head as bytes, for a connection that may stay or not.
+    pub(super) fn put<B: Body>(
+        out: &mut BytesMut,
+        head: &mut response::Parts,
+        asked: &Question,
+        (body, may_stay, now): (&B, bool, &[u8]),
+    ) -> Answer {
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS
             || asked.method == Method::CONNECT && head.status.is_success();
         let coding = coding(head, asked, (switches, body));
-        // Whoever is still sending has to be heard to the end, or not to be answered again.
-        let is_read = state.framing.has_ended();
-        let keep = asked.keep_alive && is_read && !state.leaving && coding != Coding::UntilClose && !switches;
-        state.answering = true;
-        write_head(&mut state.out, head, coding, &talk.clock.now());
+        let keep = asked.keep_alive && may_stay && coding != Coding::UntilClose && !switches;
+        write_head(out, head, coding, now);
         if !switches {
             match (keep, asked.version) {
-                (false, _) => state.out.put_slice(b"connection: close\r\n"),
+                (false, _) => out.put_slice(b"connection: close\r\n"),
                 (true, Version::HTTP_11) => {}
-                (true, _) => state.out.put_slice(b"connection: keep-alive\r\n"),
+                (true, _) => out.put_slice(b"connection: keep-alive\r\n"),
             }
         }
-        state.out.put_slice(b"\r\n");
+        out.put_slice(b"\r\n");
         Answer { coding, trailers: asked.trailers, keep, switches }
     }
 
@@ -103,15 +113,19 @@ impl Answer {
         self.coding == Coding::UntilClose
     }
 
+    /// A body behind it, of which nothing has been sent.
+    pub(super) fn sending(&self) -> Sending {
+        let (ended, trailers) = (self.coding == Coding::None, self.trailers);
+        Sending { coding: self.coding, trailers, data: Bytes::new(), tail: b"", ended }
+    }
+
     /// Sends what was begun, to its end.
     pub(super) async fn send<B>(&self, wire: &Wire, body: B) -> io::Result<()>
     where
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let mut body = pin!(body);
-        let ended = self.coding == Coding::None;
-        let trailers = self.trailers;
-        let mut sending = Sending { coding: self.coding, trailers, data: Bytes::new(), tail: b"", ended };
+        let mut sending = self.sending();
         poll_fn(|cx| sending.poll(wire, body.as_mut(), cx)).await
     }
 }
@@ -152,7 +166,7 @@ impl Sending {
     }
 
     /// Puts the next piece of the body where it is written from.
-    fn stage<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>, out: &mut BytesMut) -> io::Result<()>
+    pub(super) fn stage<E>(&mut self, frame: Option<Result<Frame<Bytes>, E>>, out: &mut BytesMut) -> io::Result<()>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {

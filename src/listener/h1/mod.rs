@@ -3,6 +3,8 @@
 //! with. The body of a request is read by whoever sends it on, from the same buffer.
 
 mod answer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod wire;
 
@@ -13,12 +15,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::time::timeout;
 
 use super::screen::{Refused, bad};
 use super::{Asked, Informer, Service, Taken, Takeover, Talk};
+use crate::config::Http;
 use crate::message::{self, Incoming};
 use answer::{Answer, Question};
 use head::Head;
@@ -90,7 +93,7 @@ async fn next<S>(wire: &Wire, talk: &Talk<S>) -> io::Result<Next> {
             talk.pulse.received();
         }
     }
-    let mut reading = Reading { looked: 0, parsed: 0, blank: false, may_be_http2: talk.may_be_http2() };
+    let mut reading = Reading::new(talk.may_be_http2());
     poll_fn(|cx| reading.poll(&mut wire.0.borrow_mut(), cx, talk)).await
 }
 
@@ -106,10 +109,14 @@ struct Reading {
 }
 
 impl Reading {
+    fn new(may_be_http2: bool) -> Self {
+        Reading { looked: 0, parsed: 0, blank: false, may_be_http2 }
+    }
+
     fn poll<S>(&mut self, state: &mut State, cx: &mut Context<'_>, talk: &Talk<S>) -> Poll<io::Result<Next>> {
         loop {
             if state.buffer.len() > self.looked
-                && let Some(next) = self.look(state, talk)
+                && let Some(next) = self.look(&mut state.buffer, &talk.rules, || talk.spare())
             {
                 return Poll::Ready(Ok(next));
             }
@@ -127,28 +134,29 @@ impl Reading {
         }
     }
 
-    fn look<S>(&mut self, state: &mut State, talk: &Talk<S>) -> Option<Next> {
+    /// What the bytes that are there begin with, if that can be said already.
+    fn look(&mut self, buffer: &mut BytesMut, rules: &Http, spare: impl FnOnce() -> HeaderMap) -> Option<Next> {
         if self.may_be_http2 {
-            let known = state.buffer.len().min(PREFACE.len());
-            match state.buffer[..known] == PREFACE[..known] {
+            let known = buffer.len().min(PREFACE.len());
+            match buffer[..known] == PREFACE[..known] {
                 true if known == PREFACE.len() => return Some(Next::Http2),
                 // Three bytes of it are no method that anybody else uses.
                 true if known >= 3 => return None,
                 _ => {}
             }
         }
-        if !self.blank && state.buffer.starts_with(b"\r\n") {
-            state.buffer.advance(2);
+        if !self.blank && buffer.starts_with(b"\r\n") {
+            buffer.advance(2);
             (self.blank, self.looked) = (true, 0);
         }
         // Only when there is a new line, or twice as much: so that byte by byte costs no more than all at once.
-        let is_new = state.buffer[self.looked.min(state.buffer.len())..].contains(&b'\n');
-        self.looked = state.buffer.len();
-        if state.buffer.is_empty() || self.parsed > 0 && !is_new && self.looked < 2 * self.parsed {
+        let is_new = buffer[self.looked.min(buffer.len())..].contains(&b'\n');
+        self.looked = buffer.len();
+        if buffer.is_empty() || self.parsed > 0 && !is_new && self.looked < 2 * self.parsed {
             return None;
         }
         self.parsed = self.looked;
-        match head::take(&mut state.buffer, &talk.rules, talk.spare()) {
+        match head::take(buffer, rules, spare()) {
             Ok(head) => head.map(|head| Next::Head(Box::new(head))),
             Err(refused) => Some(Next::Refused(refused)),
         }

@@ -62,7 +62,7 @@ impl Guard {
     }
 
     /// Looks at bytes that came. Returns how many of them may be acted on.
-    fn saw(&self, bytes: &[u8]) -> usize {
+    pub(super) fn saw(&self, bytes: &[u8]) -> usize {
         self.earn(bytes.len());
         let frames = &mut *self.frames.borrow_mut();
         let mut rest = bytes;

@@ -2,6 +2,8 @@
 //! answers, and the end of a connection whose client means harm. A stream is a task of its connection and ends with it.
 
 mod frames;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod head;
 mod stream;
