@@ -147,7 +147,8 @@ impl Reading {
         }
         if !self.blank && buffer.starts_with(b"\r\n") {
             buffer.advance(2);
-            (self.blank, self.looked) = (true, 0);
+            // A preface stands at the very beginning, whether or not the line came in one piece with it.
+            (self.blank, self.looked, self.may_be_http2) = (true, 0, false);
         }
         // Only when there is a new line, or twice as much: so that byte by byte costs no more than all at once.
         let is_new = buffer[self.looked.min(buffer.len())..].contains(&b'\n');
