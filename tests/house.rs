@@ -26,7 +26,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("route", &["config", "message"]),
     ("table", &["cluster", "config", "endpoint", "metrics", "route"]),
     ("discovery", &["config", "endpoint", "lifecycle", "metrics", "table", "tls"]),
-    ("probe", &["cluster", "config", "endpoint", "message", "metrics", "table", "upstream"]),
+    ("probe", &["cluster", "config", "endpoint", "message", "metrics", "table", "tls", "upstream"]),
     ("listener", &["config", "lifecycle", "message", "metrics", "tls"]),
     (
         "proxy",

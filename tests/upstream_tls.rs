@@ -19,9 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::app::{Proxy, to_endpoints};
 use crate::support::chain::{Authority, Leaf, Wish};
 use crate::support::client::{Client, eventually, get};
-use crate::support::h2::H2Origin;
+use crate::support::h2::{H2Origin, Reply};
 use crate::support::origin::{Origin, Script};
-use crate::support::window::sum;
+use crate::support::window::{endpoint, sum};
 
 const SOON: Duration = Duration::from_secs(10);
 const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -280,4 +280,23 @@ async fn a_websocket_goes_by_http_1_where_both_could_be_spoken() {
     assert_eq!(head.status, 101);
     client.send("hello").await;
     assert_eq!(client.read(5).await, b"hello");
+}
+
+#[tokio::test]
+async fn probes_are_secured_as_requests_are() {
+    let stage = Stage::new().await;
+    let door = stage.door(&["h2", "http/1.1"]).await;
+    let head = vec![("content-type", "application/grpc")];
+    let (pieces, trailers) = (vec![vec![0, 0, 0, 0, 2, 8, 1]], vec![("grpc-status", "0")]);
+    stage.new.once(Reply::Whole { head, pieces, trailers });
+    let refusing = stage.door_with(&Authority::root("another").leaf(&["api.internal"]), None, &["http/1.1"]).await;
+    for (kind, door, expected) in
+        [("http", &door, "passing"), ("grpc", &door, "passing"), ("http", &refusing, "failing")]
+    {
+        let proxy = stage.proxy(&[door], &format!("probe = {{ kind = \"{kind}\" }}"));
+        let found = async || endpoint(proxy.admin(), door.address).await["probe"].as_str().map(str::to_owned);
+        eventually("something is found", SOON, async || found().await.is_some()).await;
+        assert_eq!(found().await.as_deref(), Some(expected), "{kind}");
+    }
+    assert_eq!((stage.old.hits(), stage.new.asked()[0].uri.scheme_str()), (1, Some("https")));
 }

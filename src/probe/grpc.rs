@@ -6,11 +6,11 @@ use h2::client::{self, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode, Version};
-use tokio::net::TcpStream;
 
 use super::ask;
 use super::failure::Failure;
 use crate::config::GrpcProbe;
+use crate::tls::Stream;
 
 /// What is read of an answer at most: it is seven bytes.
 const MOST_ANSWER: usize = 1024;
@@ -26,8 +26,8 @@ const STATUS: u8 = 0x08;
 /// Of the states there are (unknown, serving, not serving, service unknown), the one that is well.
 const SERVING: u8 = 1;
 
-pub(super) async fn ask(stream: TcpStream, authority: &str, probe: &GrpcProbe) -> Result<(), Failure> {
-    let request = Request::post(format!("http://{authority}/grpc.health.v1.Health/Check"))
+pub(super) async fn ask(stream: Stream, (scheme, authority): (&str, &str), probe: &GrpcProbe) -> Result<(), Failure> {
+    let request = Request::post(format!("{scheme}://{authority}/grpc.health.v1.Health/Check"))
         .version(Version::HTTP_2)
         .header(CONTENT_TYPE, "application/grpc")
         .header(TE, "trailers")

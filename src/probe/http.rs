@@ -9,18 +9,18 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::ask;
 use super::failure::Failure;
 use crate::config::HttpProbe;
+use crate::tls::Stream;
 
 /// What is read of a body at most: a page that says how it is, not a download.
 const MOST_BODY: usize = 64 * 1024;
 /// What is read of a head at most, and of a body at once.
 const MOST_HEAD: usize = 64 * 1024;
 
-pub(super) async fn ask(stream: TcpStream, authority: &str, probe: &HttpProbe) -> Result<(), Failure> {
+pub(super) async fn ask(stream: Stream, authority: &str, probe: &HttpProbe) -> Result<(), Failure> {
     let request = Request::builder()
         .method(probe.method.as_str())
         .uri(probe.path.as_str())

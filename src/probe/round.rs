@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::ask::ask;
 use super::failure::Failure;
 use super::streak::Streak;
+use crate::cluster::Secured;
 use crate::config;
 use crate::endpoint::{Address, Endpoint, Finding, Standing};
 use crate::metrics::ClusterSeries;
@@ -53,7 +54,14 @@ impl Round {
     async fn probe(&self, address: &Address) -> Result<(), Failure> {
         // Never closed, so there is always a permit to wait for.
         let _permit = self.permits.acquire().await;
-        ask(address, &self.settings).await
+        // A port for probes alone is taken for one in the clear.
+        let secured = if self.settings.port.is_none() { self.secured() } else { None };
+        ask(address, &self.settings, secured.as_ref()).await
+    }
+
+    /// What requests to the endpoint are secured with just now.
+    fn secured(&self) -> Option<Secured> {
+        self.reader.load().find_cluster(&self.cluster)?.tls().cloned()
     }
 
     /// Counts a result, and does what follows from it.
