@@ -35,7 +35,7 @@ pub use route::{
     Target, Terms,
 };
 pub use text::parse_address;
-pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls};
+pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, unreadable};
 
 /// Everything lictor was told.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::pem::Error;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// TLS to a cluster's endpoints. Files were read and fit together, so that what changed in one is another setting.
@@ -80,5 +81,15 @@ impl super::Listener {
         let bare = |listener: &super::Listener| super::Listener { tls: None, ..listener.clone() };
         let kv = |listener: &super::Listener| listener.tls.as_ref().map(|tls| tls.kv.clone());
         kv(self) == kv(other) && bare(self) == bare(other)
+    }
+}
+
+/// What is wrong with a PEM text, without a word of it: the error's own words repeat the line, which may be all of a key.
+pub fn unreadable(error: &Error) -> String {
+    match error {
+        Error::IllegalSectionStart { .. } | Error::MissingSectionEnd { .. } => {
+            "it is not PEM: a section has no beginning or no end; are its line breaks lost?".to_owned()
+        }
+        other => other.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 
 use super::material::read;
 use super::{Error, Facts, file_error, provider, roots};
-use crate::config::ClientAuth;
+use crate::config::{ClientAuth, unreadable};
 
 /// What clients are checked by.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Clients {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(&ca);
         let certificates = CertificateDer::pem_slice_iter(&ca).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| file_error(&settings.ca, error))?;
+        let certificates = certificates.map_err(|error| file_error(&settings.ca, unreadable(&error)))?;
         if certificates.is_empty() {
             return Err(file_error(&settings.ca, "holds no PEM certificate"));
         }
@@ -48,7 +48,7 @@ impl Clients {
             let crl = read(path)?;
             hash.update(&crl);
             let lists = CertificateRevocationListDer::pem_slice_iter(&crl).collect::<Result<Vec<_>, _>>();
-            let lists = lists.map_err(|error| file_error(path, error))?;
+            let lists = lists.map_err(|error| file_error(path, unreadable(&error)))?;
             if lists.is_empty() {
                 return Err(file_error(path, "holds no PEM revocation list"));
             }

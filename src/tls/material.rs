@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Error, Facts, file_error, provider};
-use crate::config::CertificateFiles;
+use crate::config::{CertificateFiles, unreadable};
 
 /// More than any chain or key has.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -35,13 +35,13 @@ impl Material {
         let (cert, key) = (read(&files.cert)?, read(&files.key)?);
         let ocsp = files.ocsp.as_deref().map(|path| read(path).and_then(|staple| good_staple(path, staple)));
         let chain = chain(&cert).map_err(|what| file_error(&files.cert, what))?;
-        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| file_error(&files.key, error))?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| file_error(&files.key, unreadable(&error)))?;
         Material::of(chain, &key, ocsp.transpose()?, &files.names).map_err(|what| file_error(&files.key, what))
     }
 
     /// The same out of PEM texts; the key may stand in the same one as the certificate.
     pub(super) fn of_pem(cert: &[u8], key: &[u8]) -> Result<Material, String> {
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| error.to_string())?;
+        let private = PrivateKeyDer::from_pem_slice(key).map_err(|error| unreadable(&error))?;
         Material::of(chain(cert)?, &private, None, &[])
     }
 
@@ -72,7 +72,7 @@ impl Material {
 
 fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(&error))?;
     if chain.is_empty() { Err("holds no PEM certificate".to_owned()) } else { Ok(chain) }
 }
 

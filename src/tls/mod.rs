@@ -24,7 +24,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tracing::warn;
 
-use crate::config::ClientTls;
+use crate::config::{ClientTls, unreadable};
 
 pub use client::{Alpn, Client, explain, is_refusal};
 pub use facts::Facts;
@@ -108,7 +108,7 @@ fn system_roots() -> RootCertStore {
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| file_error(path, error))?;
+    let certificates = read.map_err(|error| file_error(path, unreadable(&error)))?;
     if certificates.is_empty() {
         return Err(file_error(path, "holds no PEM certificate"));
     }
@@ -116,7 +116,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, error))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error(path, unreadable(&error)))
 }
 
 fn file_error(path: &str, what: impl ToString) -> Error {

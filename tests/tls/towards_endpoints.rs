@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lictor::app::App;
 use lictor::config::{self, ClusterTls, Environment};
 use lictor::tls::{Alpn, Client, explain};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::app::parse;
 use crate::support::chain::{Authority, Leaf, Wish};
 
 /// The `tls` of a cluster that is written like this, or what is wrong with it.
@@ -123,4 +125,28 @@ fn what_is_wrong_with_the_files_is_said_with_its_line() {
     let half = said(&format!("client_cert = '{}'", path("a.pem")));
     assert!(half.contains("needs client_cert and client_key, both"), "{half}");
     assert!(said("server_name = 'a b'").contains("\"a b\" is not a name"));
+}
+
+#[test]
+fn nothing_of_a_key_is_in_what_is_said_of_it() {
+    let (leaf, folder) = (Authority::root("our root").leaf(&["a.example"]), tempfile::tempdir().unwrap());
+    leaf.write(folder.path(), "a");
+    let file = |end: &str| folder.path().join(format!("a.{end}")).display().to_string();
+    // On one line, as it comes out of an environment or a JSON document.
+    for line in [leaf.key.replace('\n', "\\n"), leaf.key.replace('\n', "")] {
+        std::fs::write(file("key"), &line).unwrap();
+        let client = format!("client_cert = '{}', client_key = '{}'", file("pem"), file("key"));
+        let listener = format!(
+            "[[listeners]]\nname = 'edge'\nbind = '127.0.0.1:0'\n[listeners.tls]\n\
+             certificates = [{{ cert = '{}', key = '{}' }}]\n",
+            file("pem"),
+            file("key")
+        );
+        let started = App::start(parse(&listener));
+        for said in [written(&client).unwrap_err(), started.err().unwrap().to_string()] {
+            let (secret, numbers) = (&line[40..50], format!("{:?}", &line.as_bytes()[40..50]));
+            assert!(said.contains(&file("key")), "{said}");
+            assert!(!said.contains(secret) && !said.contains(numbers.trim_matches(['[', ']'])), "{said}");
+        }
+    }
 }

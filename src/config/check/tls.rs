@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::super::text::is_host_name;
-use super::super::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, raw};
+use super::super::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, raw, unreadable};
 use super::Problems;
 use super::policy::Or;
 
@@ -72,7 +72,7 @@ fn identity(key: &str, written: (Option<&str>, Option<&str>), problems: &mut Pro
     };
     let chain = certificates(&format!("{key}.client_cert"), certificate, problems);
     let private_key = format!("{key}.client_key");
-    let read = PrivateKeyDer::from_pem_file(private).map_err(|error| error.to_string());
+    let read = PrivateKeyDer::from_pem_file(private).map_err(|error| unreadable(&error));
     let signing = read.and_then(|read| Ok((any_supported_type(&read).map_err(|error| error.to_string())?, read)));
     let (signing, read) = match signing {
         Ok(signing) => signing,
@@ -95,7 +95,7 @@ fn certificates(key: &str, path: &str, problems: &mut Problems) -> Option<Vec<Ce
     let what = match read {
         Ok(certificates) if !certificates.is_empty() => return Some(certificates),
         Ok(_) => format!("{path} holds no PEM certificate"),
-        Err(error) => format!("{path} cannot be read: {error}"),
+        Err(error) => format!("{path} cannot be read: {}", unreadable(&error)),
     };
     problems.add(key, what);
     None
