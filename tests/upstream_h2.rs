@@ -1,5 +1,7 @@
 //! HTTP/2 towards endpoints: who shares a connection, what becomes of requests when one ends, and bodies both ways.
 
+mod crowds;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

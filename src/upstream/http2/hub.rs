@@ -123,9 +123,10 @@ impl Hub {
         seat
     }
 
-    /// A connection does not stand: those who wait for it learn of it, unless it was for want of time, of which they have their own.
+    /// A connection does not stand: those who wait for it learn of it, unless it was for want of time, of which they have their own,
+    /// or was one too many: they may wait for another one, which is not.
     pub(in crate::upstream) fn failed(&self, error: &Error) {
-        if !error.kind.is_for_want_of_time() {
+        if !error.kind.is_for_want_of_time() && error.kind != Kind::Limit {
             *self.failure.borrow_mut() = Some((error.kind, error.cause()));
             self.failures.set(self.failures.get() + 1);
         }
