@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::support::app::{Proxy, to_endpoints};
 use crate::support::client::{Client, eventually, get, try_get};
-use crate::support::frames::{FrameOrigin, GOAWAY, RST_STREAM};
+use crate::support::frames::{FrameOrigin, GOAWAY, RST_STREAM, WINDOW_UPDATE};
 use crate::support::h2::{H2Origin, Reply, Taking};
 use crate::support::origin::Origin;
 use crate::support::window::{endpoint, sum};

@@ -17,7 +17,9 @@ pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 
+pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
@@ -73,6 +75,11 @@ impl Frames {
         let _ = self.stream.write_all(&bytes).await;
     }
 
+    /// Acknowledges the other side's SETTINGS, its windows among them.
+    pub async fn agree(&mut self) {
+        self.send(SETTINGS, ACK, 0, &[]).await;
+    }
+
     /// The next frame; none at the end.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
@@ -82,6 +89,12 @@ impl Frames {
         self.stream.read_exact(&mut payload).await.ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    /// The next frame, unless there is none for a while.
+    pub async fn soon(&mut self) -> Option<Frame> {
+        timeout(Duration::from_millis(200), self.stream.peek(&mut [0])).await.ok()?.ok()?;
+        self.next().await
     }
 
     /// The next frame of that kind; others are passed over.
@@ -109,6 +122,15 @@ impl Frames {
     /// A piece of a body.
     pub async fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
         self.send(DATA, if end { END_STREAM } else { 0 }, stream, bytes).await;
+    }
+
+    /// So many pieces of a body, written at once.
+    pub async fn pieces(&mut self, stream: u32, bytes: &[u8], count: usize) {
+        let mut one = (bytes.len() as u32).to_be_bytes()[1..].to_vec();
+        one.extend_from_slice(&[DATA, 0]);
+        one.extend_from_slice(&stream.to_be_bytes());
+        one.extend_from_slice(bytes);
+        let _ = self.stream.write_all(&one.repeat(count)).await;
     }
 
     /// An answer of 200 with this body.

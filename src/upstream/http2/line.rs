@@ -14,7 +14,7 @@ use crate::endpoint::Connected;
 use crate::tls;
 
 /// Streams at once, whatever an endpoint offers: what ends with one connection should not be everything.
-const MOST_STREAMS: usize = 1000;
+pub(super) const MOST_STREAMS: usize = 1000;
 
 /// What connections are secured with: those that were made under other terms are not used under these.
 #[derive(Debug, Clone, Default)]

@@ -46,10 +46,21 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What of a request's body is kept for an endpoint that is slow.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What small pieces that wait may cost beyond their bytes, which is 256 for each: h2 ends a connection for more, and with it what all
+/// others have on it. So much that windows bound them, down to pieces of a few bytes; its default is used up by two thousand
+/// of them, which come in one go.
+const PIECES: usize = 64 * 1024 * 1024;
 /// Longest head, as over HTTP/1.1.
 const MAX_HEAD: u32 = super::head::MAX_HEAD as u32;
 /// What no endpoint says: its SETTINGS have not come.
 const UNTOLD: usize = usize::MAX - 1;
+/// Streams that are remembered for a while after we have reset them, so that what was on its way is passed over and not answered:
+/// as many as there are at once.
+const RESET_STREAMS: usize = line::MOST_STREAMS;
+/// Frames out of place that are answered with a reset over a connection's life, before it is ended for them. h2's own limit is met
+/// by an endpoint that is slow to hear of clients who left, and ends the answers of all others; none at all, and one that does
+/// not read would have us keep them.
+const MOST_MISPLACED: usize = 100_000;
 /// Without a stream for so long, a connection is closed.
 const MAX_AGE: Duration = super::pool::MAX_AGE;
 
@@ -112,6 +123,9 @@ fn builder() -> client::Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEAD)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(PIECES)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(Some(MOST_MISPLACED))
         .initial_max_send_streams(UNTOLD);
     builder
 }
