@@ -67,6 +67,11 @@ impl Proxy {
         proxy
     }
 
+    /// The file that it has read.
+    pub fn configuration(&self) -> &std::path::Path {
+        self.file.path()
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }
