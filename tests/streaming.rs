@@ -301,6 +301,21 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_2_that_waits_to_be_asked_for_its_body_is_asked() {
+    let (origin, proxy) = pair().await;
+    let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://shop/").header("expect", "100-continue").body(()).unwrap();
+    let (mut answer, mut sending) = send.ready().await.unwrap().send_request(request, false).unwrap();
+    let interim = tokio::time::timeout(SOON, std::future::poll_fn(|cx| answer.poll_informational(cx))).await.unwrap();
+    assert_eq!(interim.unwrap().unwrap().status(), 100);
+    sending.send_data("body".into(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(origin.requests()[0].body, b"body");
+}
+
+#[tokio::test]
 async fn a_body_that_nobody_wants_is_not_asked_for() {
     let proxy =
         Proxy::start("[[routes]]\nhost = \"a\"\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"127.0.0.1:1\"]\n");

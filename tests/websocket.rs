@@ -172,3 +172,40 @@ async fn a_tunnel_goes_to_another_endpoint_if_the_first_is_gone() {
     }
     assert!(metric(proxy.admin(), "lictor_retries_total{cluster=\"web\",reason=\"connect\"}").await >= 1.0);
 }
+
+/// Asks for a WebSocket over HTTP/2 (RFC 8441).
+async fn ask_by_stream(proxy: &Proxy) -> http::Response<h2::RecvStream> {
+    let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+    let (send, mut connection) = h2::client::handshake(stream).await.unwrap();
+    // Whether the server knows such streams is in its first frame.
+    while !send.is_extended_connect_protocol_enabled() {
+        std::future::poll_fn(|cx| {
+            let _ = std::pin::Pin::new(&mut connection).poll(cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+    }
+    tokio::spawn(connection);
+    let mut request = http::Request::builder().method("CONNECT").uri("http://shop/chat").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let (answer, _sending) = send.ready().await.unwrap().send_request(request, false).unwrap();
+    tokio::time::timeout(SOON, answer).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_over_http_2_has_no_length() {
+    let (origin, proxy) = pair().await;
+    origin.once(Script::WebSocketEcho);
+    let answer = ask_by_stream(&proxy).await;
+    assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (200, None));
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_switch_opens_no_websocket_over_http_2() {
+    for (status, seen) in [(200, 502), (204, 502), (404, 404)] {
+        let (origin, proxy) = pair().await;
+        origin.once(Script::answer(status, ""));
+        assert_eq!(ask_by_stream(&proxy).await.status().as_u16(), seen, "the origin answers {status}");
+    }
+}

@@ -145,6 +145,8 @@ impl Asking {
                 true
             }
             (_, StatusCode::SWITCHING_PROTOCOLS) => return None,
+            // Of an endpoint that saw a plain GET: passed on, it would say that the tunnel stands.
+            (Some(_), status) if status.is_success() => return None,
             (Some(_), _) => false,
             (None, status) => *method == Method::CONNECT && status.is_success(),
         };

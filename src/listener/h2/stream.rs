@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
@@ -108,9 +108,12 @@ impl<S: Service> Streams<S> {
         };
         let method = head.method.clone();
         let tunnels = asking.is_for_websocket() || method == Method::CONNECT;
-        let (body, tunnel) = if tunnels { (None, Some(received)) } else { (incoming(received, &head.headers), None) };
+        let answered = Rc::new(Cell::new(false));
+        let informer = inform(respond, &answered);
+        let (body, tunnel) =
+            if tunnels { (None, Some(received)) } else { (incoming(received, &head.headers, &informer), None) };
         let (give, takeover) = tunnels.then(Takeover::new).unzip();
-        let asked = Asked { head, body, client: Rc::clone(&self.client), informer: inform(respond), takeover };
+        let asked = Asked { head, body, client: Rc::clone(&self.client), informer, takeover };
         let mut answering = pin!(Rc::clone(&self.service).call(asked));
         let response = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Ok(response)),
@@ -123,7 +126,9 @@ impl<S: Service> Streams<S> {
             let what = "the endpoint's answer to it is none";
             return self.refuse(Refused { status: StatusCode::BAD_GATEWAY, what }, &method, respond).await;
         };
+        // What a tunnel carries is no content, and has no length.
         let is_empty = !switches && is_empty(&mut answer, (&method, &asking), &body);
+        answered.set(true);
         let sending = self.begin(answer, is_empty, respond)?;
         if let (true, Some(give), Some(received)) = (switches, give, tunnel) {
             // Nobody takes it if the tunnel's task is gone, and then the stream is reset.
@@ -247,9 +252,13 @@ fn poll_room(sending: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Resu
     }
 }
 
-fn inform(respond: &Rc<RefCell<SendResponse<Bytes>>>) -> Informer {
-    let respond = Rc::clone(respond);
+/// Sends interim answers until the answer itself has begun: behind its head they would be malformed, which the library lets pass.
+fn inform(respond: &Rc<RefCell<SendResponse<Bytes>>>, answered: &Rc<Cell<bool>>) -> Informer {
+    let (respond, answered) = (Rc::clone(respond), Rc::clone(answered));
     Rc::new(move |status, headers: &HeaderMap| {
+        if answered.get() {
+            return;
+        }
         let mut response = Response::new(());
         *response.status_mut() = status;
         *response.headers_mut() = headers.clone();
@@ -289,14 +298,18 @@ struct Upload {
     data_ended: bool,
     /// Bytes to come, where that was said. The library sees to it that so many come.
     left: Option<u64>,
+    /// Tells a client that waits for it to go on; none if nobody waits, or no longer.
+    awaited: Option<Informer>,
 }
 
-fn incoming(received: RecvStream, headers: &HeaderMap) -> Option<Incoming> {
+fn incoming(received: RecvStream, headers: &HeaderMap, informer: &Informer) -> Option<Incoming> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if received.is_end_stream() {
         return None;
     }
-    Some(Box::pin(Upload { received, taken: 0, data_ended: false, left: length }))
+    // Another expectation was refused.
+    let awaited = headers.contains_key(EXPECT).then(|| Rc::clone(informer));
+    Some(Box::pin(Upload { received, taken: 0, data_ended: false, left: length, awaited }))
 }
 
 impl Body for Upload {
@@ -309,7 +322,14 @@ impl Body for Upload {
         // Of a stream that has ended, nothing has to be given back.
         let _ = self.received.flow_control().release_capacity(taken);
         if !self.data_ended {
-            match ready!(self.received.poll_data(cx)) {
+            let data = self.received.poll_data(cx);
+            // Now that somebody wants the body; one that is on its way needs no word.
+            if let Some(tell) = self.awaited.take()
+                && data.is_pending()
+            {
+                tell(StatusCode::CONTINUE, &HeaderMap::new());
+            }
+            match ready!(data) {
                 Some(Ok(data)) => {
                     self.taken = data.len();
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
