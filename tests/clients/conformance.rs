@@ -23,6 +23,21 @@ pub async fn run(stage: &Stage, report: &mut Report) {
 }
 
 fn judge(text: &str) -> Result<String, String> {
-    let _ = (PASSED, KNOWN);
-    Err(text.to_owned())
+    let plain = without_colours(text);
+    let told = plain.lines().find_map(|line| line.split_once("Passed ")?.1.split_once(" tests"));
+    let passed = told.map(|(passed, _)| passed).ok_or_else(|| format!("it did not end: {:.500}", plain))?;
+    let failed: Vec<&str> = plain
+        .lines()
+        .filter_map(|line| Some(line.split_once("Test failed: ")?.1.rsplit("::").next()?.trim()))
+        .collect();
+    let count: usize = passed.split('/').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+    let is_known = |name: &&str| KNOWN.iter().any(|known| name.ends_with(known));
+    let seen = format!("{passed}, all but {}", failed.join(", "));
+    if count >= PASSED && failed.iter().all(is_known) { Ok(seen) } else { Err(seen) }
+}
+
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or(piece, |(_, rest)| rest))
 }

@@ -53,6 +53,11 @@ async fn answer(request: Request<Incoming>, reported: Arc<Semaphore>) -> Result<
         "head" => Response::new(whole(format!("{} {:#?}", head.method, head.headers))),
         "trailers" => trailers(),
         "events" => events(),
+        // Tools that look at frames want a stream that is open until they end it, and an answer that takes some of them.
+        "/" => {
+            body.collect().await.ok();
+            Response::new(whole(bytes(1024)))
+        }
         "page" => of_type("text/html; charset=utf-8", browser::page()),
         "report" => {
             body.collect().await.ok();

@@ -124,7 +124,7 @@ async fn start(tools: &Tools, name: &str, file: &str, argument: &str, scripts: &
         return None;
     }
     let mut command = Command::new(&tools.python);
-    let mut process = tool::start(command.arg(script(file)).arg(argument), Stdio::inherit());
+    let mut process = tool::start(command.arg(script(file)).arg(argument), Stdio::null());
     let mut line = String::new();
     BufReader::new(process.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
     scripts.push(process);

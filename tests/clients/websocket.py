@@ -116,8 +116,11 @@ class Sockets:
         if writer.can_write_eof():
             writer.write_eof()
         rest = await reader.read(-1)
-        wanted = Frame(Opcode.TEXT, b"x" * 100).serialize(mask=False) * 100
-        expect(rest, wanted + Frame(Opcode.CLOSE, (1000).to_bytes(2, "big")).serialize(mask=False))
+        # The origin drops what it has not read when it is told goodbye.
+        echoes, goodbye = rest[:-4], rest[-4:]
+        echo = Frame(Opcode.TEXT, b"x" * 100).serialize(mask=False)
+        expect(echoes == echo * (len(echoes) // len(echo)), True)
+        expect(goodbye, Frame(Opcode.CLOSE, (1000).to_bytes(2, "big")).serialize(mask=False))
         writer.close()
 
     def name(self):
