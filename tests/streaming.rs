@@ -334,3 +334,25 @@ async fn trailers_do_not_frame_or_address_a_message() {
     let received = origin.requests()[0].trailers.clone();
     assert_eq!(received, [("x-sum".to_owned(), "1".to_owned())]);
 }
+
+#[tokio::test]
+async fn an_upload_of_many_small_frames_is_as_good_as_one_of_large_ones() {
+    const FRAMES: usize = 12_000;
+    let origin = Origin::start("origin").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://shop/").body(()).unwrap();
+    let (answer, mut body) = send.send_request(request, false).unwrap();
+    body.reserve_capacity(10 * FRAMES);
+    while body.capacity() < 10 * FRAMES {
+        std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+    }
+    for _ in 0..FRAMES {
+        body.send_data("0123456789".into(), false).unwrap();
+    }
+    body.send_data("".into(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(origin.requests()[0].body.len(), 10 * FRAMES);
+}

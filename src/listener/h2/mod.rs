@@ -28,6 +28,9 @@ use stream::Streams;
 /// connection can have in memory.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What small pieces that wait may cost beyond their bytes, which is 256 for each: h2 ends a connection for more. Its default is used
+/// up by two thousand of them, which a client may send in one go without harm.
+const PIECES: usize = 4 * 1024 * 1024;
 /// What waits on a stream for its client to take it.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that were reset before they were looked at.
@@ -61,6 +64,7 @@ fn builder<S>(talk: &Talk<S>) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(PIECES)
         .max_concurrent_streams(talk.rules.max_streams)
         .max_header_list_size(u32::try_from(talk.rules.max_head).unwrap_or(u32::MAX))
         .max_concurrent_reset_streams(MAX_RESET)
