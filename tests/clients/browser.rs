@@ -72,7 +72,7 @@ pub async fn run(stage: &Stage, report: &mut Report) {
     command.arg(format!("--ignore-certificate-errors-spki-list={}", stage.pin));
     command.arg(format!("--log-net-log={}", log.display())).arg("--net-log-capture-mode=IncludeSensitive");
     command.args(["--dump-dom", "--timeout=90000", &format!("https://localhost:{}/web/page", stage.tls.port())]);
-    let told = tool::run(&mut command, LONGEST).await.and_then(|said| {
+    let told = tool::run(&command, LONGEST).await.and_then(|said| {
         let text = said.text();
         let told = text.split_once(MARKS.0).and_then(|(_, rest)| rest.split_once(MARKS.1)).map(|(told, _)| told);
         told.and_then(|told| serde_json::from_str::<Value>(told).ok())

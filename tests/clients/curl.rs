@@ -1,6 +1,6 @@
 //! curl: one transfer for everything that it can ask for.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use std::process::Command;
@@ -76,7 +76,7 @@ impl Way<'_> {
             .arg(self.stage.file("ca.pem"));
         command.args(["-w", "%{stderr}said %{http_version} %{http_code}\n"]);
         command.args(&self.arguments).args(arguments).arg(format!("{}{path}", self.url));
-        let said = tool::run(&mut command, LONGEST).await?;
+        let said = tool::run(&command, LONGEST).await?;
         if !said.is_success {
             return Err(said.complaint());
         }
@@ -102,7 +102,7 @@ impl Way<'_> {
         expect(&said, right && named && has_status(&said, 206))
     }
 
-    async fn expect_continue(&self, upload: &PathBuf) -> Result<String, String> {
+    async fn expect_continue(&self, upload: &Path) -> Result<String, String> {
         // curl would send the body after this time anyway.
         let file = upload.display().to_string();
         let asks = ["--expect100-timeout", "50", "-H", "Expect: 100-continue", "-X", "POST", "-T", &file];
@@ -118,13 +118,13 @@ impl Way<'_> {
         expect(&said, said.out == origin::bytes(LARGE) && has_status(&said, 200))
     }
 
-    async fn upload(&self, upload: &PathBuf) -> Result<String, String> {
+    async fn upload(&self, upload: &Path) -> Result<String, String> {
         let file = upload.display().to_string();
         let said = self.curl("digest", &["-H", "Expect:", "-X", "POST", "-T", &file]).await?;
         expect(&said, said.text() == origin::digest_of(&origin::bytes(LARGE)) && has_status(&said, 200))
     }
 
-    async fn echo(&self, upload: &PathBuf) -> Result<String, String> {
+    async fn echo(&self, upload: &Path) -> Result<String, String> {
         let file = upload.display().to_string();
         let said = self.curl("echo", &["-H", "Expect:", "-X", "POST", "-T", &file]).await?;
         expect(&said, said.out == origin::bytes(LARGE) && has_status(&said, 200))

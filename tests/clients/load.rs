@@ -18,7 +18,7 @@ pub async fn run(stage: &Stage, report: &mut Report) {
         command
             .arg(format!("--connect-to={address}"))
             .arg(format!("{scheme}://localhost:{}/web/small", address.port()));
-        let result = tool::run(&mut command, LONGEST).await.and_then(|said| judge(&said.text()));
+        let result = tool::run(&command, LONGEST).await.and_then(|said| judge(&said.text()));
         report.add(&format!("{REQUESTS} requests, 10 connections, 50 streams; {what}"), result);
     }
 }
