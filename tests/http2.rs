@@ -293,3 +293,27 @@ async fn it_can_be_turned_off() {
     assert!(timeout(SOON, connection).await.unwrap().is_err());
     assert_eq!(origin.hits(), 0);
 }
+
+#[tokio::test]
+async fn a_tunnel_in_use_keeps_its_connection() {
+    let origin = Origin::start("one").await;
+    let listener = "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\ntimeouts = { idle = \"300ms\" }\n";
+    let proxy = Proxy::start(&format!("{}{listener}", to_endpoints(&[origin.address()], "")));
+    origin.once(Script::WebSocketEcho);
+    let mut client = Http2::connect(proxy.address()).await;
+    eventually("it says that it can", SOON, async || client.send.is_extended_connect_protocol_enabled()).await;
+    let mut request = Request::builder().method("CONNECT").uri("http://shop/chat");
+    request.extensions_mut().unwrap().insert(Protocol::from_static("websocket"));
+    let (answer, mut sending) = client.begin(request.body(()).unwrap(), false).await;
+    let mut body = timeout(SOON, answer).await.unwrap().unwrap().into_body();
+    // For four times as long as a connection without requests may stay.
+    let mut pulse = tokio::time::interval(Duration::from_millis(50));
+    for turn in 0..24 {
+        sending.send_data(Bytes::from_static(&[0x81, 0x81, 0, 0, 0, 0, b'x']), false).unwrap();
+        let echo = timeout(SOON, body.data()).await.unwrap();
+        assert!(matches!(echo, Some(Ok(_))), "{echo:?} after {turn} turns");
+        pulse.tick().await;
+    }
+    drop((sending, body));
+    eventually("it is over", SOON, async || in_flight(proxy.admin()).await == 0.0).await;
+}

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::h1::Wire;
+use super::h2::Ending;
 use crate::message::Duplex;
 
 /// A connection that will be somebody else's, once the answer has left that says so.
@@ -18,7 +19,7 @@ pub struct Taken(Carrier);
 
 enum Carrier {
     Wire(Wire),
-    Stream(Duplex),
+    Stream(Duplex, #[expect(dead_code, reason = "held")] Ending),
 }
 
 impl Takeover {
@@ -39,8 +40,8 @@ impl Taken {
         Taken(Carrier::Wire(wire))
     }
 
-    pub(super) fn stream(stream: Duplex) -> Self {
-        Taken(Carrier::Stream(stream))
+    pub(super) fn stream(stream: Duplex, ending: Ending) -> Self {
+        Taken(Carrier::Stream(stream, ending))
     }
 }
 
@@ -48,7 +49,7 @@ impl AsyncRead for Taken {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Carrier::Wire(wire) => Pin::new(wire).poll_read(cx, buffer),
-            Carrier::Stream(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Carrier::Stream(stream, _) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -57,21 +58,21 @@ impl AsyncWrite for Taken {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Carrier::Wire(wire) => Pin::new(wire).poll_write(cx, bytes),
-            Carrier::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Stream(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Carrier::Wire(wire) => Pin::new(wire).poll_flush(cx),
-            Carrier::Stream(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Stream(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Carrier::Wire(wire) => Pin::new(wire).poll_shutdown(cx),
-            Carrier::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Stream(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::io::Io;
 use super::{Service, Talk};
 use guard::{Guard, Guarded};
+pub(super) use stream::Ending;
 use stream::Streams;
 
 /// What a client may send before it is asked for: on a stream, and on a connection. Together with the number of streams, what a

@@ -31,12 +31,13 @@ pub(super) struct Streams<S> {
     rules: Rc<Http>,
     clock: Rc<Clock>,
     guard: Rc<Guard>,
-    open: Open,
+    open: Rc<Open>,
     /// How long a client may take nothing of an answer.
     idle: Duration,
 }
 
 /// How many streams there are, for the connection's timeouts.
+#[derive(Debug)]
 struct Open {
     count: Cell<usize>,
     pulse: Arc<Pulse>,
@@ -65,7 +66,7 @@ impl<S: Service> Streams<S> {
             rules: Rc::clone(&talk.rules),
             clock: Rc::clone(&talk.clock),
             guard: Rc::clone(guard),
-            open: Open { count: Cell::new(0), pulse: Arc::clone(&talk.pulse) },
+            open: Rc::new(Open { count: Cell::new(0), pulse: Arc::clone(&talk.pulse) }),
             idle,
         }
     }
@@ -83,15 +84,14 @@ impl<S: Service> Streams<S> {
     ) -> impl Future<Output = ()> {
         // Counted from now on, and not from when its task is first run.
         self.open.begin();
-        let ending = Ending(Rc::clone(&self));
+        let ending = Ending(Rc::clone(&self.open));
         async move {
             let respond = Rc::new(RefCell::new(respond));
-            match self.exchange(request, &respond).await {
+            match self.exchange(request, &respond, ending).await {
                 Ok(()) => self.guard.answered(),
                 Err(Broke::Reset) => {}
                 Err(Broke::With(reason)) => respond.borrow_mut().send_reset(reason),
             }
-            drop(ending);
         }
     }
 
@@ -99,6 +99,7 @@ impl<S: Service> Streams<S> {
         &self,
         request: Request<RecvStream>,
         respond: &Rc<RefCell<SendResponse<Bytes>>>,
+        ending: Ending,
     ) -> Result<(), Broke> {
         let (mut head, received) = request.into_parts();
         let asking = match head::receive(&mut head, &self.rules) {
@@ -132,7 +133,7 @@ impl<S: Service> Streams<S> {
         let sending = self.begin(answer, is_empty, respond)?;
         if let (true, Some(give), Some(received)) = (switches, give, tunnel) {
             // Nobody takes it if the tunnel's task is gone, and then the stream is reset.
-            let _ = give.send(Taken::stream(Duplex::new(sending, received)));
+            let _ = give.send(Taken::stream(Duplex::new(sending, received), ending));
             return Ok(());
         }
         if is_empty { Ok(()) } else { self.send(sending, body).await }
@@ -281,12 +282,13 @@ impl Open {
     }
 }
 
-/// A stream that is being served.
-struct Ending<S>(Rc<Streams<S>>);
+/// A stream that is being served, by whoever: as long as one is, its connection is not idle.
+#[derive(Debug)]
+pub(in crate::listener) struct Ending(Rc<Open>);
 
-impl<S> Drop for Ending<S> {
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.open.end();
+        self.0.end();
     }
 }
 
