@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use crate::support::app::{Proxy, to_endpoints};
 use crate::support::chain::{Authority, Leaf};
 use crate::support::client::{Client, eventually};
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, Script};
 use crate::support::tls::{Caller, connect, get};
 use crate::support::window::metric;
 
@@ -184,4 +185,15 @@ async fn an_unfinished_handshake_does_not_hold_up_a_drain() {
     proxy.drain().await;
     // Its handshake may take ten seconds, and so may the drain.
     assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go_though_tls_takes_what_its_socket_does_not() {
+    let stage = Stage::set().await;
+    stage.origin.always(Script::answer(200, vec![b'x'; 8 << 10]));
+    let text = stage.text(&[("a", stage.signer.leaf(&["a.example"]))], "");
+    let proxy = Proxy::start(&text.replace("[listeners.tls]", "timeouts = { idle = \"300ms\" }\n[listeners.tls]"));
+    let mut stream = Caller::trusting(&stage.root).connect(proxy.address(), "a.example").await.unwrap();
+    let asking = async { while stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.is_ok() {} };
+    assert!(timeout(SOON, asking).await.is_ok(), "it asks and asks, and reads no answer");
 }

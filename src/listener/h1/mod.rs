@@ -215,7 +215,7 @@ fn may_be_taken(head: &http::request::Parts) -> bool {
 
 /// While an answer is awaited: lets interim ones out, and looks whether the client is still there. Ready when it is not.
 fn poll_meanwhile(state: &mut State, cx: &mut Context<'_>) -> Poll<io::Error> {
-    if !state.out.is_empty()
+    if (state.leaves || !state.out.is_empty())
         && let Poll::Ready(Err(error)) = state.poll_flush(cx)
     {
         return Poll::Ready(error);

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) buffer: BytesMut,
     /// To be written: heads and what is between the pieces of a body.
     pub(super) out: BytesMut,
+    /// Something was written, and has perhaps not left.
+    pub(super) leaves: bool,
     /// Of the body of the request that is being answered.
     pub(super) framing: Framing,
     /// The client waits for a 100 before it sends its body.
@@ -50,6 +52,7 @@ impl Wire {
             rest: Bytes::new(),
             buffer: BytesMut::new(),
             out: BytesMut::new(),
+            leaves: false,
             framing: Framing::NONE,
             expects: false,
             answering: false,
@@ -138,8 +141,11 @@ impl State {
 
     /// Writes what is to be written, and sees to it that it leaves.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.leaves = true;
         ready!(self.poll_write(cx, &mut Bytes::new(), &mut &b""[..]))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.leaves = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Puts what is left behind a body in front of what was read since.
