@@ -317,3 +317,14 @@ async fn a_tunnel_in_use_keeps_its_connection() {
     drop((sending, body));
     eventually("it is over", SOON, async || in_flight(proxy.admin()).await == 0.0).await;
 }
+
+#[tokio::test]
+async fn a_connection_may_rest_before_it_says_what_it_speaks() {
+    let (_origin, proxy) = pair("").await;
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    // Longer than an idle connection keeps its buffers.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut client = Http2 { send, driver: tokio::spawn(connection) };
+    assert_eq!(text(client.get("/").await).await, "one");
+}

@@ -60,9 +60,14 @@ impl<S> Talk<S> {
         }
     }
 
-    /// True at the first request, if it may turn out to be HTTP/2.
+    /// True as long as nothing has come, if it may turn out to be HTTP/2.
     pub(super) fn may_be_http2(&self) -> bool {
-        self.fresh.replace(false) && self.rules.http2
+        self.fresh.get() && self.rules.http2
+    }
+
+    /// What has come is HTTP/1.1, or nothing.
+    pub(super) fn is_http1(&self) {
+        self.fresh.set(false);
     }
 
     /// Takes what the client said while its connection was secured.

@@ -62,6 +62,7 @@ pub(super) async fn converse<S: Service>(wire: &Wire, talk: &Talk<S>) -> End {
     loop {
         let ended = match next(wire, talk).await {
             Ok(Next::Head(head)) => {
+                talk.is_http1();
                 talk.pulse.busy();
                 exchange(wire, talk, *head, &inform).await
             }
