@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::support::app::{Proxy, to_endpoints};
 use crate::support::client::{Fields, eventually};
-use crate::support::origin::{Origin, Script};
+use crate::support::origin::{Origin, Script, slow_body};
 use crate::support::window::{in_flight, metric};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -327,4 +327,23 @@ async fn a_connection_may_rest_before_it_says_what_it_speaks() {
     let (send, connection) = h2::client::handshake(stream).await.unwrap();
     let mut client = Http2 { send, driver: tokio::spawn(connection) };
     assert_eq!(text(client.get("/").await).await, "one");
+}
+
+#[tokio::test]
+async fn a_client_may_measure_with_every_piece_of_its_answer() {
+    let (origin, proxy) = pair("").await;
+    let (tap, script) = slow_body();
+    origin.once(script);
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let (send, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    let mut client = Http2 { send, driver: tokio::spawn(connection) };
+    let mut body = client.get("/").await.into_body();
+    for turn in 0..3000 {
+        tap.send("x");
+        let piece = timeout(SOON, body.data()).await.unwrap();
+        assert!(matches!(piece, Some(Ok(_))), "{piece:?} after {turn} turns");
+        let pong = timeout(SOON, pings.ping(h2::Ping::opaque())).await.unwrap();
+        assert!(pong.is_ok(), "{pong:?} after {turn} turns");
+    }
 }

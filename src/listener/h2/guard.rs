@@ -24,6 +24,8 @@ const IDLE_A_SECOND: f64 = 100.0;
 const BYTES_A_FRAME: f64 = 2048.0;
 /// And so many a request, for its priority, its window and its pings.
 const FRAMES_A_REQUEST: f64 = 10.0;
+/// And so many a piece of an answer: there are clients who measure with each how much is on its way (grpc-go's BDP estimator).
+const FRAMES_A_PIECE: f64 = 4.0;
 /// Streams that a client gives up, at once and then in each second. Each answered one earns another.
 const MOST_RESETS: f64 = 100.0;
 const RESETS_A_SECOND: f64 = 10.0;
@@ -59,6 +61,11 @@ impl Guard {
     /// A request has been answered to its end.
     pub(super) fn answered(&self) {
         self.resets.set((self.resets.get() + 1.0).min(MOST_RESETS));
+    }
+
+    /// A piece of an answer has come for the client; counted before its window makes it into many.
+    pub(super) fn gave(&self) {
+        self.idle.set((self.idle.get() + FRAMES_A_PIECE).min(MOST_IDLE));
     }
 
     /// Looks at bytes that came. Returns how many of them may be acted on.

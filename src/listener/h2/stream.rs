@@ -171,6 +171,7 @@ impl<S: Service> Streams<S> {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
                     let is_end = body.is_end_stream();
+                    self.guard.gave();
                     self.send_data(&mut sending, data, is_end).await?;
                     if is_end {
                         return Ok(());
