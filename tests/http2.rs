@@ -347,3 +347,16 @@ async fn a_client_may_measure_with_every_piece_of_its_answer() {
         assert!(pong.is_ok(), "{pong:?} after {turn} turns");
     }
 }
+
+#[tokio::test]
+async fn crumbs_of_a_cookie_are_one_field() {
+    let (origin, proxy) = pair("").await;
+    let mut request = Request::get("http://shop/");
+    for number in 0..150 {
+        request = request.header("cookie", format!("c{number}=1"));
+    }
+    let mut client = Http2::connect(proxy.address()).await;
+    let (answer, _) = client.begin(request.body(()).unwrap(), true).await;
+    assert_eq!(timeout(SOON, answer).await.unwrap().unwrap().status(), 200);
+    assert!(origin.requests()[0].header("cookie").unwrap().ends_with("; c149=1"));
+}

@@ -34,15 +34,16 @@ pub(super) struct Asking {
 
 /// Brings a request's head into the form that those of HTTP/1.1 have.
 pub(super) fn receive(head: &mut request::Parts, rules: &Http) -> Result<Asking, Wrong> {
-    let fields = head.headers.len();
-    if fields > rules.max_headers {
+    if head.headers.iter().any(|(name, value)| is_malformed(name, value)) || has_two(&head.headers, CONTENT_LENGTH) {
+        return Err(Wrong::Malformed);
+    }
+    // Before fields are counted: a browser sends each cookie by itself.
+    join_cookies(&mut head.headers);
+    if head.headers.len() > rules.max_headers {
         return Err(Wrong::Refused(Refused {
             status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             what: "its head has too many fields",
         }));
-    }
-    if head.headers.iter().any(|(name, value)| is_malformed(name, value)) || has_two(&head.headers, CONTENT_LENGTH) {
-        return Err(Wrong::Malformed);
     }
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > rules.max_target) {
         let what = "its target is too long";
@@ -52,7 +53,6 @@ pub(super) fn receive(head: &mut request::Parts, rules: &Http) -> Result<Asking,
         return Err(Wrong::Malformed);
     }
     let asking = Asking { accept: ask_for_websocket(head)? };
-    join_cookies(&mut head.headers);
     plain_length(&mut head.headers);
     expectation(head).map_err(Wrong::Refused)?;
     screen::screen(head, rules).map_err(Wrong::Refused)?;
