@@ -146,6 +146,20 @@ async fn the_rest_of_a_body_that_nobody_wanted_is_never_a_request() {
     assert!(origin.requests().iter().all(|request| request.target() == "/a"));
 }
 
+#[tokio::test]
+async fn a_refused_upload_that_has_come_leaves_its_connection() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], "").replace("[[routes]]", "[[routes]]\npath = \"/a\""));
+    let mut client = Client::connect(proxy.address()).await;
+    for body in ["content-length: 4\r\n\r\nbody", "transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"] {
+        let refused = client.exchange(format!("POST /b HTTP/1.1\r\nhost: shop\r\n{body}")).await;
+        assert_eq!((refused.status, refused.header("connection")), (404, None));
+    }
+    let expects = "POST /b HTTP/1.1\r\nhost: shop\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    let refused = client.exchange(expects).await;
+    assert_eq!((refused.status, refused.header("connection")), (404, Some("close")), "the body may come or not");
+}
+
 /// CPU time since its start in hundredths of a second: fields 14 and 15 of the line (proc(5)).
 fn ticks(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();

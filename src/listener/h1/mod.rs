@@ -171,7 +171,7 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
     let body = (!framing.has_ended()).then(|| Box::pin(Upload(wire.clone())) as Incoming);
     {
         let mut state = wire.0.borrow_mut();
-        (state.framing, state.expects, state.answering) = (framing, expects, false);
+        (state.framing, state.expects, state.answering, state.unwanted) = (framing, expects, false, false);
     }
     let (method, version, trailers) = (parts.method.clone(), parts.version, message::accepts_trailers(&parts.headers));
     let question = Question { method, version, keep_alive, trailers };
@@ -184,6 +184,11 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
     })
     .await?;
     let (mut head, body) = response.into_parts();
+    poll_fn(|cx| {
+        wire.0.borrow_mut().skim(cx);
+        Poll::Ready(())
+    })
+    .await;
     let answer = Answer::begin(wire, talk, &mut head, &question, &body);
     talk.keep_spare(head.headers);
     let ended = answer.send(wire, body).await;

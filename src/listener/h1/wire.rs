@@ -20,6 +20,8 @@ const READ: usize = 8 * 1024;
 const READ_LONG: usize = 64 * 1024;
 /// Interim answers that wait for a client to take them; those beyond are dropped.
 const MAX_INTERIM: usize = 16 * 1024;
+/// Pieces of a body that nobody wants; for more of them a connection is not worth it.
+const MAX_SKIMMED: usize = 16;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The connection.
@@ -41,6 +43,10 @@ pub(super) struct State {
     pub(super) expects: bool,
     /// An answer has begun.
     pub(super) answering: bool,
+    /// Whoever had the body has let go of it.
+    pub(super) unwanted: bool,
+    /// It was none; nobody knows what the bytes behind it are.
+    malformed: bool,
     /// Ends after the answer that is being given, or before the next request.
     pub(super) leaving: bool,
 }
@@ -56,6 +62,8 @@ impl Wire {
             framing: Framing::NONE,
             expects: false,
             answering: false,
+            unwanted: false,
+            malformed: false,
             leaving: false,
         })))
     }
@@ -173,7 +181,10 @@ impl State {
                 Ok(Step::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(Step::End) => return Poll::Ready(None),
                 Ok(Step::More) => {}
-                Err(malformed) => return Poll::Ready(Some(Err(Broken(malformed.into())))),
+                Err(malformed) => {
+                    self.malformed = true;
+                    return Poll::Ready(Some(Err(Broken(malformed.into()))));
+                }
             }
             if self.buffer.is_empty() {
                 self.say_continue(cx);
@@ -184,6 +195,19 @@ impl State {
                 }
             }
             self.rest = self.buffer.split().freeze();
+        }
+    }
+
+    /// Reads what is there of a body that nobody wants: if that is all of it, the connection can go on.
+    pub(super) fn skim(&mut self, cx: &mut Context<'_>) {
+        // Whoever waits for a 100 may send the body or not: nobody knows what would come next.
+        if !self.unwanted || self.malformed || self.expects {
+            return;
+        }
+        for _ in 0..MAX_SKIMMED {
+            if !matches!(self.poll_body(cx), Poll::Ready(Some(Ok(_)))) {
+                return;
+            }
         }
     }
 
@@ -218,6 +242,15 @@ impl Body for Upload {
         match self.0.0.borrow().framing {
             Framing::Length(left) => SizeHint::with_exact(left),
             _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Nobody lets go of it while it is polled.
+        if let Ok(mut state) = self.0.0.try_borrow_mut() {
+            state.unwanted = true;
         }
     }
 }
