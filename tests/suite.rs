@@ -13,6 +13,7 @@ mod balancing;
 mod cli;
 mod connections;
 mod connect;
+mod corpus;
 mod consul_faults;
 mod consul_outages;
 mod deadlines;
