@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
+use super::forwarded::is_ours;
 use super::headers::frames;
 
 /// Chunk extensions mean nothing to us; more of them than this means harm.
@@ -205,8 +206,13 @@ pub fn chunk(out: &mut BytesMut, length: usize) {
 pub fn trailers(out: &mut BytesMut, trailers: &HeaderMap) {
     // Those that would frame or address a message have no place here (RFC 9110 section 6.5.1).
     out.put_slice(b"0\r\n");
-    fields(out, trailers.iter().filter(|(name, _)| !frames(name.as_str())));
+    fields(out, trailers.iter().filter(|(name, _)| travels(name)));
     out.put_slice(b"\r\n");
+}
+
+/// False for what would frame or address the message or tell of its way, where a recipient takes trailers for headers.
+fn travels(name: &HeaderName) -> bool {
+    !frames(name.as_str()) && !is_ours(name.as_str())
 }
 
 /// Header lines.
@@ -234,7 +240,7 @@ fn parse(bytes: &[u8]) -> Result<HeaderMap, Malformed> {
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| WRONG)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| WRONG)?;
-        if !frames(name.as_str()) {
+        if travels(&name) {
             trailers.append(name, value);
         }
     }

@@ -8,15 +8,25 @@ use http::header::{
 
 use super::forwarded::is_ours;
 
-/// Removes what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it announces
-/// fields that travel on. Fields that frame or address the message, or tell of its way, stay even if they are named.
+/// Removes from a request what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it
+/// announces fields that travel on. Fields that frame or address the message, or tell of its way, stay even if they are named.
 pub fn end_to_end(headers: &mut HeaderMap) {
+    strip(headers, |name| [HOST, CONTENT_LENGTH].contains(name) || is_ours(name.as_str()));
+}
+
+/// The same of an answer, which tells of no way.
+pub fn end_to_end_of_answer(headers: &mut HeaderMap) {
+    strip(headers, |name| *name == CONTENT_LENGTH);
+}
+
+fn strip(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) {
     // Most messages have at most one of them, so look before removing.
     let mut ends_here: Vec<HeaderName> = Vec::new();
     for (name, value) in headers.iter() {
         if name == CONNECTION {
             ends_here.push(CONNECTION);
-            ends_here.extend(tokens(value).filter(names_a_field).filter_map(field));
+            let named = tokens(value).filter(names_a_field).filter_map(|name| HeaderName::from_bytes(name).ok());
+            ends_here.extend(named.filter(|name| !stays(name)));
         } else if is_hop_by_hop(name) {
             ends_here.push(name.clone());
             if name == TRANSFER_ENCODING {
@@ -46,10 +56,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// The usual options are none, and need not be parsed.
 fn names_a_field(option: &&[u8]) -> bool {
     !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
-}
-
-fn field(option: &[u8]) -> Option<HeaderName> {
-    HeaderName::from_bytes(option).ok().filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && !is_ours(name.as_str()))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -166,6 +172,15 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "trailer"]);
+    }
+
+    #[test]
+    fn an_answer_is_left_whatever_its_connection_names() {
+        let named =
+            [("connection", "via, x-forwarded-for, host, content-length"), ("via", "1.1 a"), ("content-length", "3")];
+        let mut headers = headers(&named);
+        end_to_end_of_answer(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-length"]);
     }
 
     #[test]

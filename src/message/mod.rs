@@ -16,7 +16,7 @@ mod websocket;
 pub use duplex::Duplex;
 pub use forwarded::{Way, is_ours, way};
 pub use framing::{Framing, Step};
-pub use headers::{accepts_trailers, end_to_end, frames, is_grpc, is_host, switches, upgrade};
+pub use headers::{accepts_trailers, end_to_end, end_to_end_of_answer, frames, is_grpc, is_host, switches, upgrade};
 pub use parameters::{cookie, cookies, query_parameter, query_values};
 pub use trust::{Downstream, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};

@@ -320,7 +320,7 @@ impl Journey<'_> {
     pub(super) fn relay_interim(&self, speaks_interim: bool, status: StatusCode, headers: &HeaderMap) {
         if speaks_interim && status != StatusCode::CONTINUE {
             let mut headers = headers.clone();
-            message::end_to_end(&mut headers);
+            message::end_to_end_of_answer(&mut headers);
             // A message without a body must not name the length of one (RFC 9110 section 8.6).
             headers.remove(CONTENT_LENGTH);
             (self.informer)(status, &headers);
@@ -402,7 +402,7 @@ impl Journey<'_> {
             _permit: permit,
         };
         let Some(client) = switched else {
-            message::end_to_end(&mut head.headers);
+            message::end_to_end_of_answer(&mut head.headers);
             changes.apply(&mut head.headers);
             return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
         };

@@ -53,7 +53,7 @@ pub(super) fn open(
         drop((held, draining));
     });
     let protocol = head.headers.get(UPGRADE).cloned();
-    message::end_to_end(&mut head.headers);
+    message::end_to_end_of_answer(&mut head.headers);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         head.headers.insert(UPGRADE, protocol);

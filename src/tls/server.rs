@@ -88,7 +88,15 @@ impl Server {
             return Err(Refused::Plain);
         }
         let current = self.current.load_full();
-        let stream = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream).await?;
+        let accepting = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream).into_fallible();
+        let stream = match accepting.await {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                // The alert that says why has been written; a close on what the client still sends would take it back.
+                let _ = timeout(HANG_UP, hang_up(stream)).await;
+                return Err(error.into());
+            }
+        };
         let connection = stream.get_ref().1;
         let handshake = Handshake::of(connection);
         if let Some(clients) = current.clients.as_ref().filter(|_| handshake.is_resumed) {
