@@ -10,7 +10,6 @@ use crate::tool;
 
 /// It waits for a quarter of a second in many of them.
 const LONGEST: Duration = Duration::from_secs(300);
-const TRIES: usize = 3;
 /// How many have to be passed, and those that the library h2 decides otherwise: it ends the connection with PROTOCOL_ERROR in place of
 /// COMPRESSION_ERROR, and leaves a pseudo header in trailers out in place of refusing it.
 const PASSED: usize = 105;
@@ -19,14 +18,7 @@ const KNOWN: [&str; 2] = ["invalid header block fragment", "pseudo header in tra
 pub async fn run(stage: &Stage, report: &mut Report) {
     let mut command = Command::new("httpwg");
     command.args(["-a", &stage.clear.to_string(), "--frame-timeout", "1000"]);
-    let mut result = Err(String::new());
-    // A machine that does other work lets one of its waits run out now and then.
-    for _ in 0..TRIES {
-        result = tool::run(&command, LONGEST).await.and_then(|said| judge(&(said.text() + &said.err)));
-        if result.is_ok() {
-            break;
-        }
-    }
+    let result = tool::run(&command, LONGEST).await.and_then(|said| judge(&(said.text() + &said.err)));
     report.add("HTTP/2 and HPACK", result);
 }
 
