@@ -192,8 +192,7 @@ impl Chunked {
 
 /// True if a line ends with a line feed alone: parsers take it for the end of a line, and others for a part of one.
 pub fn has_bare_newline(lines: &[u8]) -> bool {
-    let mut last = 0;
-    lines.iter().any(|byte| std::mem::replace(&mut last, *byte) != b'\r' && *byte == b'\n')
+    memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')
 }
 
 /// The size line of a chunk.

@@ -62,16 +62,15 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
         return Err(bad("its target, which has a fragment"));
     }
     let is_about_all = method == Method::OPTIONS && has_no_path(&buffer[target.clone()]);
-    let mut places = [const { (Range { start: 0, end: 0 }, Range { start: 0, end: 0 }) }; MAX_FIELDS];
-    for (to, field) in places.iter_mut().zip(request.headers.iter()) {
-        *to = (place(field.name.as_bytes()), place(field.value));
-    }
+    let both = |field: &httparse::Header<'_>| (place(field.name.as_bytes()), place(field.value));
+    // As many as there are: room for as many as there may be would cost more to clear than to ask for.
+    let places: Vec<(Range<usize>, Range<usize>)> = request.headers.iter().map(both).collect();
     // From here on everything shares what was read.
     let bytes = buffer.split_to(length).freeze();
     let uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| bad("its target"))?;
     let mut facts = Facts::new(spare, fields);
-    for (name, value) in &places[..fields] {
-        facts.add(&bytes[name.clone()], bytes.slice(value.clone()))?;
+    for (name, value) in places {
+        facts.add(&bytes[name], bytes.slice(value))?;
     }
     let framing = facts.framing(version)?;
     if method == Method::CONNECT && !framing.has_ended() {
