@@ -102,12 +102,12 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
     let _ = stream.set_nodelay(true);
     let stream = match talk.tls.take() {
         None => stream.into(),
-        Some(tls) => match secure(stream, &tls, &stay).await {
+        Some(tls) => match Box::pin(secure(stream, &tls, &stay)).await {
             Ok((stream, told)) => {
                 talk.learn(&told);
                 if told.is_http2 {
                     let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
-                    return serve_http2(io, talk, stay).await;
+                    return Box::pin(serve_http2(io, talk, stay)).await;
                 }
                 stream
             }
@@ -120,12 +120,12 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
             End::Of(h1::End::Over) => return,
             End::Of(h1::End::Http2) => {
                 return match wire.into_io() {
-                    Some(io) => serve_http2(io, talk, stay).await,
+                    Some(io) => Box::pin(serve_http2(io, talk, stay)).await,
                     None => debug!("the connection is somebody else's"),
                 };
             }
             End::Of(h1::End::Broken(error)) => return debug!(client = %talk.address, %error, "connection failed"),
-            End::Late => return late(&wire, &talk).await,
+            End::Late => return Box::pin(late(&wire, &talk)).await,
             End::Idle => {}
         }
         wire.shrink();
