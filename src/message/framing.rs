@@ -190,6 +190,12 @@ impl Chunked {
     }
 }
 
+/// What a `Content-Length` says: digits and nothing else, no sign, no list, no white space.
+pub fn length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
 /// True if a line ends with a line feed alone: parsers take it for the end of a line, and others for a part of one.
 pub fn has_bare_newline(lines: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')

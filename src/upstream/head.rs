@@ -88,7 +88,7 @@ impl Facts {
             if self.length.is_some() {
                 return Err(Malformed("it has more than one Content-Length"));
             }
-            self.length = Some(length(field.value).ok_or(Malformed("its Content-Length is not a number"))?);
+            self.length = Some(framing::length(field.value).ok_or(Malformed("its Content-Length is not a number"))?);
         } else if name == TRANSFER_ENCODING {
             if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Malformed("its Transfer-Encoding is not chunked and nothing else"));
@@ -122,12 +122,6 @@ impl Facts {
             None => Framing::UntilClose,
         })
     }
-}
-
-/// Digits and nothing else: no sign, no list, no white space.
-pub(super) fn length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 #[cfg(test)]

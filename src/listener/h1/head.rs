@@ -153,7 +153,7 @@ impl Facts {
             if self.length.is_some() {
                 return Err(bad("Content-Length, of which there may be one"));
             }
-            let length = length(&value).ok_or(bad("Content-Length, which is digits"))?;
+            let length = framing::length(&value).ok_or(bad("Content-Length, which is digits"))?;
             if value.len() > 1 && value.starts_with(b"0") {
                 // The number that it is, and not how somebody may read it.
                 value = length.to_string().into();
@@ -201,12 +201,6 @@ impl Facts {
             expect => Ok(expect.is_some() && version == Version::HTTP_11),
         }
     }
-}
-
-/// Digits and nothing else: no sign, no list, no white space.
-fn length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 /// One coding, and that one. Others may well exist, but nobody knows how many of those behind us know them.

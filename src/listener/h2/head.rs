@@ -1,7 +1,6 @@
 //! A head between the two versions: what HTTP/2 says in fields of its own, HTTP/1.1 says in its first line and in `Host` (RFC 9113
 //! sections 8.2 and 8.3), and a WebSocket is asked for in another way (RFC 8441).
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use h2::ext::Protocol;
@@ -13,9 +12,7 @@ use http::{Method, StatusCode, Version, request};
 
 use super::super::screen::{self, Refused, bad};
 use crate::config::Http;
-
-/// What a server proves with that it has read a key (RFC 6455 section 1.3).
-const PROOF: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+use crate::message;
 
 /// Why a request is not taken.
 #[derive(Debug)]
@@ -117,13 +114,13 @@ fn ask_for_websocket(head: &mut request::Parts) -> Result<Option<HeaderValue>, W
         return Err(Wrong::Refused(Refused { status: StatusCode::NOT_IMPLEMENTED, what }));
     }
     let key = STANDARD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
-    let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{PROOF}").as_bytes()));
-    let value = |text: String| HeaderValue::try_from(text).map_err(|_| Wrong::Refused(bad("its WebSocket")));
+    let accept = message::websocket_accept(key.as_bytes());
+    let key = HeaderValue::try_from(key).map_err(|_| Wrong::Refused(bad("its WebSocket")))?;
     head.method = Method::GET;
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    head.headers.insert(SEC_WEBSOCKET_KEY, value(key)?);
-    value(accept).map(Some)
+    head.headers.insert(SEC_WEBSOCKET_KEY, key);
+    Ok(Some(accept))
 }
 
 impl Asking {

@@ -9,8 +9,8 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri, Version, request, response};
 
+use crate::message::framing::length;
 use crate::message::{self, Way};
-use crate::upstream::head::length;
 
 /// An answer, or a request, that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
