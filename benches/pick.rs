@@ -201,7 +201,7 @@ fn config(policy: Policy, more: &str) -> Config {
 
 /// A table whose one cluster has that many endpoints.
 fn published(config: &Config, count: u16) -> (Reader, Publisher) {
-    let selection = Selection { service: "web".into(), filter: None, datacenter: None };
+    let selection = Selection::of("web");
     let list: List = (0..count).map(|number| Listed::new(address(number))).collect();
     let (publisher, reader) = table::channel();
     let facts = Facts { lists: Lists::from([(selection, list)]), ..Facts::default() };

@@ -50,5 +50,5 @@ fn routes(count: usize, write: impl Fn(usize) -> String) -> Routes {
     for number in 0..count {
         text += &format!("[[routes]]\n{}\ncluster = 'web'\n", write(number));
     }
-    Routes::new(&config::parse(&text, &Environment::default()).unwrap().routes)
+    Routes::new(&config::parse(&text, &Environment::default()).unwrap())
 }

@@ -68,7 +68,7 @@ fn config() -> Config {
 }
 
 fn selection(number: u16) -> Selection {
-    Selection { service: format!("web-{number}"), filter: None, datacenter: None }
+    Selection::of(&format!("web-{number}"))
 }
 
 fn list(cluster: u16, count: u16) -> List {

@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
 use crate::config::{self, Accepts, Config, Http};
-use crate::discovery::consul::{self, Certificates};
+use crate::consul;
+use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};

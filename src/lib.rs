@@ -21,6 +21,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 
+pub mod consul;
 pub mod endpoint;
 pub mod lifecycle;
 pub mod message;

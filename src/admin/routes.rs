@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::config::{Action, Forward, HashKey, Match, NewPath, Predicates, Principal};
+use crate::config::{Action, Forward, HashKey, Match, NewPath, Predicates, Principal, Target};
 use crate::table::Table;
 
 #[derive(Serialize)]
@@ -65,24 +65,23 @@ pub(super) fn routes(table: &Table) -> Vec<RouteView> {
             host: route.host.to_string(),
             path: if route.path.is_empty() { "/".to_owned() } else { route.path.clone() },
             cluster: forward.and_then(|forward| match &forward.targets[..] {
-                [target] => Some(table.cluster(target).name().to_string()),
+                [target] => Some(target.cluster.to_string()),
                 _ => None,
             }),
-            action: action(table, &route.action),
+            action: action(&route.action),
             predicates: predicates(&route.predicates),
-            mirror: forward.and_then(|forward| forward.mirror.as_ref()).map(|mirror| MirrorView {
-                cluster: table.cluster(&mirror.target).name().to_string(),
-                percent: mirror.percent,
-            }),
+            mirror: forward
+                .and_then(|forward| forward.mirror.as_ref())
+                .map(|mirror| MirrorView { cluster: mirror.target.cluster.to_string(), percent: mirror.percent }),
         }
     });
     view.collect()
 }
 
-fn action(table: &Table, action: &Action) -> ActionView {
+fn action(action: &Action) -> ActionView {
     match action {
         Action::Forward(forward) if forward.targets.len() == 1 => ActionView::Cluster,
-        Action::Forward(forward) => split(table, forward),
+        Action::Forward(forward) => split(forward),
         Action::Redirect(redirect) => ActionView::Redirect {
             status: redirect.status.as_u16(),
             scheme: redirect.scheme,
@@ -97,8 +96,8 @@ fn action(table: &Table, action: &Action) -> ActionView {
     }
 }
 
-fn split(table: &Table, forward: &Forward) -> ActionView {
-    let share = |target| ShareView { cluster: table.cluster(target).name().to_string(), weight: target.weight };
+fn split(forward: &Forward) -> ActionView {
+    let share = |target: &Target| ShareView { cluster: target.cluster.to_string(), weight: target.weight };
     ActionView::Split {
         clusters: forward.targets.iter().map(share).collect(),
         by: forward.split_by.as_ref().map(|by| match by {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Member};
-use crate::config::{Accepts, Listener, Selection, Source};
+use crate::config::{Accepts, Draw, Listener};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
@@ -130,10 +130,7 @@ fn is_stale(cluster: &Cluster) -> bool {
 }
 
 fn age(cluster: &Cluster, metrics: &Metrics) -> Option<f64> {
-    match &cluster.settings().source {
-        Source::Static(_) => None,
-        Source::Followed(selection) => metrics.age(&selection.to_string()),
-    }
+    metrics.age(&cluster.settings().source.draws().first()?.selection.to_string())
 }
 
 fn suspects(cluster: &Cluster) -> usize {
@@ -141,11 +138,13 @@ fn suspects(cluster: &Cluster) -> usize {
 }
 
 fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView {
-    let source = match &cluster.settings().source {
-        Source::Static(_) => SourceView::Static,
-        Source::Followed(Selection { service, filter, datacenter }) => {
-            SourceView::Consul { service: service.clone(), filter: filter.clone(), datacenter: datacenter.clone() }
-        }
+    let source = match cluster.settings().source.draws() {
+        [] => SourceView::Static,
+        [Draw { selection, .. }, ..] => SourceView::Consul {
+            service: selection.service.clone(),
+            filter: selection.filter.clone(),
+            datacenter: selection.datacenter.clone(),
+        },
     };
     ClusterView {
         name: cluster.name().to_string(),

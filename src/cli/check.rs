@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::Error;
 use crate::app;
 use crate::config::{self, Environment};
-use crate::discovery::consul;
+use crate::consul;
 use crate::tls;
 
 pub(super) fn check(file: &Path) -> Result<(), Error> {
     let config = config::load(file, &Environment::process())?;
-    consul::check(&config.consul).map_err(app::Error::from)?;
+    consul::Agent::new(&config.consul).map_err(app::Error::from)?;
     for listener in &config.listeners {
         tls::Server::new(listener, Arc::default()).map_err(app::Error::from)?;
     }

@@ -9,13 +9,16 @@ mod consul;
 mod environment;
 mod error;
 mod http;
+mod part;
 mod probe;
 mod protection;
 mod raw;
 mod route;
+mod template;
 mod text;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +31,14 @@ pub use consul::{Doubt, OnStale, Staleness};
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use http::{Http, Paths, Underscores};
+pub use part::Part;
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use route::{
     Action, Forward, HeaderRules, Host, Match, Mirror, NewPath, Predicates, Principal, Redirect, Respond, Route,
     Target, Terms,
 };
+pub use template::Templates;
 pub use text::parse_address;
 pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, unreadable};
 
@@ -52,10 +57,14 @@ pub struct Config {
     pub place: Place,
     /// At least one.
     pub listeners: Vec<Listener>,
-    /// In the order of the file; what they say of clusters are indices into `clusters`.
-    pub routes: Vec<Route>,
+    /// In the order of the file; each cluster that they name is among `clusters`.
+    pub routes: Vec<Arc<Route>>,
+    /// What applications of this machine may ask for by a service's name, so far.
+    pub egress: BTreeMap<Arc<str>, Arc<Route>>,
     /// In the order of their names.
     pub clusters: Vec<Arc<Cluster>>,
+    /// What clusters are made from that are not written down.
+    pub templates: Arc<Templates>,
     /// How to leave.
     pub drain: Drain,
     /// What is written to standard error.
@@ -244,8 +253,8 @@ pub enum Protocol {
 pub enum Source {
     /// Written down.
     Static(Vec<Endpoint>),
-    /// Followed in Consul.
-    Followed(Selection),
+    /// Followed in Consul: at least one, and one after the other.
+    Followed(Vec<Draw>),
 }
 
 /// A static endpoint.
@@ -259,15 +268,39 @@ pub struct Endpoint {
     pub zone: Option<String>,
 }
 
-/// What of Consul's catalogue a cluster draws on. Clusters with equal selections share one query.
+/// What a cluster takes of one selection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draw {
+    /// The list.
+    pub selection: Selection,
+    /// Only those on it who carry this tag; all if absent.
+    pub tag: Option<Arc<str>>,
+}
+
+/// What is asked of Consul's catalogue. Clusters with equal selections share one query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Selection {
-    /// Service name, as written.
+    /// Name of the service, or of the prepared query, as written.
     pub service: String,
     /// Filter expression for the agent.
     pub filter: Option<String>,
     /// Datacenter, if not the agent's.
     pub datacenter: Option<String>,
+    /// Cluster peer, if it is not of this cluster.
+    pub peer: Option<String>,
+    /// How it is looked up.
+    pub lookup: Lookup,
+}
+
+/// How a service is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lookup {
+    /// Its instances.
+    Service,
+    /// Who speaks for it in the mesh: its sidecars, and those of its instances that need none.
+    Connect,
+    /// A prepared query by that name says who.
+    Query,
 }
 
 /// How to leave.
@@ -307,11 +340,49 @@ pub fn parse(text: &str, environment: &Environment) -> Result<Config, Error> {
 impl Config {
     /// The selections that some cluster draws on, each once.
     pub fn selections(&self) -> std::collections::BTreeSet<Selection> {
-        let selection = |cluster: &Arc<Cluster>| match &cluster.source {
-            Source::Followed(selection) => Some(selection.clone()),
-            Source::Static(_) => None,
-        };
-        self.clusters.iter().filter_map(selection).collect()
+        let draws = self.clusters.iter().flat_map(|cluster| cluster.source.draws());
+        draws.map(|draw| draw.selection.clone()).collect()
+    }
+}
+
+impl Source {
+    /// What is drawn on, first choice first; nothing for what is written down.
+    pub fn draws(&self) -> &[Draw] {
+        match self {
+            Source::Followed(draws) => draws,
+            Source::Static(_) => &[],
+        }
+    }
+}
+
+impl Selection {
+    /// All instances of that service in the agent's datacenter.
+    pub fn of(service: &str) -> Self {
+        Selection { service: service.to_owned(), filter: None, datacenter: None, peer: None, lookup: Lookup::Service }
+    }
+}
+
+impl Lookup {
+    const ALL: [Lookup; 3] = [Lookup::Service, Lookup::Connect, Lookup::Query];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lookup::Service => "service",
+            Lookup::Connect => "connect",
+            Lookup::Query => "query",
+        }
+    }
+
+    /// What that word is for.
+    pub fn named(name: &str) -> Option<Self> {
+        Lookup::ALL.into_iter().find(|lookup| lookup.name() == name)
+    }
+}
+
+impl From<Selection> for Source {
+    fn from(selection: Selection) -> Self {
+        Source::Followed(vec![Draw { selection, tag: None }])
     }
 }
 
@@ -335,7 +406,13 @@ impl std::fmt::Debug for Secret {
 
 impl std::fmt::Display for Selection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.lookup != Lookup::Service {
+            write!(f, "{}:", self.lookup.name())?;
+        }
         f.write_str(&self.service)?;
+        if let Some(peer) = &self.peer {
+            write!(f, "@peer:{peer}")?;
+        }
         if let Some(datacenter) = &self.datacenter {
             write!(f, "@{datacenter}")?;
         }

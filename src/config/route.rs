@@ -112,8 +112,8 @@ pub struct Forward {
 /// One of the clusters that a route's requests go to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    /// Index into [`super::Config::clusters`].
-    pub cluster: usize,
+    /// Name of a cluster.
+    pub cluster: Arc<str>,
     /// Share relative to the others; 0 for one that serves only if no other can.
     pub weight: u32,
     /// In place of the cluster's own, if the route has any.

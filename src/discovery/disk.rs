@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Agent, Consul, MAX_WEIGHT, Selection};
+use crate::config::{self, Agent, Consul, Lookup, MAX_WEIGHT, Selection};
 use crate::endpoint::{Address, List, Listed, Locality, Status};
 
 /// What the first line begins with.
@@ -66,6 +66,10 @@ struct Entry {
     service: String,
     filter: Option<String>,
     datacenter: Option<String>,
+    #[serde(default)]
+    peer: Option<String>,
+    #[serde(default)]
+    lookup: Option<String>,
     /// Seconds since 1970.
     heard: u64,
     endpoints: Vec<Endpoint>,
@@ -80,6 +84,8 @@ struct Endpoint {
     node: Option<String>,
     zone: Option<String>,
     datacenter: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 impl Catalogue {
@@ -133,7 +139,7 @@ pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Vec<Kept>, Erro
     if body.catalogue != *ours {
         return Err(Error::Foreign(Box::new(body.catalogue), Box::new(ours.clone())));
     }
-    Ok(body.lists.into_iter().map(kept).collect())
+    Ok(body.lists.into_iter().filter_map(kept).collect())
 }
 
 fn checksum(body: &[u8]) -> String {
@@ -145,9 +151,10 @@ fn checksum(body: &[u8]) -> String {
 }
 
 fn entry(kept: &Kept) -> Entry {
-    let Selection { service, filter, datacenter } = kept.selection.clone();
+    let Selection { service, filter, datacenter, peer, lookup } = kept.selection.clone();
+    let lookup = Some(lookup.name().to_owned());
     let heard = kept.heard.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Entry { service, filter, datacenter, heard, endpoints: kept.list.iter().map(endpoint).collect() }
+    Entry { service, filter, datacenter, peer, lookup, heard, endpoints: kept.list.iter().map(endpoint).collect() }
 }
 
 fn endpoint(listed: &Listed) -> Endpoint {
@@ -162,20 +169,22 @@ fn endpoint(listed: &Listed) -> Endpoint {
         node: owned(node),
         zone: owned(zone),
         datacenter: owned(datacenter),
+        tags: listed.tags.iter().map(|tag| tag.to_string()).collect(),
     }
 }
 
-fn kept(entry: Entry) -> Kept {
-    let Entry { service, filter, datacenter, heard, endpoints } = entry;
+fn kept(entry: Entry) -> Option<Kept> {
+    let Entry { service, filter, datacenter, peer, lookup, heard, endpoints } = entry;
+    let lookup = lookup.as_deref().map_or(Some(Lookup::Service), Lookup::named)?;
     // In the order of addresses, each once, whatever stands there.
     let list: BTreeMap<Address, Listed> =
         endpoints.into_iter().filter_map(listed).map(|listed| (listed.address.clone(), listed)).collect();
-    Kept {
-        selection: Selection { service, filter, datacenter },
+    Some(Kept {
+        selection: Selection { service, filter, datacenter, peer, lookup },
         list: list.into_values().collect(),
         // A time that no clock shows was not written by us.
         heard: UNIX_EPOCH.checked_add(Duration::from_secs(heard)).unwrap_or(UNIX_EPOCH),
-    }
+    })
 }
 
 fn listed(endpoint: Endpoint) -> Option<Listed> {
@@ -193,6 +202,8 @@ fn listed(endpoint: Endpoint) -> Option<Listed> {
             zone: boxed(endpoint.zone),
             datacenter: boxed(endpoint.datacenter),
         },
+        tags: endpoint.tags.into_iter().map(Box::from).collect(),
+        level: 0,
     })
 }
 
@@ -210,10 +221,12 @@ mod tests {
         let locality = Locality { node: Some("n1".into()), zone: Some("ü".into()), datacenter: None };
         let address = Address::from(([127, 0, 0, 1], 80));
         let first = Listed { status: Status::Warning, weight: 7, locality, id: "n1/a".into(), ..Listed::new(address) };
-        let second = Listed { status: Status::Critical, ..Listed::new(Address::new("::1", 81)) };
+        let second =
+            Listed { status: Status::Critical, tags: ["v2".into()].into(), ..Listed::new(Address::new("::1", 81)) };
         let third = Listed { status: Status::Maintenance, ..Listed::new(Address::new("db.example.com", 82)) };
-        let selection = Selection { service: "web".into(), filter: Some("\"x\" in Tags".into()), datacenter: None };
-        let bare = Selection { service: "none".into(), filter: None, datacenter: Some("dc2".into()) };
+        let selection =
+            Selection { filter: Some("\"x\" in Tags".into()), lookup: Lookup::Connect, ..Selection::of("web") };
+        let bare = Selection { datacenter: Some("dc2".into()), ..Selection::of("none") };
         let heard = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         vec![
             Kept { selection, list: [first, second, third].into(), heard },

@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn lists(service: &str) -> Vec<Kept> {
-        let selection = Selection { service: service.to_owned(), filter: None, datacenter: None };
+        let selection = Selection::of(service);
         vec![Kept { selection, list: [].into(), heard: std::time::UNIX_EPOCH }]
     }
 

@@ -9,6 +9,7 @@ mod keeper;
 mod memory;
 mod said;
 mod suspects;
+mod told;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,18 +20,20 @@ use tokio::time::sleep_until;
 use tracing::info;
 
 use crate::config::{Config, OnStale, Selection};
+use crate::consul::Error;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Publisher, Table};
 use consul::{Update, Watches};
 use memory::Memory;
+use told::Told;
 
 /// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
 const WAITING: usize = 1024;
 
 /// Joins sources and configuration.
 pub struct Discovery {
-    config: Arc<Config>,
+    told: Told,
     selections: BTreeSet<Selection>,
     builder: Builder,
     publisher: Publisher,
@@ -58,7 +61,7 @@ impl Discovery {
         readiness: Readiness,
         metrics: &Arc<Metrics>,
         reloads: mpsc::Receiver<Reload>,
-    ) -> Result<Self, consul::Error> {
+    ) -> Result<Self, Error> {
         let (sender, updates) = mpsc::channel(WAITING);
         let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
         Ok(Discovery {
@@ -66,7 +69,7 @@ impl Discovery {
             memory,
             builder,
             selections: config.selections(),
-            config,
+            told: Told::new(config),
             publisher,
             readiness,
             updates,
@@ -114,8 +117,8 @@ impl Discovery {
     }
 
     fn reload(&mut self, reload: Reload) {
-        self.config = reload.config;
-        self.selections = self.config.selections();
+        self.told.rebase(reload.config);
+        self.selections = self.told.config().selections();
         self.ask();
         self.publish();
         // Whoever asked may be gone.
@@ -126,16 +129,17 @@ impl Discovery {
     fn ask(&mut self) {
         self.memory.follow(&self.selections, Instant::now());
         self.watches.follow(&self.selections);
-        self.watches.survey(&self.config, &self.memory.facts().vantage);
+        self.watches.survey(self.told.config(), &self.memory.facts().vantage);
     }
 
     fn publish(&self) {
-        let table = self.builder.build(&self.config, self.memory.facts(), &self.publisher.current(), Instant::now());
+        let config = self.told.config();
+        let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);
         if table.is_complete() {
             self.readiness.has_truth();
         }
-        self.readiness.stale(self.config.consul.staleness.then == OnStale::Degrade && table.is_stale());
+        self.readiness.stale(config.consul.staleness.then == OnStale::Degrade && table.is_stale());
         self.publisher.publish(table);
     }
 }

@@ -46,12 +46,27 @@ pub struct Listed {
     pub weight: u32,
     /// Where it stands.
     pub locality: Locality,
+    /// What the source has marked it with, in order.
+    pub tags: Tags,
+    /// Which choice it is of a cluster that draws on several lists: 0 is the first.
+    pub level: u8,
 }
+
+/// Marks of an endpoint.
+pub type Tags = Arc<[Box<str>]>;
 
 impl Listed {
     /// Somebody who serves at that address, and of whom nothing else is said.
     pub fn new(address: Address) -> Self {
-        Listed { address, id: "".into(), status: Status::Passing, weight: 1, locality: Locality::default() }
+        Listed {
+            address,
+            id: "".into(),
+            status: Status::Passing,
+            weight: 1,
+            locality: Locality::default(),
+            tags: Tags::default(),
+            level: 0,
+        }
     }
 }
 

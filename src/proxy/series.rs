@@ -85,7 +85,7 @@ impl Resolved {
     ) -> Option<Rc<Entry>> {
         self.keep(table);
         let target = route.target(place)?;
-        let cluster = table.cluster(target);
+        let cluster = table.cluster(target)?;
         let entry = &mut self.requests[listener][route.first_target + place];
         // A reload may have put another cluster in the place of the route's.
         if entry.as_ref().is_some_and(|entry| !entry.cluster.holds(cluster)) {
@@ -148,7 +148,7 @@ impl Entry {
     /// The same with the table's cluster, if it is of the same name.
     fn in_step_with(self: Rc<Self>, table: &Table) -> Option<Rc<Self>> {
         let target = self.route.target(self.place)?;
-        let cluster = table.cluster(target);
+        let cluster = table.cluster(target)?;
         if self.cluster.holds(cluster) {
             return Some(self);
         }

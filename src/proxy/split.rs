@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn targets(weights: &[u32]) -> Vec<Target> {
-        weights.iter().map(|weight| Target { cluster: 0, weight: *weight, terms: None }).collect()
+        weights.iter().map(|weight| Target { cluster: "c".into(), weight: *weight, terms: None }).collect()
     }
 
     fn all(weights: &[u32], can_serve: impl Fn(usize) -> bool) -> Vec<usize> {

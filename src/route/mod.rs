@@ -23,6 +23,7 @@ pub struct Routes {
     exact: HashMap<Box<str>, Paths>,
     below: HashMap<Box<str>, Paths>,
     any: Paths,
+    egress: HashMap<Box<str>, Arc<Route>>,
     all: Vec<Arc<Route>>,
     targets: usize,
 }
@@ -35,7 +36,7 @@ pub struct Route {
     /// The place of its first target among those of all routes; that of its mirror is behind the last.
     pub first_target: usize,
     /// As it is meant.
-    pub settings: config::Route,
+    pub settings: Arc<config::Route>,
 }
 
 /// The paths of one host. Keys start with a slash and do not end with one.
@@ -55,13 +56,11 @@ struct Choice {
 }
 
 impl Routes {
-    /// The index of checked routes.
-    pub fn new(routes: &[config::Route]) -> Self {
+    /// The index of a configuration's routes.
+    pub fn new(config: &config::Config) -> Self {
         let mut index = Routes::default();
-        for (place, settings) in routes.iter().enumerate() {
-            let route = Arc::new(Route { index: place, first_target: index.targets, settings: settings.clone() });
-            index.targets += route.targets();
-            index.all.push(Arc::clone(&route));
+        for settings in &config.routes {
+            let route = index.add(settings);
             let paths = match &settings.host {
                 config::Host::Any => &mut index.any,
                 config::Host::Exact(host) => index.exact.entry(host.as_str().into()).or_default(),
@@ -69,10 +68,34 @@ impl Routes {
             };
             paths.insert(route);
         }
+        for (name, settings) in &config.egress {
+            let route = index.add(settings);
+            index.egress.insert((**name).into(), route);
+        }
         index
     }
 
-    /// In the order of the file.
+    fn add(&mut self, settings: &Arc<config::Route>) -> Arc<Route> {
+        let (index, first_target) = (self.all.len(), self.targets);
+        let route = Arc::new(Route { index, first_target, settings: Arc::clone(settings) });
+        self.targets += route.targets();
+        self.all.push(Arc::clone(&route));
+        route
+    }
+
+    /// True if it is the index of these routes.
+    pub fn is_of(&self, config: &config::Config) -> bool {
+        let same = |(known, told): (&Arc<Route>, &Arc<config::Route>)| {
+            Arc::ptr_eq(&known.settings, told) || known.settings == *told
+        };
+        let told = config.routes.iter().chain(config.egress.values());
+        let count = config.routes.len() + config.egress.len();
+        self.all.len() == count
+            && self.all.iter().zip(told).all(same)
+            && config.egress.keys().all(|name| self.egress.contains_key(&**name))
+    }
+
+    /// In the order of the file; behind them those of egress listeners.
     pub fn all(&self) -> &[Arc<Route>] {
         &self.all
     }
@@ -80,6 +103,11 @@ impl Routes {
     /// How many targets all of them have.
     pub fn targets(&self) -> usize {
         self.targets
+    }
+
+    /// The route of that name, for egress listeners.
+    pub fn egress(&self, name: &str) -> Option<&Arc<Route>> {
+        self.egress.get(name)
     }
 
     /// The route of a request. `host` may carry a port, a final dot and capitals; `path` is without its query.
@@ -195,7 +223,7 @@ mod tests {
         }
         let config = config::parse(&text, &config::Environment::default()).unwrap();
         asking(Request::builder().uri(path), |asked| {
-            Routes::new(&config.routes).find(host, path, asked).map(|route| route.index)
+            Routes::new(&config).find(host, path, asked).map(|route| route.index)
         })
     }
 
@@ -258,7 +286,7 @@ mod tests {
         ];
         let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.c]\nendpoints=['127.0.0.1:1']\n".to_owned()
             + &text.concat();
-        let routes = Routes::new(&config::parse(&text, &config::Environment::default()).unwrap().routes);
+        let routes = Routes::new(&config::parse(&text, &config::Environment::default()).unwrap());
         let find = |host: &str, request: http::request::Builder| {
             asking(request, |asked| routes.find(host, asked.head.uri.path(), asked).map(|route| route.index))
         };

@@ -97,7 +97,7 @@ mod tests {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let trusted = Trusted::new(&["10.0.0.0/8".parse().unwrap()]);
         let asked = Question { head: &head, sender: Sender::new(downstream, &trusted) };
-        Routes::new(&config.routes).find("shop", "/", &asked).is_some()
+        Routes::new(&config).find("shop", "/", &asked).is_some()
     }
 
     fn plain() -> Downstream {
@@ -171,7 +171,7 @@ mod tests {
         let encrypted = Downstream::plain([192, 0, 2, 1].into()).encrypted(None, Vec::new());
         for (action, is_taken) in [("scheme='https'", false), ("scheme='https',host='www'", true)] {
             let text = text(&format!("redirect={{{action}}}"));
-            let routes = Routes::new(&config::parse(&text, &config::Environment::default()).unwrap().routes);
+            let routes = Routes::new(&config::parse(&text, &config::Environment::default()).unwrap());
             let find =
                 |from: &Downstream| routes.find("x", "/", &Question { head: &head, sender: from.into() }).is_some();
             assert_eq!((find(&plain()), find(&encrypted)), (true, is_taken), "{action}");

@@ -4,7 +4,9 @@
 //! A table is never changed. Clusters whose settings and list are the same are taken over as they are, so an update costs in
 //! proportion to what it changes.
 
-use std::collections::HashMap;
+mod demand;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,10 +15,12 @@ use tokio::sync::watch;
 
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
-use crate::config::{self, Config, Selection, Source};
+use crate::config::{self, Config, Draw, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::Routes;
+
+pub use demand::{Absent, Demand, Demands, Wanted, demand};
 
 /// Routes and clusters as of one moment.
 pub struct Table {
@@ -85,8 +89,8 @@ impl Table {
     }
 
     /// The cluster of a target of one of this table's routes.
-    pub fn cluster(&self, target: &config::Target) -> &Arc<Cluster> {
-        &self.clusters[target.cluster]
+    pub fn cluster(&self, target: &config::Target) -> Option<&Arc<Cluster>> {
+        self.find_cluster(&target.cluster)
     }
 
     /// Has every cluster look at its endpoints side by side. To be called once every [`SLOT`].
@@ -126,8 +130,8 @@ impl Builder {
         let cluster =
             |settings: &Arc<config::Cluster>| self.cluster(settings, facts, previous.find_cluster(&settings.name), now);
         let clusters = config.clusters.iter().map(cluster).collect();
-        let same = previous.routes.all().iter().map(|route| &route.settings).eq(&config.routes);
-        let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(&config.routes)) };
+        let same = previous.routes.is_of(config);
+        let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(config)) };
         Table { version: previous.version + 1, built: now, routes, clusters }
     }
 
@@ -138,15 +142,13 @@ impl Builder {
         previous: Option<&Arc<Cluster>>,
         now: Instant,
     ) -> Arc<Cluster> {
-        let fresh = Freshness::default();
-        let freshness = match &settings.source {
-            Source::Followed(selection) => facts.freshness.get(selection).copied().unwrap_or(fresh),
-            Source::Static(_) => fresh,
-        };
+        // The first list's: of the others that there are, one may be too far away to be heard of.
+        let freshness = settings.source.draws().first().and_then(|draw| facts.freshness.get(&draw.selection));
+        let freshness = freshness.copied().unwrap_or_default();
         let list = match &settings.source {
             // One that draws on something else from now on serves what it had until that is known.
-            Source::Followed(selection) => {
-                facts.lists.get(selection).cloned().or_else(|| previous.and_then(|previous| previous.list().cloned()))
+            Source::Followed(draws) => {
+                drawn(draws, &facts.lists).or_else(|| previous.and_then(|previous| previous.list().cloned()))
             }
             Source::Static(endpoints) => Some(static_list(endpoints)),
         };
@@ -171,6 +173,26 @@ fn same_list(a: Option<&List>, b: Option<&List>) -> bool {
         (None, None) => true,
         _ => false,
     }
+}
+
+/// What is drawn from the lists that are known; none if none is.
+fn drawn(draws: &[Draw], lists: &Lists) -> Option<List> {
+    if let [Draw { selection, tag: None }] = draws {
+        return lists.get(selection).cloned();
+    }
+    let mut joined = BTreeMap::new();
+    let mut is_known = false;
+    for (level, draw) in draws.iter().enumerate() {
+        let Some(list) = lists.get(&draw.selection) else { continue };
+        is_known = true;
+        let fits = |listed: &&Listed| draw.tag.as_ref().is_none_or(|tag| listed.tags.iter().any(|own| **own == **tag));
+        let level = u8::try_from(level).unwrap_or(u8::MAX);
+        for listed in list.iter().filter(fits) {
+            // Who is on several lists is of the first.
+            joined.entry(&listed.address).or_insert_with(|| Listed { level, ..listed.clone() });
+        }
+    }
+    is_known.then(|| joined.into_values().collect())
 }
 
 fn static_list(endpoints: &[config::Endpoint]) -> List {
@@ -266,7 +288,7 @@ mod tests {
     #[test]
     fn an_update_rebuilds_only_what_it_changes_and_keeps_known_endpoints() {
         let config = config("[clusters.a]\nconsul={service='a'}\n[clusters.b]\nconsul={service='b'}");
-        let selection = |service: &str| Selection { service: service.into(), filter: None, datacenter: None };
+        let selection = Selection::of;
         let builder = builder();
         let mut facts = Facts { lists: Lists::from([(selection("a"), list(&[1, 2]))]), ..Facts::default() };
         let first = builder.build(&config, &facts, &Table::empty(), Instant::now());
@@ -298,7 +320,7 @@ mod tests {
     #[test]
     fn who_is_on_no_list_any_more_has_departed_until_it_is_back() {
         let config = config("[clusters.a]\nconsul={service='a'}");
-        let selection = || Selection { service: "a".into(), filter: None, datacenter: None };
+        let selection = || Selection::of("a");
         let (builder, (publisher, reader)) = (builder(), channel());
         let publish = |config: &Config, ports: &[u16]| {
             let facts = Facts { lists: Lists::from([(selection(), list(ports))]), ..Facts::default() };
@@ -329,7 +351,7 @@ mod tests {
     fn a_cluster_whose_selection_changes_serves_its_old_list_until_the_new_one_comes() {
         let old = config("[clusters.a]\nconsul={service='a'}");
         let new = config("[clusters.a]\nconsul={service='a',filter='\"x\" in Service.Tags'}");
-        let selection = Selection { service: "a".into(), filter: None, datacenter: None };
+        let selection = Selection::of("a");
         let builder = builder();
         let facts = Facts { lists: Lists::from([(selection, list(&[1, 2]))]), ..Facts::default() };
         let first = builder.build(&old, &facts, &Table::empty(), Instant::now());

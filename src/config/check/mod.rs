@@ -25,7 +25,7 @@ use route::{Told, routes};
 use super::text::parse_address;
 use super::{
     Cluster, Config, Drain, Endpoint, Environment, Listener, Log, MAX_WEIGHT, Place, Problem, Selection, Source,
-    consul, raw,
+    Templates, consul, raw,
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
@@ -39,6 +39,7 @@ const DRAIN: Drain = Drain { delay: Duration::from_secs(5), timeout: Duration::f
 pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::default();
     let defaults = raw.defaults.unwrap_or_default();
+    let templates = Templates::new(defaults.clone(), raw.clusters.clone());
     let config = Config {
         workers: workers(raw.workers, &mut problems),
         max_connections: max_connections(raw.max_connections, &mut problems),
@@ -47,7 +48,9 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         place: place(raw.place.unwrap_or_default(), &mut problems),
         listeners: listeners(raw.listeners, &raw.clusters, &mut problems),
         routes: routes(raw.routes, &Told { clusters: &raw.clusters, defaults: &defaults }, &mut problems),
+        egress: BTreeMap::new(),
         clusters: clusters(raw.clusters, &defaults, &mut problems),
+        templates: Arc::new(templates),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
     };
@@ -59,7 +62,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
     pub(super) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
@@ -186,35 +189,44 @@ fn clusters(
         let key = format!("clusters.{name}");
         label(&key, &name, problems);
         let (source, own) = parts(&key, cluster, problems);
-        // Checked as merged; what the defaults bring along by themselves has been reported under their own key.
-        let (mut merged, mut inherited) = (Problems::default(), Problems::default());
-        policy::check(&key, defaults.clone(), &mut inherited);
-        let policies = policy::check(&key, own.or(defaults), &mut merged);
-        problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
-        let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, .. } = policies;
-        let policy::Policies { protocol, tls, proxy_protocol, .. } = policies;
-        let name = name.into();
-        clusters.push(Arc::new(Cluster {
-            name,
-            source,
-            policy,
-            balancing,
-            ejection,
-            probe,
-            retry,
-            hedge,
-            limits,
-            timeouts,
-            protocol,
-            tls,
-            proxy_protocol,
-        }));
+        clusters.push(Arc::new(cluster_of((&key, &name), source, (own, defaults), problems)));
     }
     clusters
 }
 
+/// The cluster with these settings of its own, and the defaults for the rest.
+pub(super) fn cluster_of(
+    (key, name): (&str, &str),
+    source: Source,
+    (own, defaults): (raw::Policy, &raw::Policy),
+    problems: &mut Problems,
+) -> Cluster {
+    // Checked as merged; what the defaults bring along by themselves has been reported under their own key.
+    let (mut merged, mut inherited) = (Problems::default(), Problems::default());
+    policy::check(key, defaults.clone(), &mut inherited);
+    let policies = policy::check(key, own.or(defaults), &mut merged);
+    problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
+    let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, .. } = policies;
+    let policy::Policies { protocol, tls, proxy_protocol, .. } = policies;
+    Cluster {
+        name: name.into(),
+        source,
+        policy,
+        balancing,
+        ejection,
+        probe,
+        retry,
+        hedge,
+        limits,
+        timeouts,
+        protocol,
+        tls,
+        proxy_protocol,
+    }
+}
+
 /// Where a cluster's endpoints come from, and the keys that defaults have as well.
-fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, raw::Policy) {
+pub(super) fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, raw::Policy) {
     let own = raw::Policy {
         policy: cluster.policy,
         ewma: cluster.ewma,
@@ -244,7 +256,7 @@ fn source(
     problems: &mut Problems,
 ) -> Source {
     match (consul, endpoints) {
-        (Some(selection), None) => Source::Followed(selected(key, selection, problems)),
+        (Some(selection), None) => selected(key, selection, problems).into(),
         (None, Some(endpoints)) => Source::Static(static_endpoints(key, endpoints, problems)),
         (None, None) => {
             problems.add(key, "has no endpoints; add consul = { service = \"…\" } or endpoints = [\"10.0.0.1:80\"]");
@@ -258,7 +270,7 @@ fn source(
 }
 
 fn selected(key: &str, selection: raw::Selection, problems: &mut Problems) -> Selection {
-    let service = selection.service;
+    let service = selection.service.clone();
     // Consul answers a lookup of any length; a name that long is a mistake here.
     // Dots alone would be taken for a path.
     let is_path = [".", ".."].contains(&service.as_str());
@@ -272,7 +284,8 @@ fn selected(key: &str, selection: raw::Selection, problems: &mut Problems) -> Se
             problems.add(format!("{key}.consul.{name}"), "is empty; leave the key out");
         }
     }
-    Selection { service, filter: selection.filter, datacenter: selection.datacenter }
+    let raw::Selection { filter, datacenter, .. } = selection;
+    Selection { filter, datacenter, ..Selection::of(&service) }
 }
 
 fn static_endpoints(key: &str, written: Vec<raw::Endpoint>, problems: &mut Problems) -> Vec<Endpoint> {

@@ -1,6 +1,7 @@
 //! Routes: which requests they take. What becomes of those is `action`'s business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use http::Method;
 use http::header::{HOST, HeaderName};
@@ -20,13 +21,12 @@ pub(super) struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// The cluster's place in the order of names.
-    pub(super) fn cluster(&self, key: &str, written: &str, problems: &mut Problems) -> usize {
-        let place = self.clusters.keys().position(|name| name == written);
-        if place.is_none() {
+    /// The name of a cluster that there is.
+    pub(super) fn cluster(&self, key: &str, written: &str, problems: &mut Problems) -> Arc<str> {
+        if !self.clusters.contains_key(written) {
             problems.add(key, no_cluster(written, self.clusters));
         }
-        place.unwrap_or_default()
+        written.into()
     }
 }
 
@@ -38,10 +38,10 @@ pub(super) fn no_cluster(written: &str, clusters: &BTreeMap<String, raw::Cluster
     }
 }
 
-pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut Problems) -> Vec<Route> {
+pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut Problems) -> Vec<Arc<Route>> {
     let mut names = BTreeSet::new();
     let mut places = BTreeMap::<_, Vec<usize>>::new();
-    let mut routes: Vec<Route> = Vec::new();
+    let mut routes: Vec<Arc<Route>> = Vec::new();
     for (index, mut route) in written.into_iter().enumerate() {
         let key = format!("routes[{index}]");
         let host = host(&format!("{key}.host"), route.host.as_deref(), problems);
@@ -62,7 +62,7 @@ pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut P
             problems.add(&key, format!("takes the same requests as routes[{first}]; {advice}"));
         }
         beside.push(index);
-        routes.push(Route { name: name.into(), host, path, predicates, action, response_headers });
+        routes.push(Arc::new(Route { name: name.into(), host, path, predicates, action, response_headers }));
     }
     routes
 }

@@ -185,7 +185,7 @@ pub struct ListenerTimeouts {
 }
 
 /// `[clusters.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Endpoints out of Consul.
@@ -229,7 +229,7 @@ pub struct Cluster {
 }
 
 /// `clusters.NAME.consul`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Service name.
@@ -255,7 +255,7 @@ pub struct Place {
 }
 
 /// One of `clusters.NAME.endpoints`: an address, or a table with a weight.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     /// `host:port`
     pub address: String,

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::Error;
-use super::agent::{Agent, Failure};
-use super::pace::{Backoff, Bucket, vary};
 use crate::config;
+use crate::consul::{Agent, Backoff, Bucket, Error, Failure, vary};
 use crate::tls::Server;
 
 /// Follows a prefix for a listener.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::suspects::Loss;
 use crate::config::Consistency;
+use crate::consul::Meta;
 use crate::endpoint::{Address, List, Listed};
 
 /// Between a list that is doubted and the look at it again.
@@ -60,19 +61,6 @@ pub(super) struct Ask {
     pub(super) index: u64,
     /// Who may answer.
     pub(super) mode: Consistency,
-}
-
-/// What an answer's headers say.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Meta {
-    /// `X-Consul-Index`; 0 if missing or not a number.
-    pub(super) index: u64,
-    /// `X-Consul-KnownLeader`; absent with streaming, which is not a "no".
-    pub(super) known_leader: Option<bool>,
-    /// `X-Consul-Results-Filtered-By-ACLs`.
-    pub(super) filtered: bool,
-    /// `X-Consul-Query-Backend`: indexes of different backends need not agree.
-    pub(super) backend: Option<String>,
 }
 
 /// What to do about an answer.

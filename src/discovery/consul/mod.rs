@@ -1,14 +1,12 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
-//! worth, `rights` whether it is the whole of it, `agent` asks, `pace` holds back, `model` reads; here they make a watch. And
+//! worth, `rights` whether it is the whole of it, `model` reads; here they make a watch. And
 //! finding out where we stand, where some cluster prefers who is near: `survey` asks for the `place` that the agent knows and
 //! for `coordinate`s. Apart from all that, `certificates` follows a prefix of the KV store.
 
-mod agent;
 mod certificates;
 mod coordinate;
 mod follow;
 mod model;
-mod pace;
 mod place;
 mod rights;
 mod survey;
@@ -24,11 +22,10 @@ use tracing::warn;
 
 use super::suspects::Loss;
 use crate::config::{Config, Consistency, Consul, Place, Selection};
+use crate::consul::{Agent, Error, Failure};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
 
-pub use agent::Error;
-use agent::{Agent, Failure};
 pub use certificates::Certificates;
 #[doc(hidden)]
 pub use model::parse as parse_health;
@@ -57,11 +54,6 @@ pub enum Update {
     Unheard(Selection),
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),
-}
-
-/// Whether a client can be made from these settings: files that are named are there and hold what they should.
-pub fn check(settings: &Consul) -> Result<(), Error> {
-    Agent::new(settings).map(drop)
 }
 
 /// Services that are followed.

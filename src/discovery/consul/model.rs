@@ -2,7 +2,7 @@
 //! status, the weight that goes with it, and where the instance stands. Fields that are not used are not read; whatever may be
 //! null may be missing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::MAX_WEIGHT;
-use crate::endpoint::{Address, List, Listed, Locality, Status};
+use crate::endpoint::{Address, List, Listed, Locality, Status, Tags};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -42,6 +42,7 @@ struct Service {
     port: Option<f64>,
     weights: Option<Weights>,
     meta: Metadata,
+    tags: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,7 +97,15 @@ fn listed(entry: &Entry, zone_key: &str) -> Option<Listed> {
         status,
         weight: weight(service.weights.as_ref(), status),
         locality: locality(entry.node.as_ref(), service, zone_key),
+        tags: tags(service),
+        level: 0,
     })
+}
+
+/// In order and each once, however the source orders them.
+fn tags(service: &Service) -> Tags {
+    let tags: BTreeSet<&String> = service.tags.iter().flatten().collect();
+    tags.into_iter().map(|tag| Box::from(tag.as_str())).collect()
 }
 
 /// `node/service-id`: a service's id is unique on its node only.

@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::agent::{Agent, Failure};
 use super::follow::Rights;
 use crate::config::Selection;
+use crate::consul::{Agent, Failure};
 use crate::endpoint::Listed;
 
 /// More nodes than these need not be asked about: rights are given by prefix, and hide more than one.

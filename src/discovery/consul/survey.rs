@@ -11,12 +11,11 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::agent::Failure;
 use super::coordinate::{self, RoundTrips};
-use super::pace::{Backoff, vary};
 use super::place::{self, Wanted};
 use super::{Shared, Update};
 use crate::config::Consistency;
+use crate::consul::{Backoff, Failure, vary};
 use crate::endpoint::{Locality, Vantage};
 
 /// An agent may be started again with other metadata.

@@ -8,11 +8,10 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::agent::Failure;
 use super::follow::{Ask, Follow, Reason, Rights, Verdict};
-use super::pace::{Backoff, Bucket, vary};
 use super::{Shared, Update, model, rights};
 use crate::config::{Consistency, Selection};
+use crate::consul::{Backoff, Bucket, Failure, vary};
 use crate::endpoint::List;
 use crate::metrics::{self, Doubt, WatchSeries};
 
@@ -111,7 +110,7 @@ impl Watch {
 
     async fn ask(&mut self, follow: &mut Follow, ask: Ask, wait: Duration) -> Result<Duration, Failure> {
         let asked = Instant::now();
-        let answer = self.shared.agent.health(&self.selection, ask, wait, self.lane).await?;
+        let answer = self.shared.agent.health(&self.selection, ask.mode, (ask.index, wait), self.lane).await?;
         let meta = answer.meta.clone();
         let verdict = match follow.is_expiry(&meta, (ask, asked.elapsed(), wait)) {
             Some(verdict) => {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderValue};
 use lictor::cluster::{Cluster, New, Own};
 use lictor::config::{self, Environment};
-use lictor::endpoint::{Ids, List, Listed, Locality, Status};
+use lictor::endpoint::{Ids, List, Listed};
 use lictor::message::{cookie, cookies, query_parameter, query_values};
 use lictor::metrics::Metrics;
 
@@ -49,13 +49,7 @@ fn cluster() -> Cluster {
     let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.web]\nendpoints=['127.0.0.1:1']\n\
         sticky={ cookie='s', secret='0123456789abcdef0123456789abcdef' }";
     let config = config::parse(text, &Environment::default()).unwrap();
-    let listed = |port: u16| Listed {
-        address: ([127, 0, 0, 1], port).into(),
-        id: "".into(),
-        status: Status::Passing,
-        weight: 1,
-        locality: Locality::default(),
-    };
+    let listed = |port: u16| Listed::new(([127, 0, 0, 1], port).into());
     let list: List = (1..4).map(listed).collect();
     let new = New {
         workers: 1,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::agent::Failure;
+use super::failure::Failure;
 
 const BURST: f64 = 3.0;
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -30,19 +30,20 @@ const SPREAD: f64 = 0.1;
 
 /// Paces the queries of one watch.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub struct Bucket {
     tokens: f64,
     filled: Instant,
     interval: Duration,
 }
 
 impl Bucket {
-    pub(super) fn new(now: Instant) -> Self {
+    /// A full one.
+    pub fn new(now: Instant) -> Self {
         Bucket { tokens: BURST, filled: now, interval: SHORTEST }
     }
 
     /// Takes a token and returns how long to wait before using it.
-    pub(super) fn take(&mut self, now: Instant) -> Duration {
+    pub fn take(&mut self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.filled);
         self.tokens = (self.tokens + passed.div_duration_f64(self.interval)).min(BURST) - 1.0;
         self.filled = now;
@@ -50,20 +51,20 @@ impl Bucket {
     }
 
     /// Learns what the last fetch took.
-    pub(super) fn cost(&mut self, fetch: Duration) {
+    pub fn cost(&mut self, fetch: Duration) {
         self.interval = (fetch * COST).clamp(SHORTEST, LONGEST);
     }
 }
 
 /// Grows with each failure in a row.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// How long to leave Consul alone after this failure.
-    pub(super) fn after(&mut self, failure: &Failure) -> Duration {
+    pub fn after(&mut self, failure: &Failure) -> Duration {
         let backoff = self.next(match failure {
             Failure::Unreachable(_) => ABSENT,
             Failure::Incomplete(_) => INCOMPLETE,
@@ -88,18 +89,18 @@ impl Backoff {
     }
 
     /// Ends a row of failures, and says whether there was one.
-    pub(super) fn reset(&mut self) -> bool {
+    pub fn reset(&mut self) -> bool {
         std::mem::take(&mut self.failures) > 0
     }
 
     /// True after the first failure of a row.
-    pub(super) fn is_first(&self) -> bool {
+    pub fn is_first(&self) -> bool {
         self.failures == 1
     }
 }
 
 /// About so long.
-pub(super) fn vary(duration: Duration) -> Duration {
+pub fn vary(duration: Duration) -> Duration {
     duration.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64())
 }
 

@@ -1,0 +1,75 @@
+//! What is told beside the file: clusters and routes that come from elsewhere, put together with those of the file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Cluster, Config, Route};
+
+/// Clusters, and routes that name them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Part {
+    /// Each with another name.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// For edge listeners; the first of those that take the same requests counts.
+    pub routes: Vec<Arc<Route>>,
+    /// For egress listeners, by the name that is asked for.
+    pub egress: BTreeMap<Arc<str>, Arc<Route>>,
+}
+
+impl Config {
+    /// This and what the parts add. What was there first stays: a cluster of the same name, and a route that takes the same requests,
+    /// are left out.
+    pub fn with<'a>(&self, parts: impl IntoIterator<Item = &'a Part>) -> Config {
+        let mut config = self.clone();
+        let mut clusters: BTreeMap<Arc<str>, Arc<Cluster>> =
+            config.clusters.drain(..).map(|cluster| (Arc::clone(&cluster.name), cluster)).collect();
+        let mut places = HashMap::<(String, String), Vec<usize>>::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            places.entry(place(route)).or_default().push(index);
+        }
+        for part in parts {
+            for cluster in &part.clusters {
+                clusters.entry(Arc::clone(&cluster.name)).or_insert_with(|| Arc::clone(cluster));
+            }
+            for route in &part.routes {
+                let beside = places.entry(place(route)).or_default();
+                if beside.iter().all(|other| config.routes[*other].predicates != route.predicates) {
+                    beside.push(config.routes.len());
+                    config.routes.push(Arc::clone(route));
+                }
+            }
+            for (name, route) in &part.egress {
+                config.egress.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(route));
+            }
+        }
+        config.clusters = clusters.into_values().collect();
+        config
+    }
+}
+
+fn place(route: &Route) -> (String, String) {
+    (route.host.to_string(), route.path.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, parse};
+
+    fn config(text: &str) -> Config {
+        parse(&format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n{text}"), &Environment::default()).unwrap()
+    }
+
+    #[test]
+    fn what_was_there_first_stays() {
+        let base = config("[[routes]]\npath='/a'\ncluster='x'\n[clusters.x]\nendpoints=['127.0.0.1:1']");
+        let other = config(
+            "[[routes]]\npath='/a'\ncluster='y'\n[[routes]]\npath='/a'\nmethods=['GET']\ncluster='y'\n\
+             [clusters.x]\nendpoints=['127.0.0.1:2']\n[clusters.y]\nendpoints=['127.0.0.1:3']",
+        );
+        let part = Part { clusters: other.clusters.clone(), routes: other.routes.clone(), egress: BTreeMap::new() };
+        let both = base.with([&part, &part]);
+        assert_eq!(both.routes, [&base.routes[..], &other.routes[1..]].concat());
+        assert_eq!(both.clusters, [base.clusters[0].clone(), other.clusters[1].clone()]);
+    }
+}

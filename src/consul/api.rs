@@ -1,0 +1,120 @@
+//! The questions that lictor asks: which path, and with which words.
+
+use std::time::Duration;
+
+use base64::Engine;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::agent::{Agent, encode};
+use super::answer::Answer;
+use super::failure::Failure;
+use crate::config::{Consistency, Lookup, Selection};
+use crate::tls::Values;
+
+/// A question as the agent takes it, but for the wait.
+type Query = Vec<(&'static str, String)>;
+
+/// An entry of the KV store.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    key: String,
+    value: Option<String>,
+}
+
+impl Agent {
+    /// Asks for the instances of a service; `lane` spreads queries over connections.
+    pub async fn health(
+        &self,
+        selection: &Selection,
+        mode: Consistency,
+        waits: (u64, Duration),
+        lane: usize,
+    ) -> Result<Answer, Failure> {
+        let mut path = match selection.lookup {
+            Lookup::Service => "/v1/health/service/".to_owned(),
+            Lookup::Connect => "/v1/health/connect/".to_owned(),
+            Lookup::Query => "/v1/query/".to_owned(),
+        };
+        encode(&mut path, &selection.service);
+        if selection.lookup == Lookup::Query {
+            path.push_str("/execute");
+        }
+        let mut query = of_mode(mode);
+        query.extend(self.catalogue(selection));
+        query.extend(selection.filter.as_ref().map(|filter| ("filter", filter.clone())));
+        self.watch(&path, &query, waits, lane).await?.found().await
+    }
+
+    /// Whether the agent is a server itself: then a stale read may see a state that is still being replayed.
+    pub async fn is_server(&self) -> Result<bool, Failure> {
+        Ok(self.about().await?["Config"]["Server"].as_bool().unwrap_or(true))
+    }
+
+    /// What the agent says of itself and its node; it takes agent:read.
+    pub async fn about(&self) -> Result<Value, Failure> {
+        self.ask("/v1/agent/self", &[]).await
+    }
+
+    /// The network coordinates of a datacenter's nodes; those without node:read are left out.
+    pub async fn coordinates(&self, datacenter: &str, mode: Consistency) -> Result<Value, Failure> {
+        let mut query = of_mode(mode);
+        query.push(("dc", datacenter.to_owned()));
+        self.ask("/v1/coordinate/nodes", &query).await
+    }
+
+    /// Which of these rights the token has, each with its answer in `Allow`.
+    pub async fn authorize(&self, selection: &Selection, rights: &Value) -> Result<Value, Failure> {
+        self.post("/v1/internal/acl/authorize", &self.catalogue(selection), rights).await
+    }
+
+    /// What stands under a prefix of the KV store, by the rest of its keys, and the index of that. Nothing stands under a prefix that is
+    /// not there, or that the token may not list.
+    pub async fn values(&self, prefix: &str, index: u64, wait: Duration) -> Result<(u64, Values), Failure> {
+        let mut path = "/v1/kv".to_owned();
+        for segment in prefix.split('/') {
+            path.push('/');
+            encode(&mut path, segment);
+        }
+        let mut query = vec![("recurse", String::new())];
+        query.extend(self.place(None));
+        let answer = self.watch(&path, &query, (index, wait), 0).await?;
+        let now = answer.meta.index.max(1);
+        if answer.is_missing() {
+            return Ok((now, Values::new()));
+        }
+        let entries: Vec<Entry> = serde_json::from_slice(&answer.body().await?.0)
+            .map_err(|_| Failure::Garbled("it is not a list of keys and values".to_owned()))?;
+        let rest = |key: String| key.strip_prefix(prefix).map(str::to_owned);
+        let value = |entry: Entry| Some((rest(entry.key)?, decoded(&entry.value.unwrap_or_default())));
+        Ok((now, entries.into_iter().filter_map(value).collect()))
+    }
+
+    /// The catalogue that a service is looked up in.
+    pub fn catalogue(&self, selection: &Selection) -> Query {
+        let mut query = self.place(selection.datacenter.as_ref());
+        query.extend(selection.peer.as_ref().map(|peer| ("peer", peer.clone())));
+        query
+    }
+
+    /// The datacenter and the namespace that are asked.
+    pub fn place(&self, datacenter: Option<&String>) -> Query {
+        let datacenter = datacenter.or(self.settings().datacenter.as_ref());
+        let datacenter = datacenter.map(|datacenter| ("dc", datacenter.clone()));
+        let namespace = self.settings().namespace.as_ref().map(|namespace| ("ns", namespace.clone()));
+        datacenter.into_iter().chain(namespace).collect()
+    }
+}
+
+fn of_mode(mode: Consistency) -> Query {
+    match mode {
+        Consistency::Stale => vec![("stale", String::new())],
+        Consistency::Default => Vec::new(),
+    }
+}
+
+/// A value of the KV store; what is not Base64 is nothing, of which nobody can make anything.
+fn decoded(value: &str) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(value).unwrap_or_default()
+}
