@@ -6,7 +6,7 @@ use super::check::{self, Problems};
 use super::{Cluster, Problem, Source, raw};
 
 /// The defaults and the clusters as they are written.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Templates {
     defaults: raw::Policy,
     clusters: BTreeMap<String, raw::Cluster>,
@@ -28,5 +28,12 @@ impl Templates {
         };
         let cluster = check::cluster_of((&key, name), source, (own, &self.defaults), &mut problems);
         if problems.0.is_empty() { Ok(cluster) } else { Err(problems.0) }
+    }
+}
+
+impl std::fmt::Debug for Templates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // As written there are secrets among it.
+        f.debug_set().entries(self.clusters.keys()).finish()
     }
 }
