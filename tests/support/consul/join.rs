@@ -2,7 +2,7 @@
 //! that have lost their majority.
 
 use super::{Consul, Role, START_PATIENCE};
-use crate::support::client::{Client, eventually};
+use crate::support::client::{Client, eventually, try_get};
 
 impl Consul {
     /// A client agent of this server, whose node is in the catalog.
@@ -31,6 +31,45 @@ impl Consul {
             result.unwrap_or_else(|log| panic!("a server did not start: {log}"));
         }
         [one, two, three]
+    }
+
+    /// Two datacenters, `dc1` and `dc2`, of one agent each, which know the way to each other.
+    pub async fn two_datacenters() -> [Consul; 2] {
+        Consul::two_datacenters_with(["", ""]).await
+    }
+
+    /// The same, each with more configuration.
+    pub async fn two_datacenters_with(extra: [&str; 2]) -> [Consul; 2] {
+        let mut one = Consul::prepare(Role::Dev, "").await;
+        let mut two = Consul::prepare(Role::Dev, "").await;
+        for (agent, other, name, extra) in [(&one, &two, "dc1", extra[0]), (&two, &one, "dc2", extra[1])] {
+            let config = format!(
+                "datacenter = \"{name}\"\nports {{ serf_wan = {} }}\nretry_join_wan = [\"127.0.0.1:{}\"]\n\
+                 retry_interval_wan = \"1s\"\n{extra}\n",
+                agent.ports.wide_gossip(),
+                other.ports.wide_gossip(),
+            );
+            std::fs::write(agent.home.path().join("2.hcl"), config).expect("write the configuration");
+        }
+        let started = tokio::join!(one.launch(), two.launch());
+        for result in [started.0, started.1] {
+            result.unwrap_or_else(|log| panic!("a datacenter did not start: {log}"));
+        }
+        let both = [one, two];
+        both[0].until_reached(&both[1]).await;
+        both[1].until_reached(&both[0]).await;
+        both
+    }
+
+    /// Waits until this agent can ask the datacenter of another.
+    pub async fn until_reached(&self, other: &Consul) {
+        let datacenter = other.get("/v1/agent/self").await["Config"]["Datacenter"].as_str().expect("a name").to_owned();
+        let path = format!("/v1/catalog/nodes?dc={datacenter}");
+        let reached = async || {
+            let answer = try_get(self.address(), "consul", &path).await;
+            answer.is_ok_and(|answer| answer.status == 200 && answer.text().contains(&other.node))
+        };
+        eventually(&format!("{datacenter} can be asked"), START_PATIENCE, reached).await;
     }
 
     /// Leaves in peace and ends, as on SIGTERM before an upgrade: this server takes its node and all that runs there out of

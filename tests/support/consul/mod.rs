@@ -35,8 +35,8 @@ const START_ATTEMPTS: usize = 5;
 /// that none of those can sit on an agent's port while the agent restarts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// HTTP, server RPC and the gossip of the LAN: what an agent cannot do without.
-const PORTS_PER_AGENT: u16 = 3;
+/// HTTP, server RPC and the gossip of the LAN, without which there is no agent, and the gossip of the WAN for those who have one.
+const PORTS_PER_AGENT: u16 = 4;
 
 /// Runs the agent as its child and kills it when standard input ends, which it does however the test process ends. The agent is
 /// reaped here, so its number can belong to no one else when the signal is sent.
@@ -248,7 +248,7 @@ fn is_taken(log: &str) -> bool {
     log.contains("address already in use")
 }
 
-/// Three free ports in a row that no other agent of these tests has or gets, whether it runs now or not.
+/// Free ports in a row that no other agent of these tests has or gets, whether it runs now or not.
 struct Ports {
     http: u16,
     _claim: UnixListener,
@@ -263,7 +263,7 @@ impl Ports {
             let claim = binary::claim(&format!("agent at {http}")).ok()?;
             (http..http + PORTS_PER_AGENT).all(is_free).then_some(Ports { http, _claim: claim })
         });
-        claimed.expect("three free ports in a row")
+        claimed.expect("free ports in a row")
     }
 
     fn server(&self) -> u16 {
@@ -272,6 +272,10 @@ impl Ports {
 
     fn gossip(&self) -> u16 {
         self.http + 2
+    }
+
+    fn wide_gossip(&self) -> u16 {
+        self.http + 3
     }
 }
 

@@ -97,3 +97,19 @@ async fn an_agent_with_acls_answers_to_its_token() {
     until_passing(&root, "web", &["web"]).await;
     assert_eq!(passing(&consul, "web").await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn two_datacenters_answer_for_each_other_until_one_is_gone() {
+    let [one, mut two] = Consul::two_datacenters().await;
+    two.register(json!({ "Name": "web", "ID": "far", "Port": 80 })).await;
+    let far = async || one.get("/v1/health/service/web?dc=dc2").await.as_array().map(Vec::len);
+    eventually("it is seen from the other datacenter", SOON, async || far().await == Some(1)).await;
+    assert_eq!(passing(&one, "web").await, Vec::<String>::new());
+    two.kill();
+    let unreachable = async || {
+        try_get(one.address(), "consul", "/v1/health/service/web?dc=dc2").await.is_ok_and(|answer| answer.status == 500)
+    };
+    eventually("nobody answers for it", SOON, unreachable).await;
+    two.restart().await;
+    one.until_reached(&two).await;
+}
