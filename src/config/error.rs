@@ -13,7 +13,9 @@ pub struct Error {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Line in the file, from 1; none for what is missing altogether or comes from the environment.
+    /// Key of the document in the KV store that has it; none for the file.
+    pub document: Option<String>,
+    /// Line in the file or the document, from 1; none for what is missing altogether or comes from the environment.
     pub line: Option<usize>,
     /// Dotted key such as `routes[2].cluster`; empty for the file as a whole.
     pub key: String,
@@ -27,8 +29,7 @@ impl Error {
     }
 
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        let problem = Problem { line: None, key: String::new(), message: format!("cannot be read: {error}") };
-        Error::new(vec![problem]).in_file(path)
+        Error::new(vec![Problem::new("", format!("cannot be read: {error}"))]).in_file(path)
     }
 
     pub(super) fn in_file(mut self, path: &Path) -> Self {
@@ -36,7 +37,7 @@ impl Error {
         self
     }
 
-    /// What is wrong, in the order of the file; never empty.
+    /// What is wrong, in the order of the file, and of each document behind it; never empty.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -44,7 +45,11 @@ impl Error {
 
 impl Problem {
     pub(super) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Problem { line: None, key: key.into(), message: message.into() }
+        Problem { document: None, line: None, key: key.into(), message: message.into() }
+    }
+
+    pub(super) fn of(self, document: &str) -> Self {
+        Problem { document: Some(document.to_owned()), ..self }
     }
 }
 
@@ -54,8 +59,10 @@ impl fmt::Display for Error {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            if let Some(file) = &self.file {
-                write!(f, "{}:", file.display())?;
+            match (&problem.document, &self.file) {
+                (Some(key), _) => write!(f, "kv {key}:")?,
+                (None, Some(file)) => write!(f, "{}:", file.display())?,
+                (None, None) => {}
             }
             write!(f, "{problem}")?;
         }

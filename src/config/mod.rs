@@ -6,6 +6,7 @@
 mod balancing;
 mod check;
 mod consul;
+mod documents;
 mod environment;
 mod error;
 mod http;
@@ -24,10 +25,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use documents::Written;
 use ipnet::IpNet;
 
 pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use consul::{Doubt, OnStale, Staleness};
+pub use documents::{Documents, Kv};
 pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use http::{Http, Paths, Underscores};
@@ -69,6 +72,10 @@ pub struct Config {
     pub drain: Drain,
     /// What is written to standard error.
     pub log: Log,
+    /// Where more routes and clusters are, if anywhere.
+    pub kv: Option<Kv>,
+    /// What to join them with.
+    written: Option<Arc<documents::Written>>,
 }
 
 /// Where the Consul agent is and how to talk to it.
@@ -327,14 +334,16 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// Reads and checks a file.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::unreadable(path, &error))?;
-    parse(&text, environment).map_err(|error| error.in_file(path))
+    join(Written { text, environment: environment.clone(), file: Some(path.to_owned()) })
 }
 
 /// Checks the text of a configuration file.
 pub fn parse(text: &str, environment: &Environment) -> Result<Config, Error> {
-    let document = text::Document::new(text);
-    let raw: raw::File = toml::from_str(text).map_err(|error| document.syntax(&error))?;
-    check::check(raw, environment).map_err(|problems| document.locate(problems))
+    join(Written { text: text.to_owned(), environment: environment.clone(), file: None })
+}
+
+fn join(written: Written) -> Result<Config, Error> {
+    documents::join(&Arc::new(written), &Documents::new())
 }
 
 impl Config {

@@ -3,6 +3,7 @@
 use super::*;
 
 mod balancing;
+mod documents;
 mod probe;
 mod tls;
 mod route;

@@ -1,6 +1,7 @@
 //! The text side of a configuration: from a byte offset to line and key, from a key to its line, and the nearest word for
 //! a "did you mean". Kept apart so that `check` speaks of keys only.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -11,7 +12,10 @@ use super::{Error, Problem};
 /// A configuration's text, and its keys with their places if it is TOML at all.
 pub(super) struct Document<'a> {
     text: &'a str,
+    /// In the order of the text: of a key's name and its value the name is first.
     keys: Vec<(String, Range<usize>)>,
+    /// Where each key is first among them.
+    places: HashMap<String, usize>,
 }
 
 impl<'a> Document<'a> {
@@ -20,27 +24,44 @@ impl<'a> Document<'a> {
         if let Ok(table) = DeTable::parse(text) {
             walk_table("", table.get_ref(), &mut keys);
         }
-        Document { text, keys }
+        let mut places = HashMap::new();
+        for (place, (key, _)) in keys.iter().enumerate() {
+            places.entry(key.clone()).or_insert(place);
+        }
+        Document { text, keys, places }
     }
 
     /// An error of the TOML parser or of serde as a problem with its line, its key, and a suggestion.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> Error {
-        let span = error.span().unwrap_or(0..0);
-        let problem = Problem {
-            line: Some(self.line(span.start)),
-            key: self.key_at(&span).unwrap_or_default(),
-            message: explain(error.message()),
-        };
-        Error::new(vec![discreet(problem)])
+        Error::new(vec![self.problem(error)])
     }
 
-    /// Gives each problem the line of its key, or of the nearest table that is written.
-    pub(super) fn locate(&self, mut problems: Vec<Problem>) -> Error {
-        for problem in &mut problems {
+    /// The same for a document beside the file, in which much that the file knows has no place.
+    pub(super) fn syntax_of_document(&self, error: &toml::de::Error) -> Problem {
+        let problem = self.problem(error);
+        let is_unknown = error.message().starts_with("unknown field") && !problem.key.contains('.');
+        if is_unknown && !problem.message.contains("did you mean") {
+            let message =
+                "has no place in a document: it has [[routes]] and [clusters.NAME], and all else is the file's";
+            return Problem { message: message.to_owned(), ..problem };
+        }
+        problem
+    }
+
+    fn problem(&self, error: &toml::de::Error) -> Problem {
+        let span = error.span().unwrap_or(0..0);
+        let key = self.key_at(&span).unwrap_or_default();
+        let line = Some(self.line(span.start));
+        discreet(Problem { line, ..Problem::new(key, explain(error.message())) })
+    }
+
+    /// Gives each problem that has none the line of its key, or of the nearest table that is written; in the order of lines.
+    pub(super) fn place(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+        for problem in problems.iter_mut().filter(|problem| problem.line.is_none()) {
             problem.line = self.find(&problem.key).map(|span| self.line(span.start));
         }
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-        Error::new(problems)
+        problems
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -50,8 +71,8 @@ impl<'a> Document<'a> {
     fn find(&self, key: &str) -> Option<&Range<usize>> {
         let mut key = key;
         loop {
-            if let Some((_, span)) = self.keys.iter().find(|(known, _)| known == key) {
-                return Some(span);
+            if let Some(place) = self.places.get(key) {
+                return self.keys.get(*place).map(|(_, span)| span);
             }
             key = &key[..key.rfind(['.', '['])?];
         }

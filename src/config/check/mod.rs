@@ -24,7 +24,7 @@ use route::{Told, routes};
 
 use super::text::parse_address;
 use super::{
-    Cluster, Config, Drain, Endpoint, Environment, Listener, Log, MAX_WEIGHT, Place, Problem, Selection, Source,
+    Cluster, Config, Drain, Endpoint, Environment, Kv, Listener, Log, MAX_WEIGHT, Place, Problem, Selection, Source,
     Templates, consul, raw,
 };
 
@@ -47,12 +47,18 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         place: place(raw.place.unwrap_or_default(), &mut problems),
         listeners: listeners(raw.listeners, &raw.clusters, &mut problems),
-        routes: routes(raw.routes, &Told { clusters: &raw.clusters, defaults: &defaults }, &mut problems),
+        routes: routes(
+            raw.routes,
+            &Told { clusters: &raw.clusters, defaults: &defaults, joined: &raw.joined },
+            &mut problems,
+        ),
         egress: BTreeMap::new(),
         clusters: clusters(raw.clusters, &defaults, &mut problems),
         templates: Arc::new(templates),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
+        kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),
+        written: None,
     };
     if problems.0.is_empty() {
         tcp::check_clusters(&config, &mut problems);
@@ -314,6 +320,15 @@ fn static_endpoints(key: &str, written: Vec<raw::Endpoint>, problems: &mut Probl
         endpoints.push(Endpoint { address, weight, zone: endpoint.zone });
     }
     endpoints
+}
+
+/// A prefix of the KV store, with a slash at its end: without one it would be that of its neighbours as well.
+fn prefix(key: &str, written: &str, example: &str, problems: &mut Problems) -> String {
+    let bare = written.trim_end_matches('/');
+    if bare.is_empty() || bare.starts_with('/') || bare.chars().any(char::is_control) {
+        problems.add(key, format!("\"{written}\" is not a prefix; use \"{example}\", without a slash before it"));
+    }
+    format!("{bare}/")
 }
 
 fn drain(written: &raw::Drain) -> Drain {

@@ -7,6 +7,7 @@ use http::Method;
 use http::header::{HOST, HeaderName};
 use regex::bytes::RegexBuilder;
 
+use super::super::documents::{self, Joined};
 use super::super::text::{is_host_name, nearest};
 use super::super::{Action, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, raw};
 use super::{Problems, action, modifier, networks};
@@ -18,6 +19,7 @@ const LARGEST_REGEX: usize = 1 << 20;
 pub(super) struct Told<'a> {
     pub(super) clusters: &'a BTreeMap<String, raw::Cluster>,
     pub(super) defaults: &'a raw::Policy,
+    pub(super) joined: &'a [Joined],
 }
 
 impl Told<'_> {
@@ -59,7 +61,8 @@ pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut P
         let beside = places.entry((host.to_string(), path.clone())).or_default();
         if let Some(first) = beside.iter().find(|other| routes[**other].predicates == predicates) {
             let advice = "give it another host or path, or something else to go by, such as methods or headers";
-            problems.add(&key, format!("takes the same requests as routes[{first}]; {advice}"));
+            let first = documents::route(told.joined, *first, index);
+            problems.add(&key, format!("takes the same requests as {first}; {advice}"));
         }
         beside.push(index);
         routes.push(Arc::new(Route { name: name.into(), host, path, predicates, action, response_headers }));

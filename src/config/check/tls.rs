@@ -11,8 +11,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::super::text::is_host_name;
 use super::super::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, raw, unreadable};
-use super::Problems;
 use super::policy::Or;
+use super::{Problems, prefix};
 
 /// None if it is turned off, which is also the default; nothing is read then.
 pub(super) fn check(key: &str, written: Option<raw::ClusterTls>, problems: &mut Problems) -> Option<ClusterTls> {
@@ -127,7 +127,7 @@ pub(super) fn listener(key: &str, written: raw::ListenerTls, problems: &mut Prob
         CertificateFiles { cert: written.cert, key: written.key, ocsp: written.ocsp, names }
     };
     let certificates = certificates.map(&mut files).collect();
-    let kv = written.kv.map(|prefix| kv(&key, &prefix, problems));
+    let kv = written.kv.map(|written| prefix(&format!("{key}.kv"), &written, "lictor/certificates/", problems));
     Some(ListenerTls { certificates, kv, tls12, clients, strict_sni: written.strict_sni.unwrap_or(false) })
 }
 
@@ -135,15 +135,6 @@ fn listener_name(key: &str, name: &str, problems: &mut Problems) {
     if !is_host_name(name.strip_prefix("*.").unwrap_or(name)) {
         problems.add(key, format!("\"{name}\" is not a name; use \"shop.example.com\" or \"*.example.com\""));
     }
-}
-
-fn kv(key: &str, prefix: &str, problems: &mut Problems) -> String {
-    let bare = prefix.trim_end_matches('/');
-    if bare.is_empty() || bare.starts_with('/') || bare.chars().any(char::is_control) {
-        let advice = format!("\"{prefix}\" is not a prefix; use \"lictor/certificates/\", without a slash before it");
-        problems.add(format!("{key}.kv"), advice);
-    }
-    format!("{bare}/")
 }
 
 fn clients(key: &str, written: &raw::ListenerTls, problems: &mut Problems) -> Option<ClientAuth> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::documents::Joined;
+
 pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart,
     Sticky, Timeouts,
@@ -49,6 +51,31 @@ pub struct File {
     pub drain: Option<Drain>,
     /// What is written to standard error.
     pub log: Option<Log>,
+    /// Where more routes and clusters are.
+    pub kv: Option<Kv>,
+    /// Whose the routes and clusters are that came from there.
+    #[serde(skip)]
+    pub joined: Vec<Joined>,
+}
+
+/// A document beside the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// As in the file.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// As in the file.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, Cluster>,
+}
+
+/// `[kv]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kv {
+    /// Of the documents' keys.
+    pub prefix: String,
 }
 
 /// `[admin]`
