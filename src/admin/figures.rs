@@ -18,6 +18,7 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
     let (mut in_flight, mut panics, mut connections) = (Vec::new(), Vec::new(), Vec::new());
     let (mut budgets, mut requests, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    let mut levels = Vec::new();
     let now = Instant::now();
     for cluster in table.clusters() {
         let label = || ("cluster", cluster.name().to_string());
@@ -31,6 +32,10 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         in_flight.push((vec![label()], f64::from(running)));
         panics.push((vec![label()], f64::from(u8::from(cluster.is_panicking()))));
         connections.push((vec![label()], f64::from(cluster.connections())));
+        if cluster.settings().in_turn {
+            let together = cluster.settings().source.draws().len();
+            levels.push((vec![label()], cluster.level().unwrap_or(together) as f64));
+        }
         budgets.push((vec![label()], cluster.retries_left(now) as f64));
         if cluster.settings().limits.has_gate() {
             let (admitted, queued) = cluster.admitted();
@@ -44,6 +49,7 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         gauge("lictor_cluster_endpoints", "Endpoints on the list, by state.", states),
         gauge("lictor_cluster_in_flight", "Attempts begun and not ended.", in_flight),
         gauge("lictor_cluster_panic", "1 if so few endpoints are eligible that all of them serve.", panics),
+        gauge("lictor_cluster_level", "Place of the list that serves, from 0; all serve if it is none's.", levels),
         gauge("lictor_cluster_connections", "Connections to endpoints, idle ones included.", connections),
         gauge("lictor_cluster_retry_budget", "Retries that are still allowed now.", budgets),
         gauge("lictor_cluster_requests", "Requests where there are limits, by whether they are let in.", requests),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, LevelShare, Member};
 use crate::config::{Accepts, Draw, Listener};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
@@ -28,7 +28,22 @@ pub(super) struct ClusterView {
     suspects: usize,
     /// True if so few are eligible that all serve.
     panic: bool,
+    /// The place of the list that serves, where lists serve in turn; none if all of them do.
+    level: Option<usize>,
+    /// Those lists, in their order.
+    levels: Vec<LevelView>,
     endpoints: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct LevelView {
+    list: String,
+    serves: bool,
+    endpoints: usize,
+    /// Of its weight, how much may serve.
+    eligible_percent: f64,
+    /// Since its last good answer, if there was one.
+    age_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +67,8 @@ struct EndpointView {
     weight: u32,
     /// Less than 100 while it starts slowly.
     weight_percent: u32,
+    /// Which list it is on, where lists serve in turn: 0 is the first.
+    level: Option<usize>,
     /// How near it is, where somebody is preferred for that: 0 is nearest.
     tier: Option<usize>,
     /// Where the policy goes by it.
@@ -156,8 +173,22 @@ fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView
         age_seconds: age(cluster, metrics),
         suspects: suspects(cluster),
         panic: cluster.is_panicking(),
+        level: cluster.level(),
+        levels: levels(cluster, metrics),
         endpoints: cluster.members().iter().map(|member| endpoint(cluster, member, now)).collect(),
     }
+}
+
+fn levels(cluster: &Cluster, metrics: &Metrics) -> Vec<LevelView> {
+    let serving = cluster.level();
+    let view = |(place, level): (usize, LevelShare)| LevelView {
+        serves: serving.is_none_or(|serving| serving == place),
+        endpoints: level.endpoints,
+        eligible_percent: level.percent,
+        age_seconds: metrics.age(&level.name),
+        list: level.name,
+    };
+    cluster.levels().into_iter().enumerate().map(view).collect()
 }
 
 fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
@@ -171,6 +202,7 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
         probe: member.endpoint.finding().map(Finding::name),
         weight: member.weight,
         weight_percent: cluster.percent(member, now),
+        level: cluster.settings().in_turn.then_some(member.level),
         tier: (!cluster.settings().balancing.locality.is_off()).then_some(member.tier),
         expected_latency_seconds: cluster.expected_latency(&member.endpoint, now).map(|time| time.as_secs_f64()),
         in_flight: member.endpoint.in_flight(),

@@ -24,6 +24,8 @@ pub(super) struct Candidates {
     pub(super) sorted: Option<Instant>,
     /// True if too few were eligible: then all serve.
     pub(super) panic: bool,
+    /// The level that they are of; none if all levels serve together, or there are none.
+    pub(super) level: Option<usize>,
 }
 
 /// Those who are equally near.
@@ -46,7 +48,12 @@ impl Candidates {
     pub(super) fn sort(cluster: &Cluster, stamp: u64, now: Instant) -> Self {
         let settings = &cluster.settings.balancing;
         let mut standings = Standings::read(&cluster.members, now);
-        let panic = standings.is_panic(settings.panic_percent);
+        let turn = cluster.turn(&standings.eligible, stamp, now);
+        if let Some(level) = turn.serving {
+            standings.keep(&cluster.members, level);
+        }
+        // A level with enough is no reason to panic; without one, all of them are looked at together.
+        let panic = turn.serving.is_none() && standings.is_panic(settings.panic_percent);
         // In a panic all serve, but those who were eligible before still say where to go.
         let eligible = std::mem::take(&mut standings.eligible);
         let serving = if panic { &standings.possible } else { &eligible };
@@ -59,9 +66,11 @@ impl Candidates {
             let step = now + slow_start::step(&settings.slow_start);
             standings.review = Some(standings.review.map_or(step, |review| review.min(step)));
         }
-        let probation = if panic { Box::default() } else { standings.probation.into() };
-        let review = [standings.review, resting(cluster, now)].into_iter().flatten().min();
-        Candidates { tiers: tiers(cluster, &serving, &strengths, stamp), probation, review, sorted: Some(now), panic }
+        let endpoint = |place: &usize| Arc::clone(&cluster.members[*place].endpoint);
+        let probation = if panic { Box::default() } else { standings.probation.iter().map(endpoint).collect() };
+        let review = [standings.review, resting(cluster, now), turn.review].into_iter().flatten().min();
+        let (tiers, sorted) = (tiers(cluster, &serving, &strengths, stamp), Some(now));
+        Candidates { tiers, probation, review, sorted, panic, level: turn.serving }
     }
 
     /// True if time or a judgement has overtaken this state.
@@ -125,7 +134,7 @@ struct Standings {
     usable: Vec<usize>,
     /// Those who are off the list and serve for want of others.
     suspects: Vec<usize>,
-    probation: Vec<Arc<Endpoint>>,
+    probation: Vec<usize>,
     review: Option<Instant>,
 }
 
@@ -145,7 +154,7 @@ impl Standings {
             match standing(&member.endpoint, now) {
                 Ok(()) => standings.eligible.push(place),
                 Err(Some(until)) => standings.review = Some(standings.review.map_or(until, |at| at.min(until))),
-                Err(None) => standings.probation.push(Arc::clone(&member.endpoint)),
+                Err(None) => standings.probation.push(place),
             }
         }
         standings
@@ -160,6 +169,15 @@ impl Standings {
             }
             Err(until) => self.review = [self.review, until].into_iter().flatten().min(),
         }
+    }
+
+    /// Only those of this level; but on probation are those of earlier ones too, or requests could never return to them.
+    fn keep(&mut self, members: &[Member], level: usize) {
+        let is_of = |place: &usize| members[*place].level == level;
+        for places in [&mut self.eligible, &mut self.possible, &mut self.usable, &mut self.suspects] {
+            places.retain(is_of);
+        }
+        self.probation.retain(|place| members[*place].level <= level);
     }
 
     /// True if so few are eligible that all must serve.
@@ -192,15 +210,15 @@ fn standing(endpoint: &Endpoint, now: Instant) -> Result<(), Option<Instant>> {
     }
 }
 
-/// What each tier has, and what of it can be relied on now: of whoever is only beginning, the part that it has.
+/// What each group has, and what of it can be relied on now: of whoever is only beginning, the part that it has.
 fn strengths(members: &[Member], leading: &[usize], percent: impl Fn(usize) -> u32) -> Vec<Strength> {
-    let mut strengths = vec![Strength::default(); member::tiers(members)];
+    let mut strengths = vec![Strength::default(); member::groups(members)];
     for member in members {
-        strengths[member.tier].whole += f64::from(member.weight);
+        strengths[member.group].whole += f64::from(member.weight);
     }
     for place in leading {
         let member = &members[*place];
-        strengths[member.tier].serving += f64::from(member.weight) * f64::from(percent(*place)) / 100.0;
+        strengths[member.group].serving += f64::from(member.weight) * f64::from(percent(*place)) / 100.0;
     }
     strengths
 }
@@ -209,7 +227,7 @@ fn tiers(cluster: &Cluster, serving: &[Serving], strengths: &[Strength], stamp: 
     let members = &cluster.members;
     let mut groups: Vec<Vec<&Serving>> = strengths.iter().map(|_| Vec::new()).collect();
     for one in serving {
-        groups[members[one.place].tier].push(one);
+        groups[members[one.place].group].push(one);
     }
     let shares = locality::spill(strengths, cluster.settings.balancing.locality.overprovisioning);
     let mut upto = 0.0;

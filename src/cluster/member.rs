@@ -1,9 +1,13 @@
 //! Who is in a cluster, as its list says: a list never changes, so neither does this.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{Endpoint, Finding, Standing, Status};
+use super::{Cluster, Lasting, New, locality};
+use crate::balance::{hash, mix};
+use crate::config;
+use crate::endpoint::{Address, Endpoint, Finding, List, Listed, Standing, Status};
 
 /// One endpoint, and what the list says of it.
 #[derive(Debug, Clone)]
@@ -16,8 +20,12 @@ pub struct Member {
     pub status: Status,
     /// Its share; 0 takes no requests.
     pub weight: u32,
+    /// Which of the cluster's lists it is on, where these serve in turn: 0 is the first.
+    pub level: usize,
     /// How near it is: 0 is nearest.
     pub tier: usize,
+    /// Its place among the groups that are chosen from: by level, and within a level by tier.
+    pub(super) group: usize,
     /// When it was first seen fit to serve, if that was after the cluster had its first list.
     pub since: Option<Instant>,
     /// Since when it is in maintenance, if it is.
@@ -28,9 +36,60 @@ pub struct Member {
     pub(super) rank: u64,
 }
 
-/// How many tiers these are in.
-pub(super) fn tiers(members: &[Member]) -> usize {
-    members.iter().map(|member| member.tier + 1).max().unwrap_or_default()
+/// Everyone on the list; who was known before is known again.
+pub(super) fn all(
+    settings: &config::Cluster,
+    list: Option<&List>,
+    previous: Option<&Cluster>,
+    (lasting, new): (&Lasting, &New<'_>),
+) -> Box<[Member]> {
+    let known = previous.map(|previous| previous.members.iter());
+    let known: HashMap<&Address, &Member> =
+        known.into_iter().flatten().map(|member| (member.endpoint.address(), member)).collect();
+    // Whoever is on a first list has been there before us.
+    let has_list = |level: usize| known.values().any(|member| member.level == level);
+    let is_first =
+        |level: usize| previous.is_none_or(|previous| previous.list.is_none()) || level > 0 && !has_list(level);
+    let is_first: Vec<bool> = (0..settings.source.draws().len().max(1)).map(is_first).collect();
+    let member = |listed: &Listed| {
+        let known = known.get(&listed.address);
+        let (endpoint, name) = match known {
+            Some(member) => (Arc::clone(&member.endpoint), member.name),
+            None => {
+                let fresh = || Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger));
+                let endpoint = lasting.return_of(&listed.address).unwrap_or_else(fresh);
+                (endpoint, hash(listed.address.to_string().as_bytes()))
+            }
+        };
+        let level = if settings.in_turn { usize::from(listed.level) } else { 0 };
+        let tier = locality::tier(&settings.balancing.locality, new.vantage, &listed.locality);
+        let resting = known.and_then(|known| known.resting).unwrap_or(new.now);
+        let mut member = Member {
+            endpoint,
+            id: Arc::clone(&listed.id),
+            status: listed.status,
+            weight: listed.weight,
+            level,
+            tier,
+            group: level * settings.balancing.locality.tiers() + tier,
+            since: known.and_then(|known| known.since),
+            resting: (listed.status == Status::Maintenance).then_some(resting),
+            name,
+            rank: mix(new.own.seed ^ name),
+        };
+        // Whoever was only thought to be gone has not become cold by it.
+        let was_usable = known.is_some_and(|known| known.is_usable() || known.is_suspect());
+        if member.is_usable() && !was_usable && !is_first.get(level).copied().unwrap_or_default() {
+            member.since = Some(new.now);
+        }
+        member
+    };
+    list.into_iter().flat_map(|list| list.iter()).map(member).collect()
+}
+
+/// How many groups these are in.
+pub(super) fn groups(members: &[Member]) -> usize {
+    members.iter().map(|member| member.group + 1).max().unwrap_or_default()
 }
 
 impl Member {

@@ -9,9 +9,11 @@ mod book;
 mod budget;
 mod candidates;
 mod diagnosis;
+mod failover;
 mod gate;
 mod gradient;
 mod handle;
+mod levels;
 mod locality;
 mod member;
 mod own;
@@ -27,9 +29,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use crate::balance::{Cursors, Ring, hash, keeps, mix};
+use crate::balance::{Cursors, Ring, keeps};
 use crate::config::{self, Policy, Prefer};
-use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Standing, Status, Vantage};
+use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Standing, Vantage};
 use crate::health;
 use crate::metrics::{ClusterSeries, Metrics};
 
@@ -38,9 +40,11 @@ pub use attempt::Attempt;
 use book::Book;
 use budget::Budget;
 use candidates::Candidates;
+pub use failover::{Drawn, LevelShare};
 use gate::Gate;
 pub use gate::{Overload, Permit};
 pub use handle::Handle;
+use levels::Levels;
 pub use member::Member;
 pub use own::Own;
 pub use secured::Secured;
@@ -51,10 +55,11 @@ use verdict::Windows;
 pub struct Cluster {
     settings: Arc<config::Cluster>,
     list: Option<List>,
+    drawn: Drawn,
     freshness: Freshness,
     vantage: Arc<Vantage>,
     members: Box<[Member]>,
-    /// For those who hash: a ring for each tier.
+    /// For those who hash: a ring for each group.
     rings: Box<[Arc<Ring>]>,
     /// For those whose clients stay where they are.
     sessions: Option<Sessions>,
@@ -76,6 +81,8 @@ struct Lasting {
     /// Open while standings change and candidates are sorted.
     book: Book,
     gate: Arc<Gate>,
+    /// Changed with the book open only.
+    levels: Mutex<Levels>,
     windows: Windows,
     series: Arc<ClusterSeries>,
     /// Those who left the list with attempts under way, for as long as these run: to be known again should they come back.
@@ -137,6 +144,7 @@ impl Lasting {
             ledger: Ledger::new(new.now),
             book: Book::default(),
             gate: Gate::new(),
+            levels: Mutex::default(),
             windows: Windows::default(),
             series: new.metrics.cluster(name),
             departed: Mutex::default(),
@@ -163,7 +171,7 @@ impl Cluster {
     ) -> Self {
         let fresh = || Arc::new(Lasting::new(&settings.name, new));
         let lasting = previous.map_or_else(fresh, |previous| Arc::clone(&previous.lasting));
-        let members = members(settings, list.as_ref(), previous, (&lasting, new));
+        let members = member::all(settings, list.as_ref(), previous, (&lasting, new));
         let sessions = settings.balancing.sticky.as_ref().map(|sticky| {
             let secret = sticky.secret.as_ref().map_or(&new.own.secret[..], |secret| secret.reveal().as_bytes());
             Sessions::new(secret, &settings.name, &members)
@@ -171,6 +179,7 @@ impl Cluster {
         let cluster = Cluster {
             settings: Arc::clone(settings),
             list,
+            drawn: Drawn::default(),
             freshness: Freshness::default(),
             vantage: Arc::clone(new.vantage),
             rings: rings(settings, &members),
@@ -187,9 +196,11 @@ impl Cluster {
         let candidates = {
             let _book = cluster.lasting.book.open();
             cluster.rehabilitate(previous, new.now);
+            cluster.keep_levels(previous);
             Candidates::sort(&cluster, cluster.stamp(), new.now)
         };
         cluster.report(previous.is_some_and(Cluster::is_panicking), &candidates);
+        cluster.report_level(previous.filter(|previous| previous.list.is_some()).map(Cluster::level), &candidates);
         cluster.install(candidates, new.now);
         cluster
     }
@@ -368,7 +379,9 @@ impl Cluster {
     /// Somebody who was not tried and is out: for a request that has failed everywhere else. Whoever has been out longest
     /// first; if it serves, it is back.
     fn reserve(&self, request: &Request<'_>) -> Option<Arc<Endpoint>> {
-        let soonest = self.out_of(request.tried).min_by_key(|member| member.endpoint.ejections().until)?;
+        // Somebody of a level that does not serve is well as far as anybody knows.
+        let order = |member: &&Member| (member.endpoint.ejections().until, member.level);
+        let soonest = self.out_of(request.tried).min_by_key(order)?;
         Some(Arc::clone(&soonest.endpoint))
     }
 
@@ -389,6 +402,7 @@ impl Cluster {
         let candidates = Candidates::sort(self, self.stamp(), now);
         if self.is_newest() {
             self.report(self.is_panicking(), &candidates);
+            self.report_level(self.list.as_ref().map(|_| self.level()), &candidates);
         }
         self.install(candidates, now);
     }
@@ -420,59 +434,16 @@ impl Cluster {
     }
 }
 
-fn members(
-    settings: &config::Cluster,
-    list: Option<&List>,
-    previous: Option<&Cluster>,
-    (lasting, new): (&Lasting, &New<'_>),
-) -> Box<[Member]> {
-    let known = previous.map(|previous| previous.members.iter());
-    let known: HashMap<&Address, &Member> =
-        known.into_iter().flatten().map(|member| (member.endpoint.address(), member)).collect();
-    // Whoever is on the first list has been there before us.
-    let is_first = previous.is_none_or(|previous| previous.list.is_none());
-    let member = |listed: &Listed| {
-        let known = known.get(&listed.address);
-        let (endpoint, name) = match known {
-            Some(member) => (Arc::clone(&member.endpoint), member.name),
-            None => {
-                let fresh = || Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger));
-                let endpoint = lasting.return_of(&listed.address).unwrap_or_else(fresh);
-                (endpoint, hash(listed.address.to_string().as_bytes()))
-            }
-        };
-        let resting = known.and_then(|known| known.resting).unwrap_or(new.now);
-        let mut member = Member {
-            endpoint,
-            id: Arc::clone(&listed.id),
-            status: listed.status,
-            weight: listed.weight,
-            tier: locality::tier(&settings.balancing.locality, new.vantage, &listed.locality),
-            since: known.and_then(|known| known.since),
-            resting: (listed.status == Status::Maintenance).then_some(resting),
-            name,
-            rank: mix(new.own.seed ^ name),
-        };
-        // Whoever was only thought to be gone has not become cold by it.
-        let was_usable = known.is_some_and(|known| known.is_usable() || known.is_suspect());
-        if member.is_usable() && !was_usable && !is_first {
-            member.since = Some(new.now);
-        }
-        member
-    };
-    list.into_iter().flat_map(|list| list.iter()).map(member).collect()
-}
-
 fn rings(settings: &config::Cluster, members: &[Member]) -> Box<[Arc<Ring>]> {
     if settings.policy != Policy::ConsistentHash {
         return Box::default();
     }
-    let ring = |tier: usize| {
-        let members = members.iter().enumerate().filter(|(_, member)| member.tier == tier);
+    let ring = |group: usize| {
+        let members = members.iter().enumerate().filter(|(_, member)| member.group == group);
         let possible = members.filter(|(_, member)| member.is_possible());
         Arc::new(Ring::new(possible.map(|(place, member)| (place, member.name, member.weight))))
     };
-    (0..member::tiers(members)).map(ring).collect()
+    (0..member::groups(members)).map(ring).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What becomes of an endpoint by what is said of it: by each attempt that fails, and by looking at all of them side by side
 //! every second. Every ejection, and every one that the rules forbid, is counted and logged here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,17 @@ impl Cluster {
         let eligible = |member: &&Member| member.is_usable() && member.endpoint.standing() == Standing::Eligible;
         let members: Vec<&Member> = self.members.iter().filter(eligible).collect();
         let sums = self.lasting.windows.turn(members.iter().map(|member| &member.endpoint), rules.window);
-        for (place, reason) in health::outliers(rules, &sums) {
-            let endpoint = &members[place].endpoint;
-            // Whatever comes of it: what it was convicted for does not count again.
-            self.lasting.windows.forget(endpoint);
-            self.eject(endpoint, reason, now);
+        // What is far away takes longer: only those of a level are alike.
+        let levels: BTreeSet<usize> = members.iter().map(|member| member.level).collect();
+        for level in levels {
+            let (alike, sums): (Vec<&Member>, Vec<Counts>) =
+                members.iter().zip(&sums).filter(|(member, _)| member.level == level).unzip();
+            for (place, reason) in health::outliers(rules, &sums) {
+                let endpoint = &alike[place].endpoint;
+                // Whatever comes of it: what it was convicted for does not count again.
+                self.lasting.windows.forget(endpoint);
+                self.eject(endpoint, reason, now);
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Balancing {
     pub slow_start: SlowStart,
     /// Who is preferred for being near.
     pub locality: Locality,
+    /// When the lists of a cluster that has several in turn take over from each other.
+    pub failover: FailoverWhen,
     /// Everybody serves when fewer than this share of the endpoints, 0 to 100, are eligible; 0 never.
     pub panic_percent: u32,
     /// Endpoints that this process spreads its requests over; 0 for all.
@@ -84,6 +86,17 @@ pub struct SlowStart {
     pub window: Duration,
     /// What it begins with, 1 to 100 per cent of its share.
     pub start_percent: u32,
+}
+
+/// When a level, which is what one of a cluster's lists is made of, gives way to the next, and when it gets its requests back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverWhen {
+    /// It is left when less than this share of its weight, 1 to 100 per cent, may serve.
+    pub below_percent: u32,
+    /// It is returned to when at least this share may serve: no less than what it is left below.
+    pub return_percent: u32,
+    /// And has been able to for so long.
+    pub return_after: Duration,
 }
 
 /// Who is preferred for being near.
@@ -153,6 +166,14 @@ impl Ewma {
 }
 
 impl Locality {
+    /// How many tiers there can be.
+    pub fn tiers(&self) -> usize {
+        1 + match &self.prefer {
+            Prefer::Levels(levels) => levels.len(),
+            Prefer::RoundTrip(bounds) => bounds.len(),
+        }
+    }
+
     /// True if nobody is preferred.
     pub fn is_off(&self) -> bool {
         matches!(&self.prefer, Prefer::Levels(levels) if levels.is_empty())

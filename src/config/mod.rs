@@ -28,7 +28,7 @@ use std::time::Duration;
 use documents::Written;
 use ipnet::IpNet;
 
-pub use balancing::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
+pub use balancing::{Balancing, Ewma, FailoverWhen, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use consul::{Doubt, OnStale, Staleness};
 pub use documents::{Documents, Kv};
 pub use environment::Environment;
@@ -220,6 +220,8 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// Where its endpoints come from.
     pub source: Source,
+    /// Whether its lists serve in turn, the first that has enough, and not all together.
+    pub in_turn: bool,
     /// How one is chosen.
     pub policy: Policy,
     /// What the policy leans on, and what holds for every policy.

@@ -4,6 +4,7 @@ use super::*;
 
 mod balancing;
 mod documents;
+mod failover;
 mod probe;
 mod tls;
 mod route;
@@ -46,7 +47,10 @@ fn an_unknown_key_is_named_with_its_line_and_the_key_that_was_meant() {
     let text = MINIMAL.replace("consul =", "polcy = \"p2c\"\nconsul =");
     assert_eq!(message(&text), "10: clusters.web.polcy: unknown key; did you mean \"policy\"?");
     let text = MINIMAL.replace("service = \"web\"", "service = \"web\", colour = 1");
-    assert_eq!(message(&text), "10: clusters.web.consul.colour: unknown key; known here: service, filter, datacenter");
+    assert_eq!(
+        message(&text),
+        "10: clusters.web.consul.colour: unknown key; known here: service, query, filter, datacenter, peer"
+    );
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Memory {
         self.said.retain(|selection, _| selections.contains(selection));
         self.facts.lists.retain(|selection, _| selections.contains(selection));
         self.facts.freshness.retain(|selection, _| selections.contains(selection));
+        self.facts.silent.retain(|selection| selections.contains(selection));
         for selection in selections {
             self.said.entry(selection.clone()).or_insert_with(|| Said::new(&self.settings, now));
         }
@@ -106,8 +107,15 @@ impl Memory {
         }
     }
 
-    /// A source could not be asked; true if a list from disk serves now.
+    /// A source could not be asked; true if a list from disk serves now, or nothing is known of it so that others are not to wait.
     pub(super) fn miss(&mut self, selection: &Selection) -> bool {
+        let is_asked = self.said.contains_key(selection);
+        let falls_back = self.fall_back(selection);
+        let is_unknown = is_asked && !self.facts.lists.contains_key(selection);
+        falls_back || is_unknown && self.facts.silent.insert(selection.clone())
+    }
+
+    fn fall_back(&mut self, selection: &Selection) -> bool {
         let falls_back = self.said.get_mut(selection).is_some_and(Said::fall_back);
         if falls_back {
             self.serve(selection);
@@ -121,7 +129,7 @@ impl Memory {
         let mut changed = false;
         if self.fall_back.take_if(|at| *at <= now).is_some() {
             let all: Vec<Selection> = self.said.keys().cloned().collect();
-            changed |= all.iter().filter(|selection| self.miss(selection)).count() > 0;
+            changed |= all.iter().filter(|selection| self.fall_back(selection)).count() > 0;
         }
         let mut older = Vec::new();
         for (selection, said) in &mut self.said {
@@ -155,6 +163,7 @@ impl Memory {
 
     fn serve(&mut self, selection: &Selection) {
         if let Some(list) = self.said.get(selection).and_then(Said::served) {
+            self.facts.silent.remove(selection);
             self.facts.lists.insert(selection.clone(), list);
         }
     }

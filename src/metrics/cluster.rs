@@ -42,6 +42,8 @@ pub enum Session {
 }
 
 const SESSIONS: [&str; 3] = ["kept", "new", "moved"];
+/// A first list, seven that may take its place, and all of them.
+const LEVELS: [&str; 9] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
 const ENDS: [&str; 7] = ["success", "connect", "timeout", "reset", "gateway", "5xx", "abandoned"];
 
 /// What a cluster counts.
@@ -70,6 +72,7 @@ enum Event {
     Ejection { reason: &'static str, unenforced: &'static str },
     Probe { result: &'static str },
     NotMirrored { reason: &'static str },
+    Failover { level: &'static str },
 }
 
 impl ClusterSeries {
@@ -140,6 +143,11 @@ impl ClusterSeries {
         self.count(Event::NotMirrored { reason });
     }
 
+    /// Counts that another level serves from now on; the one after the last is all of them together.
+    pub fn failover(&self, level: usize) {
+        self.count(Event::Failover { level: LEVELS[level.min(LEVELS.len() - 1)] });
+    }
+
     fn count(&self, event: Event) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
@@ -180,7 +188,7 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
 }
 
 /// Families of events, in the order of [`Event`].
-const EVENTS: [(&str, &str); 9] = [
+const EVENTS: [(&str, &str); 10] = [
     ("lictor_retries_total", "Attempts after the first, by what the one before ended in."),
     ("lictor_retries_refused_total", "Failed attempts that were not tried again, by the reason why."),
     ("lictor_retried_requests_total", "Requests tried more than once, by what came of them."),
@@ -190,6 +198,7 @@ const EVENTS: [(&str, &str); 9] = [
     ("lictor_ejections_total", "Endpoints taken out, or not although they failed, by the reason."),
     ("lictor_probes_total", "Probes of endpoints, by what they found."),
     ("lictor_mirrors_skipped_total", "Requests of which no copy was sent, by the reason why."),
+    ("lictor_failovers_total", "Times that another of a cluster's lists began to serve, by its place."),
 ];
 
 impl Event {
@@ -204,6 +213,7 @@ impl Event {
             Event::Ejection { .. } => 6,
             Event::Probe { .. } => 7,
             Event::NotMirrored { .. } => 8,
+            Event::Failover { .. } => 9,
         }
     }
 
@@ -215,6 +225,7 @@ impl Event {
             | Event::NotMirrored { reason } => vec![("reason", reason)],
             Event::Retried { outcome } => vec![("outcome", outcome)],
             Event::Hedge { result } | Event::Probe { result } => vec![("result", result)],
+            Event::Failover { level } => vec![("level", level)],
             Event::NoEndpoint => vec![],
             Event::Ejection { reason, unenforced } => {
                 let enforced = if unenforced.is_empty() { "true" } else { "false" };

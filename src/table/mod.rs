@@ -5,8 +5,9 @@
 //! proportion to what it changes.
 
 mod demand;
+mod drawn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
-use crate::config::{self, Config, Draw, Selection, Source};
+use crate::config::{self, Config, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -51,6 +52,8 @@ pub struct Facts {
     pub lists: Lists,
     /// How far that can be relied on, where it is not fresh.
     pub freshness: HashMap<Selection, Freshness>,
+    /// Sources that have been asked in vain, and have said nothing yet.
+    pub silent: HashSet<Selection>,
     /// Where we stand.
     pub vantage: Arc<Vantage>,
 }
@@ -142,18 +145,19 @@ impl Builder {
         previous: Option<&Arc<Cluster>>,
         now: Instant,
     ) -> Arc<Cluster> {
-        // The first list's: of the others that there are, one may be too far away to be heard of.
-        let freshness = settings.source.draws().first().and_then(|draw| facts.freshness.get(&draw.selection));
-        let freshness = freshness.copied().unwrap_or_default();
-        let list = match &settings.source {
+        let freshness = drawn::freshness(settings, facts);
+        let drawn = drawn::of(settings, facts);
+        let list = match (&settings.source, previous) {
+            // Putting lists together costs more than seeing that they are the same ones.
+            (_, Some(previous)) if previous.is_drawn_from(settings, &drawn) => previous.list().cloned(),
             // One that draws on something else from now on serves what it had until that is known.
-            Source::Followed(draws) => {
-                drawn(draws, &facts.lists).or_else(|| previous.and_then(|previous| previous.list().cloned()))
+            (Source::Followed(draws), _) => {
+                drawn::join(draws, &drawn).or_else(|| previous.and_then(|previous| previous.list().cloned()))
             }
-            Source::Static(endpoints) => Some(static_list(endpoints)),
+            (Source::Static(endpoints), _) => Some(static_list(endpoints)),
         };
         if let Some(previous) = previous
-            && previous.settings() == settings
+            && (Arc::ptr_eq(previous.settings(), settings) || previous.settings() == settings)
             && same_list(previous.list(), list.as_ref())
             && previous.freshness() == freshness
             && !previous.depends_on(&facts.vantage)
@@ -163,7 +167,7 @@ impl Builder {
         let Builder { ids, workers, own, metrics } = self;
         let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics };
         let cluster = Cluster::build(settings, list, previous.map(|previous| &**previous), &new);
-        Arc::new(cluster.with_freshness(freshness))
+        Arc::new(cluster.with_freshness(freshness).with_drawn(drawn))
     }
 }
 
@@ -173,26 +177,6 @@ fn same_list(a: Option<&List>, b: Option<&List>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-/// What is drawn from the lists that are known; none if none is.
-fn drawn(draws: &[Draw], lists: &Lists) -> Option<List> {
-    if let [Draw { selection, tag: None }] = draws {
-        return lists.get(selection).cloned();
-    }
-    let mut joined = BTreeMap::new();
-    let mut is_known = false;
-    for (level, draw) in draws.iter().enumerate() {
-        let Some(list) = lists.get(&draw.selection) else { continue };
-        is_known = true;
-        let fits = |listed: &&Listed| draw.tag.as_ref().is_none_or(|tag| listed.tags.iter().any(|own| **own == **tag));
-        let level = u8::try_from(level).unwrap_or(u8::MAX);
-        for listed in list.iter().filter(fits) {
-            // Who is on several lists is of the first.
-            joined.entry(&listed.address).or_insert_with(|| Listed { level, ..listed.clone() });
-        }
-    }
-    is_known.then(|| joined.into_values().collect())
 }
 
 fn static_list(endpoints: &[config::Endpoint]) -> List {

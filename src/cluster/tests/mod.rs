@@ -2,6 +2,7 @@
 
 mod choosing;
 mod diagnosis;
+mod failover;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 
 use super::verdict::Spared;
 use super::*;
+use crate::balance::mix;
 use crate::config::Environment;
 use crate::endpoint::{Listed, Locality, Status};
 use crate::health::{Outcome, Reason};
@@ -33,9 +35,8 @@ impl Bench {
     /// One whose cluster has these keys as well.
     fn with(more: &str) -> Self {
         let policy = if more.contains("policy") { "" } else { "policy='round_robin'" };
-        let text = format!(
-            "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.web]\nendpoints=['127.0.0.1:1']\n{policy}\n{more}"
-        );
+        let source = if more.contains("failover") { "consul={service='web'}" } else { "endpoints=['127.0.0.1:1']" };
+        let text = format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[clusters.web]\n{source}\n{policy}\n{more}");
         let config = config::parse(&text, &Environment::default()).unwrap();
         let settings = Arc::clone(&config.clusters[0]);
         let (ids, vantage) = (Ids::default(), Arc::default());

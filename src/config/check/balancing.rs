@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::text::{is_host_name, nearest};
 use super::super::{Balancing, Ewma, Hash, HashKey, Level, Locality, Policy, Prefer, Secret, SlowStart, Sticky, raw};
-use super::Problems;
+use super::{Problems, failover};
 
 // Defaults; `config/reference.toml` says why each is what it is.
 const DECAY: Duration = Duration::from_secs(10);
@@ -50,6 +50,7 @@ pub(super) fn check(key: &str, policy: Policy, written: raw::Policy, problems: &
         hash: hash(key, written.hash.unwrap_or_default(), problems),
         slow_start: slow_start(key, written.slow_start.unwrap_or_default(), problems),
         locality: locality(key, written.locality.unwrap_or_default(), problems),
+        failover: failover::when(key, &written.failover_when.unwrap_or_default(), problems),
         panic_percent,
         subset_size,
         sticky: written.sticky.and_then(|sticky| self::sticky(key, sticky, problems)),

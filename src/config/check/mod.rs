@@ -3,6 +3,7 @@
 
 mod action;
 mod balancing;
+mod failover;
 mod http;
 mod modifier;
 mod network;
@@ -24,8 +25,8 @@ use route::{Told, routes};
 
 use super::text::parse_address;
 use super::{
-    Cluster, Config, Drain, Endpoint, Environment, Kv, Listener, Log, MAX_WEIGHT, Place, Problem, Selection, Source,
-    Templates, consul, raw,
+    Cluster, Config, Drain, Endpoint, Environment, Kv, Listener, Log, MAX_WEIGHT, Place, Problem, Source, Templates,
+    consul, raw,
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
@@ -194,8 +195,10 @@ fn clusters(
     for (name, cluster) in written {
         let key = format!("clusters.{name}");
         label(&key, &name, problems);
+        let in_turn = cluster.failover.is_some();
         let (source, own) = parts(&key, cluster, problems);
-        clusters.push(Arc::new(cluster_of((&key, &name), source, (own, defaults), problems)));
+        let cluster = cluster_of((&key, &name), source, (own, defaults), problems);
+        clusters.push(Arc::new(Cluster { in_turn, ..cluster }));
     }
     clusters
 }
@@ -217,6 +220,7 @@ pub(super) fn cluster_of(
     Cluster {
         name: name.into(),
         source,
+        in_turn: false,
         policy,
         balancing,
         ejection,
@@ -239,6 +243,7 @@ pub(super) fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -
         hash: cluster.hash,
         slow_start: cluster.slow_start,
         locality: cluster.locality,
+        failover_when: cluster.failover_when,
         panic_percent: cluster.panic_percent,
         subset_size: cluster.subset_size,
         sticky: cluster.sticky,
@@ -252,7 +257,9 @@ pub(super) fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -
         tls: cluster.tls,
         proxy_protocol: cluster.proxy_protocol,
     };
-    (source(key, cluster.consul, cluster.endpoints, problems), own)
+    let mut source = source(key, cluster.consul.clone(), cluster.endpoints, problems);
+    failover::extend(key, (&mut source, cluster.consul.as_ref()), cluster.failover, problems);
+    (source, own)
 }
 
 fn source(
@@ -262,7 +269,7 @@ fn source(
     problems: &mut Problems,
 ) -> Source {
     match (consul, endpoints) {
-        (Some(selection), None) => selected(key, selection, problems).into(),
+        (Some(selection), None) => failover::selected(&format!("{key}.consul"), selection, problems).into(),
         (None, Some(endpoints)) => Source::Static(static_endpoints(key, endpoints, problems)),
         (None, None) => {
             problems.add(key, "has no endpoints; add consul = { service = \"…\" } or endpoints = [\"10.0.0.1:80\"]");
@@ -273,25 +280,6 @@ fn source(
             Source::Static(Vec::new())
         }
     }
-}
-
-fn selected(key: &str, selection: raw::Selection, problems: &mut Problems) -> Selection {
-    let service = selection.service.clone();
-    // Consul answers a lookup of any length; a name that long is a mistake here.
-    // Dots alone would be taken for a path.
-    let is_path = [".", ".."].contains(&service.as_str());
-    if service.is_empty() || service.len() > 255 || service.chars().any(char::is_control) || is_path {
-        problems
-            .add(format!("{key}.consul.service"), "a service name has 1 to 255 visible characters, and not only dots");
-    }
-    let blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
-    for (name, value) in [("filter", &selection.filter), ("datacenter", &selection.datacenter)] {
-        if blank(value) {
-            problems.add(format!("{key}.consul.{name}"), "is empty; leave the key out");
-        }
-    }
-    let raw::Selection { filter, datacenter, .. } = selection;
-    Selection { filter, datacenter, ..Selection::of(&service) }
 }
 
 fn static_endpoints(key: &str, written: Vec<raw::Endpoint>, problems: &mut Problems) -> Vec<Endpoint> {

@@ -85,6 +85,7 @@ impl raw::Policy {
             hash: table(self.hash, &defaults.hash),
             slow_start: table(self.slow_start, &defaults.slow_start),
             locality: table(self.locality, &defaults.locality),
+            failover_when: table(self.failover_when, &defaults.failover_when),
             panic_percent: self.panic_percent.or(defaults.panic_percent),
             subset_size: self.subset_size.or(defaults.subset_size),
             sticky: table(self.sticky, &defaults.sticky),
@@ -112,6 +113,16 @@ pub(super) fn table<T: Or + Clone>(own: Option<T>, defaults: &Option<T>) -> Opti
 impl Or for raw::Ewma {
     fn or(self, defaults: &Self) -> Self {
         raw::Ewma { decay: self.decay.or(defaults.decay), penalty: self.penalty.or(defaults.penalty) }
+    }
+}
+
+impl Or for raw::FailoverWhen {
+    fn or(self, defaults: &Self) -> Self {
+        raw::FailoverWhen {
+            below_percent: self.below_percent.or(defaults.below_percent),
+            return_percent: self.return_percent.or(defaults.return_percent),
+            return_after: self.return_after.or(defaults.return_after),
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, de};
 use super::documents::Joined;
 
 pub use policy::{
-    Adaptive, ClusterTls, Codes, Ejection, Ewma, Hash, Hedge, Limits, Locality, Policy, Probe, Retry, SlowStart,
-    Sticky, Timeouts,
+    Adaptive, ClusterTls, Codes, Ejection, Ewma, FailoverWhen, Hash, Hedge, Limits, Locality, Policy, Probe, Retry,
+    SlowStart, Sticky, Timeouts,
 };
 pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
 pub use tls::{Certificate, ListenerTls};
@@ -219,6 +219,8 @@ pub struct Cluster {
     pub consul: Option<Selection>,
     /// Endpoints written down.
     pub endpoints: Option<Vec<Endpoint>>,
+    /// Who serves in place of `consul`, in this order; what is left out is as it is there.
+    pub failover: Option<Vec<Selection>>,
     /// See [`Policy::policy`].
     pub policy: Option<String>,
     /// See [`Policy::ewma`].
@@ -229,6 +231,8 @@ pub struct Cluster {
     pub slow_start: Option<SlowStart>,
     /// See [`Policy::locality`].
     pub locality: Option<Locality>,
+    /// See [`Policy::failover_when`].
+    pub failover_when: Option<FailoverWhen>,
     /// See [`Policy::panic_percent`].
     pub panic_percent: Option<u32>,
     /// See [`Policy::subset_size`].
@@ -255,16 +259,20 @@ pub struct Cluster {
     pub proxy_protocol: Option<String>,
 }
 
-/// `clusters.NAME.consul`
+/// `clusters.NAME.consul`, and each of `clusters.NAME.failover`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Service name.
-    pub service: String,
+    pub service: Option<String>,
+    /// Name of a prepared query in place of a service.
+    pub query: Option<String>,
     /// Consul filter expression, evaluated by the agent.
     pub filter: Option<String>,
     /// Another datacenter than `consul.datacenter`.
     pub datacenter: Option<String>,
+    /// A cluster peer in place of a datacenter.
+    pub peer: Option<String>,
 }
 
 /// `[place]`

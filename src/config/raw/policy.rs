@@ -20,6 +20,8 @@ pub struct Policy {
     pub slow_start: Option<SlowStart>,
     /// Who is preferred for being near.
     pub locality: Option<Locality>,
+    /// When one of several lists takes over from another.
+    pub failover_when: Option<FailoverWhen>,
     /// Share of eligible endpoints below which everybody serves.
     pub panic_percent: Option<u32>,
     /// Endpoints that one process uses.
@@ -90,6 +92,19 @@ pub struct Locality {
     pub prefer_rtt: Option<Vec<Duration>>,
     /// How much the near ones take before others help.
     pub overprovisioning: Option<f64>,
+}
+
+/// `failover_when`
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailoverWhen {
+    /// Share that may serve below which a level is left.
+    pub below_percent: Option<u32>,
+    /// Share that may serve with which it is returned to.
+    pub return_percent: Option<u32>,
+    /// How long it has had that by then.
+    #[serde(default, deserialize_with = "duration")]
+    pub return_after: Option<Duration>,
 }
 
 /// `sticky`
