@@ -13,6 +13,12 @@ const WAIT: Duration = Duration::from_secs(55);
 const WAITS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 // An agent takes 200 connections from one address; 40 of them are left to lictor's neighbours.
 const MAX_QUERIES: usize = 160;
+// By HTTP/2 they are ten connections; each costs the agent some 30 KiB.
+const MAX_QUERIES_BY_TLS: usize = 2000;
+// A leader is heard of several times a second; without one, an election begins after five seconds at the latest.
+const MAX_LAG: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(5);
+const POLLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const DOUBT: Doubt = Doubt { percent: 50, hold: Duration::from_secs(120) };
 
 /// When a list is doubted, and what becomes of those who are missing on it.
@@ -63,8 +69,10 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
     if file.last_lists.as_ref().is_some_and(|path| path.trim().is_empty() || path.ends_with('/')) {
         problems.add("consul.last_lists", "is not a file; use a path such as \"/var/lib/lictor/lists\"");
     }
+    let address = agent(&address, ssl, problems);
     Consul {
-        address: agent(&address, ssl, problems),
+        max_queries: max_queries(file.max_queries, &address, problems),
+        address,
         token: pick("CONSUL_HTTP_TOKEN", file.token).map(Secret::new),
         // A token in the environment wins over both of the file's keys.
         token_file: pick(
@@ -81,8 +89,9 @@ pub(super) fn check(file: raw::Consul, environment: &Environment, problems: &mut
             verify: flag(environment, "CONSUL_HTTP_SSL_VERIFY", true, problems),
         },
         consistency: consistency(file.consistency.as_deref(), problems),
+        max_lag: max_lag(file.max_lag, problems),
         wait,
-        max_queries: max_queries(file.max_queries, problems),
+        poll: poll(file.poll, problems),
         doubt: doubt(file.suspect_percent, file.suspect_hold, problems),
         staleness: staleness((file.max_stale, file.on_stale.as_deref()), wait, problems),
         last_lists: file.last_lists,
@@ -135,8 +144,10 @@ fn consistency(written: Option<&str>, problems: &mut Problems) -> Consistency {
     match written {
         None | Some("stale") => Consistency::Stale,
         Some("default") => Consistency::Default,
+        Some("cached") => Consistency::Cached,
         Some(other) => {
-            problems.add("consul.consistency", format!("no mode \"{other}\"; use \"stale\" or \"default\""));
+            problems
+                .add("consul.consistency", format!("no mode \"{other}\"; use \"stale\", \"default\" or \"cached\""));
             Consistency::Stale
         }
     }
@@ -148,6 +159,22 @@ fn wait(written: Option<Duration>, problems: &mut Problems) -> Duration {
         problems.add("consul.wait", "Consul waits 1s to 10m; 55s is the default");
     }
     wait
+}
+
+fn max_lag(written: Option<Duration>, problems: &mut Problems) -> Duration {
+    let lag = written.unwrap_or(MAX_LAG);
+    if lag < Duration::from_secs(1) {
+        problems.add("consul.max_lag", "a leader is not heard of so often; use 1s at least");
+    }
+    lag
+}
+
+fn poll(written: Option<Duration>, problems: &mut Problems) -> Duration {
+    let poll = written.unwrap_or(POLL);
+    if !POLLS.contains(&poll) {
+        problems.add("consul.poll", "is not a time between two looks; use 1s to 1h");
+    }
+    poll
 }
 
 fn doubt(percent: Option<u32>, hold: Option<Duration>, problems: &mut Problems) -> Doubt {
@@ -180,8 +207,9 @@ fn staleness((max, then): (Option<Duration>, Option<&str>), wait: Duration, prob
     Staleness { max, then }
 }
 
-fn max_queries(written: Option<usize>, problems: &mut Problems) -> usize {
-    let count = written.unwrap_or(MAX_QUERIES);
+fn max_queries(written: Option<usize>, address: &Agent, problems: &mut Problems) -> usize {
+    let is_tls = matches!(address, Agent::Url(url) if url.starts_with("https://"));
+    let count = written.unwrap_or(if is_tls { MAX_QUERIES_BY_TLS } else { MAX_QUERIES });
     if !(1..=100_000).contains(&count) {
         problems.add("consul.max_queries", format!("{count} is not a number of queries; use 1 to 100000"));
     }

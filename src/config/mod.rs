@@ -97,8 +97,12 @@ pub struct Consul {
     pub tls: ClientTls,
     /// Whether a follower may answer.
     pub consistency: Consistency,
+    /// How long ago whoever answers may have heard from those who know.
+    pub max_lag: Duration,
     /// Longest wait of one blocking query.
     pub wait: Duration,
+    /// Between two looks at what cannot be waited for.
+    pub poll: Duration,
     /// Most blocking queries held open at once.
     pub max_queries: usize,
     /// When a list is doubted, and what becomes of those who are missing on it.
@@ -136,6 +140,8 @@ pub struct ClientTls {
 pub enum Consistency {
     /// Any server may answer; a regressing index is doubted.
     Stale,
+    /// The agent's own cache may answer.
+    Cached,
     /// The leader answers.
     Default,
 }

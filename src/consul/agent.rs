@@ -24,7 +24,7 @@ const TOKEN_POLL: Duration = Duration::from_secs(1);
 /// Connections kept without a query: each counts towards what the agent allows its neighbours and us together.
 const SPARE: usize = 4;
 /// Queries on one HTTP/2 connection; agents allow 250 streams.
-const STREAMS: usize = 200;
+pub(super) const STREAMS: usize = 200;
 
 /// The agent.
 #[derive(Debug)]
@@ -57,6 +57,12 @@ impl Agent {
         let value = if from_file.is_some() { from_file } else { given()? };
         let token = Mutex::new(Token { value, version: 0 });
         Ok(Agent { clients, base, settings: settings.clone(), token })
+    }
+
+    /// How many connections there are to spread queries over, and how many of those each takes; one that takes all where every query has
+    /// a connection of its own.
+    pub fn lanes(&self) -> (usize, usize) {
+        if self.clients.len() > 1 { (self.clients.len(), STREAMS) } else { (1, usize::MAX) }
     }
 
     /// Which token is in use: another number is another token.

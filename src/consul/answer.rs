@@ -26,6 +26,9 @@ pub struct Meta {
     pub filtered: bool,
     /// `X-Consul-Query-Backend`: indexes of different backends need not agree.
     pub backend: Option<String>,
+    /// How long ago whoever answered had last heard from those who know: a server from the leader (`X-Consul-LastContact`), an agent's
+    /// cache from a server (`Age`). Nothing where neither is said.
+    pub lag: Duration,
 }
 
 /// An answer whose body has not been read yet.
@@ -76,11 +79,16 @@ impl Answer {
 
 fn meta(headers: &HeaderMap) -> Meta {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let number = |name: &str| text(name)?.parse::<u64>().ok();
     Meta {
-        index: text("x-consul-index").and_then(|index| index.parse().ok()).unwrap_or_default(),
+        index: number("x-consul-index").unwrap_or_default(),
         known_leader: text("x-consul-knownleader").map(|known| known == "true"),
         filtered: text("x-consul-results-filtered-by-acls") == Some("true"),
         backend: text("x-consul-query-backend").map(str::to_owned),
+        lag: number("x-consul-lastcontact")
+            .map(Duration::from_millis)
+            .unwrap_or_default()
+            .max(number("age").map(Duration::from_secs).unwrap_or_default()),
     }
 }
 

@@ -41,15 +41,35 @@ impl Agent {
         if selection.lookup == Lookup::Query {
             path.push_str("/execute");
         }
-        let mut query = of_mode(mode);
+        // What queries come to is cached in another way, which takes a changed answer for a long time to notice.
+        let is_polled = selection.lookup == Lookup::Query;
+        let mut query = of_mode(if is_polled { uncached(mode) } else { mode });
         query.extend(self.catalogue(selection));
         query.extend(selection.filter.as_ref().map(|filter| ("filter", filter.clone())));
         self.watch(&path, &query, waits, lane).await?.found().await
     }
 
+    /// Which services there are, and what they are tagged with.
+    pub async fn services(
+        &self,
+        datacenter: Option<&String>,
+        mode: Consistency,
+        waits: (u64, Duration),
+        lane: usize,
+    ) -> Result<Answer, Failure> {
+        let mut query = of_mode(uncached(mode));
+        query.extend(self.place(datacenter));
+        self.watch("/v1/catalog/services", &query, waits, lane).await?.found().await
+    }
+
     /// Whether the agent is a server itself: then a stale read may see a state that is still being replayed.
     pub async fn is_server(&self) -> Result<bool, Failure> {
         Ok(self.about().await?["Config"]["Server"].as_bool().unwrap_or(true))
+    }
+
+    /// The version of Consul that the agent is, such as 1.8; none if it does not say.
+    pub async fn version(&self) -> Result<Option<(u32, u32)>, Failure> {
+        Ok(self.about().await?["Config"]["Version"].as_str().and_then(release))
     }
 
     /// What the agent says of itself and its node; it takes agent:read.
@@ -59,7 +79,7 @@ impl Agent {
 
     /// The network coordinates of a datacenter's nodes; those without node:read are left out.
     pub async fn coordinates(&self, datacenter: &str, mode: Consistency) -> Result<Value, Failure> {
-        let mut query = of_mode(mode);
+        let mut query = of_mode(uncached(mode));
         query.push(("dc", datacenter.to_owned()));
         self.ask("/v1/coordinate/nodes", &query).await
     }
@@ -107,11 +127,23 @@ impl Agent {
     }
 }
 
+/// For what the agent does not keep in step by itself.
+fn uncached(mode: Consistency) -> Consistency {
+    if mode == Consistency::Cached { Consistency::Stale } else { mode }
+}
+
 fn of_mode(mode: Consistency) -> Query {
     match mode {
         Consistency::Stale => vec![("stale", String::new())],
+        Consistency::Cached => vec![("cached", String::new())],
         Consistency::Default => Vec::new(),
     }
+}
+
+/// The first two numbers of a version.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
 }
 
 /// A value of the KV store; what is not Base64 is nothing, of which nobody can make anything.

@@ -57,6 +57,9 @@ pub enum Failure {
         /// Its words.
         message: String,
     },
+    /// The agent would not do what is asked of it, and would not say so: it is not asked.
+    #[error("{0}")]
+    Unsupported(String),
     /// The answer is not one.
     #[error("the answer cannot be read: {0}")]
     Garbled(String),
@@ -72,7 +75,7 @@ pub(super) async fn failure(response: Response) -> Failure {
     let body = read(response, 64 * 1024).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
     let message: String = text.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
-    let is_refused = ["No path to datacenter", "Failed to create boolean expression", "Failed to create filter"];
+    let is_refused = ["Failed to create boolean expression", "Failed to create filter"];
     match status.as_u16() {
         401 | 403 => Failure::Denied { status, message },
         // A missing page is not Consul's word but that of a gateway in front of it: it may pass.

@@ -36,10 +36,12 @@ pub enum Doubt {
     Index,
     /// Too much was gone at once.
     Mass,
+    /// Whoever answered was behind.
+    Lag,
 }
 
 const UPDATES: [&str; 5] = ["changed", "unchanged", "doubted", "denied", "error"];
-const DOUBTS: [&str; 4] = ["acl", "leader", "index", "mass"];
+const DOUBTS: [&str; 5] = ["acl", "leader", "index", "mass", "lag"];
 
 /// What following one service counts.
 #[derive(Debug)]

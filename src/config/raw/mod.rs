@@ -108,11 +108,17 @@ pub struct Consul {
     pub client_key: Option<String>,
     /// Name to expect in the agent's certificate.
     pub tls_server_name: Option<String>,
-    /// `stale` or `default`.
+    /// `stale`, `default` or `cached`.
     pub consistency: Option<String>,
+    /// How long ago whoever answers may have heard from those who know.
+    #[serde(default, deserialize_with = "duration")]
+    pub max_lag: Option<Duration>,
     /// Longest wait of one blocking query.
     #[serde(default, deserialize_with = "duration")]
     pub wait: Option<Duration>,
+    /// Between two looks at what cannot be waited for.
+    #[serde(default, deserialize_with = "duration")]
+    pub poll: Option<Duration>,
     /// Most blocking queries held open at once.
     pub max_queries: Option<usize>,
     /// Share of a list that may go at once without being doubted.

@@ -89,6 +89,8 @@ pub(super) enum Reason {
     Index,
     /// Too much is gone at once.
     Mass,
+    /// Whoever answered has not heard from those who know for too long.
+    Lag,
 }
 
 /// Whether we may see what is not on a list.
@@ -147,6 +149,12 @@ impl Follow {
     /// There was no usable answer: the agent may have another state when it is back.
     pub(super) fn failed(&mut self) {
         self.index = 0;
+    }
+
+    /// The verdict on an answer of somebody who has been alone for longer than `most`: the leader is asked, whatever the answer says.
+    pub(super) fn is_behind(&mut self, meta: &Meta, (asked, most): (Ask, Duration), now: Instant) -> Option<Verdict> {
+        let is_behind = asked.mode != Consistency::Default && meta.lag > most;
+        is_behind.then(|| self.doubt(None, now, (Duration::ZERO, Reason::Lag)))
     }
 
     /// True if the answer, by its headers and the time it took, cannot hold anything new, so that its body need not be read.

@@ -1,14 +1,17 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
-//! worth, `rights` whether it is the whole of it, `model` reads; here they make a watch. And
-//! finding out where we stand, where some cluster prefers who is near: `survey` asks for the `place` that the agent knows and
-//! for `coordinate`s. Apart from all that, `certificates` follows a prefix of the KV store.
+//! worth, `rights` whether it is the whole of it, `model` reads; here they make a watch. What watches `share` keeps them from asking
+//! too much together, and where they are too many, the `catalogue` says when to ask. And finding out where we stand, where some cluster
+//! prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s. Apart from all that, `certificates`
+//! follows a prefix of the KV store.
 
+mod catalogue;
 mod certificates;
 mod coordinate;
 mod follow;
 mod model;
 mod place;
 mod rights;
+mod share;
 mod survey;
 mod watch;
 
@@ -21,20 +24,19 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::suspects::Loss;
-use crate::config::{Config, Consistency, Consul, Place, Selection};
+use crate::config::{Config, Consistency, Consul, Lookup, Place, Selection};
 use crate::consul::{Agent, Error, Failure};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
 
+use catalogue::Catalogue;
 pub use certificates::Certificates;
 #[doc(hidden)]
 pub use model::parse as parse_health;
 use place::Wanted;
 pub use place::given;
+use share::{Everywhere, Lanes};
 use survey::Survey;
-
-/// Services that are asked by turns, for want of a query of their own, share this many connections.
-const SWEEPERS: usize = 4;
 
 /// What Consul has said, whole.
 #[derive(Debug)]
@@ -66,8 +68,9 @@ pub struct Watches {
     running: HashMap<Selection, Arc<AtomicBool>>,
     /// What the survey is to find out; none runs before something is.
     wanted: Option<channel::Sender<Wanted>>,
+    /// Datacenters whose catalogue is looked at, since there are more services than queries.
+    catalogues: HashMap<Option<String>, Arc<AtomicBool>>,
     tasks: JoinSet<()>,
-    started: usize,
 }
 
 /// What all watches lean on.
@@ -77,7 +80,8 @@ struct Shared {
     settings: Consul,
     place: Place,
     queries: Semaphore,
-    sweepers: Semaphore,
+    lanes: Arc<Lanes>,
+    everywhere: Everywhere,
     is_server: OnceCell<bool>,
     updates: mpsc::Sender<Update>,
 }
@@ -97,7 +101,7 @@ impl Shared {
             }
         };
         let is_server = self.is_server.get_or_try_init(ask).await.ok()?;
-        Some(if *is_server { Consistency::Default } else { Consistency::Stale })
+        Some(if *is_server { Consistency::Default } else { self.settings.consistency })
     }
 }
 
@@ -111,18 +115,20 @@ impl Watches {
         recalled: HashMap<Selection, List>,
     ) -> Result<Self, Error> {
         let settings = &config.consul;
+        let agent = Agent::new(settings)?;
         let shared = Shared {
-            agent: Agent::new(settings)?,
+            lanes: Lanes::new(agent.lanes()),
+            everywhere: Everywhere::default(),
+            agent,
             settings: settings.clone(),
             place: config.place.clone(),
             queries: Semaphore::new(settings.max_queries),
-            sweepers: Semaphore::new(SWEEPERS),
             is_server: OnceCell::new(),
             updates,
         };
         let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
-        let (running, tasks) = (HashMap::new(), JoinSet::new());
-        Ok(Watches { shared, metrics, recalled, running, wanted: None, tasks, started: 0 })
+        let (running, catalogues, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
+        Ok(Watches { shared, metrics, recalled, running, wanted: None, catalogues, tasks })
     }
 
     /// Finds out from now on what this configuration prefers somebody by, going on from what is known, and asks at once.
@@ -150,25 +156,43 @@ impl Watches {
                 let wanted = Arc::new(AtomicBool::new(true));
                 let series = self.metrics.watch(&selection.to_string());
                 let recalled = self.recalled.remove(selection);
-                let who = (selection.clone(), self.started);
-                let watch = watch::Watch::new(&self.shared, who, series, Arc::clone(&wanted), recalled);
-                self.started += 1;
+                let watch = watch::Watch::new(&self.shared, selection.clone(), series, Arc::clone(&wanted), recalled);
                 self.tasks.spawn(watch.run());
                 self.running.insert(selection.clone(), wanted);
             }
         }
         // Whoever comes later was not followed before the start, or so long ago that it says nothing.
         self.recalled.clear();
-        let most = self.shared.settings.max_queries;
-        if selections.len() > most {
+        self.look_at_catalogues(selections);
+    }
+
+    /// Where there are more services than queries: so that those who have none are asked when something has happened.
+    fn look_at_catalogues(&mut self, selections: &BTreeSet<Selection>) {
+        let waits = |selection: &&Selection| selection.lookup != Lookup::Query;
+        let (services, most) = (selections.iter().filter(waits).count(), self.shared.settings.max_queries);
+        let is_ours = |selection: &&Selection| selection.peer.is_none() && services > most;
+        let datacenters: BTreeSet<Option<&String>> =
+            selections.iter().filter(waits).filter(is_ours).map(|selection| selection.datacenter.as_ref()).collect();
+        if !datacenters.is_empty() && self.catalogues.is_empty() {
             warn!(
-                services = selections.len(),
+                services,
                 max_queries = most,
-                "more services than queries may be held open: the rest are asked by turns every {:?}; raise \
-                 consul.max_queries together with the agent's limits.http_max_conns_per_client, or use an https address, \
-                 where one connection carries many",
+                "more services than queries may be held open: the rest are asked by turns, every {:?}, and sooner when an instance \
+                 comes or goes; raise consul.max_queries together with the agent's limits.http_max_conns_per_client, or use an \
+                 https address, where one connection carries many",
                 watch::SWEEP
             );
+        }
+        self.catalogues.retain(|datacenter, wanted| {
+            wanted.store(datacenters.contains(&datacenter.as_ref()), Ordering::Release);
+            datacenters.contains(&datacenter.as_ref())
+        });
+        for datacenter in datacenters {
+            if !self.catalogues.contains_key(&datacenter.cloned()) {
+                let wanted = Arc::new(AtomicBool::new(true));
+                self.tasks.spawn(Catalogue::new(&self.shared, datacenter.cloned(), &wanted).run());
+                self.catalogues.insert(datacenter.cloned(), wanted);
+            }
         }
     }
 }

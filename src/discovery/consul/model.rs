@@ -63,7 +63,10 @@ struct Check {
 /// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error. Zones
 /// are what the metadata has under `zone_key`.
 pub fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
-    let entries: Vec<Entry> = serde_json::from_slice(body)?;
+    Ok(joined(serde_json::from_slice(body)?, zone_key))
+}
+
+fn joined(entries: Vec<Entry>, zone_key: &str) -> (List, usize) {
     let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
     let mut skipped = 0;
     for entry in entries {
@@ -81,7 +84,27 @@ pub fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::E
             })
             .or_insert(listed);
     }
-    Ok((by_address.into_values().collect(), skipped))
+    (by_address.into_values().collect(), skipped)
+}
+
+/// The same out of what a prepared query came to.
+pub(super) fn parse_query(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Executed {
+        nodes: Vec<Entry>,
+    }
+    let executed: Executed = serde_json::from_slice(body)?;
+    Ok(joined(executed.nodes, zone_key))
+}
+
+/// True if every instance in the body says that it is of this peer. What cannot be read says nothing.
+pub(super) fn is_of_peer(body: &[u8], peer: &str) -> bool {
+    let Ok(entries) = serde_json::from_slice::<Vec<Value>>(body) else { return true };
+    let says = |entry: &Value, part: &str| {
+        entry[part]["PeerName"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(peer))
+    };
+    entries.iter().all(|entry| says(entry, "Service") || says(entry, "Node"))
 }
 
 fn worth(listed: &Listed) -> (bool, u32) {
@@ -290,5 +313,24 @@ mod tests {
         let (list, skipped) = parse_all(vec![bare, empty]);
         assert_eq!((list.len(), skipped), (2, 0));
         assert!(list.iter().all(|listed| listed.locality == Locality::default()));
+    }
+
+    #[test]
+    fn what_a_query_came_to_is_a_list_as_well() {
+        let nodes = json!([entry(json!({"Address": "10.0.0.1", "Port": 80}), json!([]))]);
+        let body = json!({"Service": "web", "Nodes": nodes, "Datacenter": "dc2", "Failovers": 1}).to_string();
+        assert_eq!(addresses(&parse_query(body.as_bytes(), "zone").unwrap().0), ["10.0.0.1:80"]);
+        for body in ["null", "[]", "{}", r#"{"Nodes": null}"#] {
+            assert!(parse_query(body.as_bytes(), "zone").is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn instances_of_a_peer_say_so() {
+        let of = |service: Value, node: Value| json!([{"Service": {"PeerName": service}, "Node": {"PeerName": node}}]);
+        let is = |body: Value| is_of_peer(body.to_string().as_bytes(), "East");
+        assert!(is(json!([])) && is(of(json!("east"), Value::Null)) && is(of(Value::Null, json!("east"))));
+        assert!(!is(of(Value::Null, Value::Null)) && !is(of(json!("west"), Value::Null)));
+        assert!(!is(json!([of(json!("east"), Value::Null)[0], {"Service": {}}])));
     }
 }

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::follow::Rights;
-use crate::config::Selection;
+use crate::config::{Lookup, Selection};
 use crate::consul::{Agent, Failure};
 use crate::endpoint::Listed;
 
@@ -29,17 +29,22 @@ pub(super) async fn ask(agent: &Agent, selection: &Selection, missing: Vec<Value
 }
 
 /// What to ask where nobody was ever seen: service:read, and node:read of nodes in general.
-pub(super) fn question_of_any(service: &str) -> Vec<Value> {
-    vec![read("service", service), read("node", "")]
+pub(super) fn question_of_any(selection: &Selection) -> Vec<Value> {
+    service(selection).chain([read("node", "")]).collect()
 }
 
 /// What to ask: service:read, and node:read of every node that somebody is missing on.
-pub(super) fn question<'a>(service: &str, missing: impl Iterator<Item = &'a Listed>) -> Vec<Value> {
+pub(super) fn question<'a>(selection: &Selection, missing: impl Iterator<Item = &'a Listed>) -> Vec<Value> {
     let mut nodes: Vec<&str> = missing.filter_map(|listed| listed.locality.node.as_deref()).collect();
     nodes.sort_unstable();
     nodes.dedup();
     let nodes = nodes.into_iter().take(MANY).map(|node| read("node", node));
-    std::iter::once(read("service", service)).chain(nodes).collect()
+    service(selection).chain(nodes).collect()
+}
+
+/// Which service a prepared query is for, only Consul knows.
+fn service(selection: &Selection) -> impl Iterator<Item = Value> {
+    (selection.lookup != Lookup::Query).then(|| read("service", &selection.service)).into_iter()
 }
 
 fn read(resource: &str, name: &str) -> Value {
@@ -63,10 +68,16 @@ mod tests {
     #[test]
     fn the_service_and_each_node_are_asked_about_once() {
         let missing = [on("b", 1), on("a", 2), on("b", 3), Listed::new(Address::from(([127, 0, 0, 1], 4)))];
-        let question = question("web", missing.iter());
+        let question = question(&Selection::of("web"), missing.iter());
         let asked = |one: &Value| format!("{} {} {}", one["Resource"], one["Segment"], one["Access"]).replace('"', "");
         let asked: Vec<String> = question.iter().map(asked).collect();
         assert_eq!(asked, ["service web read", "node a read", "node b read"]);
+        let query = Selection { lookup: Lookup::Query, ..Selection::of("q") };
+        assert_eq!(
+            super::question(&query, missing.iter()),
+            question[1..],
+            "a query has a service that only Consul knows"
+        );
     }
 
     #[test]

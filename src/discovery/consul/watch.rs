@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::SemaphorePermit;
-use tokio::time::sleep;
+use tokio::sync::{SemaphorePermit, watch as channel};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::follow::{Ask, Follow, Reason, Rights, Verdict};
+use super::share::{Lane, Turns};
 use super::{Shared, Update, model, rights};
-use crate::config::{Consistency, Selection};
+use crate::config::{Consistency, Lookup, Selection};
 use crate::consul::{Backoff, Bucket, Failure, vary};
 use crate::endpoint::List;
 use crate::metrics::{self, Doubt, WatchSeries};
@@ -18,31 +19,63 @@ use crate::metrics::{self, Doubt, WatchSeries};
 /// Between two looks at a service that has no query of its own.
 pub(super) const SWEEP: Duration = Duration::from_secs(10);
 
+/// Cluster peers are known from this version of Consul on. An older one takes no notice of being asked for them.
+const PEERS_SINCE: (u32, u32) = (1, 13);
+
 pub(super) struct Watch {
     shared: Arc<Shared>,
+    turns: Arc<Turns>,
+    rounds: channel::Receiver<u64>,
     selection: Selection,
-    lane: usize,
     series: Arc<WatchSeries>,
     wanted: Arc<AtomicBool>,
     bucket: Bucket,
     backoff: Backoff,
+    /// Whether the agent is known to do what is asked of it.
+    supported: bool,
     /// Why the last list was not believed, if it was not.
     doubted: Option<Reason>,
     /// The list from before the start, if there is one.
     recalled: Option<List>,
 }
 
+/// A query that may be held open, and its place on a connection.
+struct Query<'a> {
+    _permit: SemaphorePermit<'a>,
+    lane: Lane,
+}
+
+/// When to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// After this.
+    After(Duration),
+    /// After this, or when something has changed in the catalogue.
+    ByTurns(Duration),
+}
+
 impl Watch {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        (selection, lane): (Selection, usize),
+        selection: Selection,
         series: Arc<WatchSeries>,
         wanted: Arc<AtomicBool>,
         recalled: Option<List>,
     ) -> Self {
-        let bucket = Bucket::new(Instant::now());
-        let (shared, backoff) = (Arc::clone(shared), Backoff::default());
-        Watch { shared, selection, lane, series, wanted, bucket, backoff, doubted: None, recalled }
+        let (shared, turns) = (Arc::clone(shared), shared.everywhere.of(selection.datacenter.as_ref()));
+        Watch {
+            rounds: turns.rounds.subscribe(),
+            turns,
+            shared,
+            selection,
+            series,
+            wanted,
+            bucket: Bucket::new(Instant::now()),
+            backoff: Backoff::default(),
+            supported: false,
+            doubted: None,
+            recalled,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -55,8 +88,9 @@ impl Watch {
         // Held for as long as the service is followed; whoever has none takes the first that is given up.
         let mut query = None;
         while self.wanted.load(Ordering::Acquire) {
-            if query.is_none() {
-                query = shared.queries.try_acquire().ok();
+            if query.is_none() && self.selection.lookup != Lookup::Query {
+                let held = shared.queries.try_acquire().ok();
+                query = held.map(|permit| Query { _permit: permit, lane: shared.lanes.take() });
             }
             let wait = self.bucket.take(Instant::now());
             if !wait.is_zero() {
@@ -64,9 +98,8 @@ impl Watch {
                 sleep(wait).await;
             }
             let token = shared.agent.token_version();
-            let step = self.step(&mut follow, query.as_ref()).await;
-            match step {
-                Ok(pause) => {
+            match self.step(&mut follow, query.as_ref()).await {
+                Ok(next) => {
                     if self.backoff.reset() {
                         info!(service = %self.selection, "followed again");
                     }
@@ -74,56 +107,106 @@ impl Watch {
                         follow.read(mode);
                         knows_agent = true;
                     }
-                    sleep_some(pause).await;
+                    self.pause(next).await;
                 }
                 Err(failure) => {
                     follow.failed();
-                    self.series.index_reset();
-                    let pause = self.pause_after(&failure);
-                    if self.backoff.is_first() {
-                        let _ = shared.updates.send(Update::Unheard(self.selection.clone())).await;
-                    }
-                    match failure {
-                        // A token that was rotated is worth a try at once.
-                        Failure::Denied { .. } => shared.agent.another_token(token, pause).await,
-                        _ => sleep(pause).await,
-                    }
+                    self.fail(failure, token).await;
                 }
             }
         }
         debug!(service = %self.selection, "not followed any more");
     }
 
-    /// One query and what follows from it; returns how long to pause.
-    async fn step(&mut self, follow: &mut Follow, query: Option<&SemaphorePermit<'_>>) -> Result<Duration, Failure> {
-        let ask = follow.ask();
-        let Some(_) = query else {
-            let ask = Ask { index: 0, ..ask };
-            // Never closed, so there is always a permit to wait for.
-            let shared = Arc::clone(&self.shared);
-            let _turn = shared.sweepers.acquire().await;
-            let pause = self.ask(follow, ask, Duration::ZERO).await?;
-            return Ok(if pause.is_zero() { vary(SWEEP) } else { pause });
-        };
-        self.ask(follow, ask, vary(self.shared.settings.wait)).await
+    async fn fail(&mut self, failure: Failure, token: u64) {
+        self.supported = false;
+        self.series.index_reset();
+        let pause = self.pause_after(&failure);
+        if self.backoff.is_first() {
+            let _ = self.shared.updates.send(Update::Unheard(self.selection.clone())).await;
+        }
+        match failure {
+            // A token that was rotated is worth a try at once.
+            Failure::Denied { .. } => self.shared.agent.another_token(token, pause).await,
+            _ => sleep(pause).await,
+        }
     }
 
-    async fn ask(&mut self, follow: &mut Follow, ask: Ask, wait: Duration) -> Result<Duration, Failure> {
-        let asked = Instant::now();
-        let answer = self.shared.agent.health(&self.selection, ask.mode, (ask.index, wait), self.lane).await?;
-        let meta = answer.meta.clone();
-        let verdict = match follow.is_expiry(&meta, (ask, asked.elapsed(), wait)) {
-            Some(verdict) => {
-                // Read to its end, so that the connection can be used again.
-                answer.body().await?;
-                verdict
+    async fn pause(&mut self, next: Next) {
+        match next {
+            Next::After(pause) if pause.is_zero() => {}
+            Next::After(pause) => sleep(pause).await,
+            Next::ByTurns(pause) => {
+                // Fails only when the turns are gone, which this watch holds: then time decides.
+                let _ = timeout(pause, self.rounds.changed()).await;
             }
+        }
+    }
+
+    /// One query and what follows from it; returns when to ask again.
+    async fn step(&mut self, follow: &mut Follow, query: Option<&Query<'_>>) -> Result<Next, Failure> {
+        self.look_for_support().await?;
+        let (ask, turns) = (follow.ask(), Arc::clone(&self.turns));
+        let Some(query) = query else {
+            let ask = Ask { index: 0, ..ask };
+            // Never closed, so there is always a permit to wait for.
+            let _turn = turns.sweepers.acquire().await;
+            self.rounds.mark_unchanged();
+            let pause = self.ask(follow, ask, (Duration::ZERO, 0)).await?;
+            return Ok(match self.selection.lookup {
+                _ if !pause.is_zero() => Next::After(pause),
+                Lookup::Query => Next::After(vary(self.shared.settings.poll)),
+                Lookup::Service | Lookup::Connect => Next::ByTurns(vary(SWEEP)),
+            });
+        };
+        let wait = (vary(self.shared.settings.wait), query.lane.number);
+        if ask.index > 0 {
+            return self.ask(follow, ask, wait).await.map(Next::After);
+        }
+        let _turn = turns.openers.acquire().await;
+        self.ask(follow, ask, wait).await.map(Next::After)
+    }
+
+    /// Before a peer's service is asked for: an agent that knows of no peers would answer with its own.
+    async fn look_for_support(&mut self) -> Result<(), Failure> {
+        if self.supported || self.selection.peer.is_none() {
+            return Ok(());
+        }
+        match self.shared.agent.version().await {
+            Ok(Some(version)) if version < PEERS_SINCE => {
+                let ((major, minor), (known, since)) = (version, PEERS_SINCE);
+                return Err(Failure::Unsupported(format!(
+                    "the agent is Consul {major}.{minor}, which knows of no cluster peers and would answer with its own instances; \
+                     {known}.{since} does"
+                )));
+            }
+            // It may not be told; the answers will show whose they are.
+            Ok(_) | Err(Failure::Denied { .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        self.supported = true;
+        Ok(())
+    }
+
+    async fn ask(
+        &mut self,
+        follow: &mut Follow,
+        ask: Ask,
+        (wait, lane): (Duration, usize),
+    ) -> Result<Duration, Failure> {
+        let asked = Instant::now();
+        let answer = self.shared.agent.health(&self.selection, ask.mode, (ask.index, wait), lane).await?;
+        let meta = answer.meta.clone();
+        let early = follow
+            .is_behind(&meta, (ask, self.shared.settings.max_lag), Instant::now())
+            .or_else(|| follow.is_expiry(&meta, (ask, asked.elapsed(), wait)));
+        let (body, cost) = answer.body().await?;
+        let verdict = match early {
+            // The body was read to its end only so that the connection can be used again.
+            Some(verdict) => verdict,
             None => {
-                let (body, cost) = answer.body().await?;
-                self.bucket.cost(cost);
-                let (list, skipped) = model::parse(&body, &self.shared.place.zone_key)
-                    .map_err(|error| Failure::Garbled(error.to_string()))?;
-                self.series.skipped(skipped);
+                self.bucket.cost(cost, body.len());
+                let list = self.read(&body)?;
                 if list.is_empty() && follow.is_new() {
                     self.explain_emptiness().await;
                 }
@@ -137,9 +220,30 @@ impl Watch {
         Ok(self.conclude(verdict).await)
     }
 
+    /// The list in an answer's body.
+    fn read(&self, body: &[u8]) -> Result<List, Failure> {
+        let selection = &self.selection;
+        if let Some(peer) = &selection.peer
+            && !model::is_of_peer(body, peer)
+        {
+            let text = format!(
+                "the answer has instances that are not of the peer {peer:?}: the agent takes no notice of peers"
+            );
+            return Err(Failure::Unsupported(text));
+        }
+        let zone_key = &self.shared.place.zone_key;
+        let parsed = match selection.lookup {
+            Lookup::Query => model::parse_query(body, zone_key),
+            Lookup::Service | Lookup::Connect => model::parse(body, zone_key),
+        };
+        let (list, skipped) = parsed.map_err(|error| Failure::Garbled(error.to_string()))?;
+        self.series.skipped(skipped);
+        Ok(list)
+    }
+
     /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over.
     async fn explain_emptiness(&self) {
-        let question = rights::question_of_any(&self.selection.service);
+        let question = rights::question_of_any(&self.selection);
         if rights::ask(&self.shared.agent, &self.selection, question).await == Rights::Hidden {
             warn!(
                 service = %self.selection,
@@ -151,7 +255,7 @@ impl Watch {
 
     /// Before much is believed to be gone: whether we could see it if it were not.
     async fn look_for_rights(&self, follow: &mut Follow) -> Verdict {
-        let question = rights::question(&self.selection.service, follow.missing());
+        let question = rights::question(&self.selection, follow.missing());
         let rights = rights::ask(&self.shared.agent, &self.selection, question).await;
         follow.conclude(rights, Instant::now())
     }
@@ -208,6 +312,10 @@ impl Watch {
             }
             Reason::Index => info!(%service, "the index went backwards; the list is looked at again"),
             Reason::Mass => info!(%service, "a list that is missing much is looked at again"),
+            Reason::Lag => info!(
+                %service,
+                "whoever answered has not heard of Consul's leader for longer than consul.max_lag; the leader is asked"
+            ),
         }
     }
 
@@ -230,12 +338,7 @@ impl Reason {
             Reason::Leader => Doubt::Leader,
             Reason::Index => Doubt::Index,
             Reason::Mass => Doubt::Mass,
+            Reason::Lag => Doubt::Lag,
         }
-    }
-}
-
-async fn sleep_some(pause: Duration) {
-    if !pause.is_zero() {
-        sleep(pause).await;
     }
 }

@@ -243,3 +243,18 @@ fn after_a_failure_the_next_query_asks_at_once() {
     lab.follow.failed();
     assert_eq!(lab.follow.ask().index, 0);
 }
+
+#[test]
+fn whoever_has_been_alone_for_too_long_is_not_asked_next() {
+    let (mut follow, now, most) = (Follow::new(Consistency::Stale, 50), Instant::now(), Duration::from_secs(5));
+    let asked = follow.ask();
+    let alone = |seconds| Meta { lag: Duration::from_secs(seconds), ..meta(10) };
+    assert_eq!(follow.is_behind(&alone(5), (asked, most), now), None);
+    let verdict = follow.is_behind(&alone(6), (asked, most), now);
+    assert_eq!(verdict, Some(Verdict::Doubted(Duration::ZERO, Reason::Lag)));
+    let next = follow.ask();
+    assert_eq!((next.mode, next.index), (Consistency::Default, 0));
+    assert_eq!(follow.is_behind(&alone(6), (next, most), now), None, "the leader is believed");
+    assert!(matches!(follow.judge(&meta(11), next, list(0..1), now), Verdict::Changed(..)));
+    assert_eq!(follow.ask().mode, Consistency::Stale);
+}
