@@ -80,6 +80,9 @@ pub enum ReloadError {
     /// A file that is named for the first time cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The file is good, but not together with the documents beside it.
+    #[error("the file does not go with the documents in the KV store:\n{0}")]
+    Documents(config::Error),
     /// Discovery has ended: the proxy is about to.
     #[error("lictor is ending")]
     Ending,
@@ -204,6 +207,7 @@ impl App {
             ("max_connections", config.max_connections != old.max_connections),
             ("admin", config.admin != old.admin),
             ("consul", config.consul != old.consul),
+            ("kv", config.kv != old.kv),
             ("place", config.place != old.place),
             ("listeners", !can_become(&old.listeners, &config.listeners)),
             ("drain", config.drain != old.drain),
@@ -220,7 +224,7 @@ impl App {
         let (done, published) = oneshot::channel();
         let reload = Reload { config: Arc::new(config), done };
         self.reloads.send(reload).await.map_err(|_| ReloadError::Ending)?;
-        published.await.map_err(|_| ReloadError::Ending)?;
+        published.await.map_err(|_| ReloadError::Ending)?.map_err(ReloadError::Documents)?;
         self.secured.iter().zip(renewals).for_each(|(server, renewal)| server.renew(renewal));
         Ok(())
     }
@@ -342,6 +346,7 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
     // One that is held back has been accepted, on each listener of each worker.
     let of_workers = config.workers * 2 * config.listeners.len();
     let watches = config.selections().len().min(config.consul.max_queries);
+    let watches = watches + usize::from(config.kv.is_some());
     let own = OF_THE_PROCESS + threads * OF_A_THREAD + of_workers + watches + 1 + admin::MAX_CONNECTIONS;
     let allowed = descriptors.saturating_sub(own) / 2;
     let most = config.max_connections.unwrap_or(allowed).max(1);

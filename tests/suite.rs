@@ -43,5 +43,6 @@ mod upstream_h2;
 mod trusted;
 mod upstream_tls;
 mod websocket;
+mod kv;
 mod house;
 mod reference;

@@ -7,8 +7,8 @@ use prometheus::proto::MetricFamily;
 
 use crate::cluster::Member;
 use crate::endpoint::{Standing, Status};
-use crate::metrics::gauge;
-use crate::table::Table;
+use crate::metrics::{counter, gauge};
+use crate::table::{Beside, Table};
 
 /// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
 const STATES: [&str; 8] =
@@ -45,7 +45,7 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
             limits.extend(cluster.most_admitted().map(|most| (vec![label()], f64::from(most))));
         }
     }
-    vec![
+    let mut families = vec![
         gauge("lictor_cluster_endpoints", "Endpoints on the list, by state.", states),
         gauge("lictor_cluster_in_flight", "Attempts begun and not ended.", in_flight),
         gauge("lictor_cluster_panic", "1 if so few endpoints are eligible that all of them serve.", panics),
@@ -56,6 +56,29 @@ pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         gauge("lictor_cluster_limit", "Requests that are let in at once.", limits),
         gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
+    ];
+    families.extend(table.beside().into_iter().flat_map(beside));
+    families
+}
+
+fn beside(beside: &Beside) -> [MetricFamily; 3] {
+    let is_in_force = beside.is_known() && beside.refused.is_none();
+    [
+        counter(
+            "lictor_kv_config_rejected_total",
+            "Times that documents were not taken over for what is wrong with them.",
+            [(vec![], beside.refusals as f64)],
+        ),
+        gauge(
+            "lictor_kv_config_generation",
+            "Documents taken over so far; 0 before the first.",
+            [(vec![], beside.generation as f64)],
+        ),
+        gauge(
+            "lictor_kv_config_in_force",
+            "1 if the documents that were read last are those that count.",
+            [(vec![], f64::from(u8::from(is_in_force)))],
+        ),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! The operator's window: liveness, readiness, metrics, and what the table holds. It reads and never writes, and runs on the
 //! control runtime, so that a scrape cannot touch a request.
 
+mod documents;
 mod figures;
 mod routes;
 mod view;
@@ -28,6 +29,8 @@ pub const LIMITS: Limits =
 /// Connections at once. They have descriptors of their own, which clients cannot use up.
 pub const MAX_CONNECTIONS: usize = 32;
 
+/// What there is to see.
+const PAGES: &str = "/livez /readyz?verbose /metrics /v1/clusters /v1/kv /v1/listeners /v1/routes";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -63,14 +66,9 @@ impl Admin {
             "/v1/clusters" => json(&view::clusters(&self.reader.load(), &self.metrics)),
             "/v1/listeners" => json(&view::listeners(self.listeners.iter().map(|(known, at)| (known, *at)))),
             "/v1/routes" => json(&routes::routes(&self.reader.load())),
-            "/" => {
-                answer(StatusCode::OK, TEXT, "/livez /readyz?verbose /metrics /v1/clusters /v1/listeners /v1/routes\n")
-            }
-            _ => answer(
-                StatusCode::NOT_FOUND,
-                TEXT,
-                "there is /livez /readyz /metrics /v1/clusters /v1/listeners /v1/routes\n",
-            ),
+            "/v1/kv" => json(&documents::documents(&self.reader.load(), &self.metrics)),
+            "/" => answer(StatusCode::OK, TEXT, format!("{PAGES}\n")),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, format!("there is {PAGES}\n")),
         }
     }
 
@@ -79,7 +77,11 @@ impl Admin {
         let status = if blocker.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut text = format!("{}\n", blocker.unwrap_or("ready"));
         if verbose {
-            for cluster in self.reader.load().clusters() {
+            let table = self.reader.load();
+            if let Some(beside) = table.beside() {
+                text += &format!("kv {}: {}\n", beside.prefix, documents::word(beside));
+            }
+            for cluster in table.clusters() {
                 text += &format!("{}: {}\n", cluster.name(), view::word(cluster, &self.metrics));
             }
         }

@@ -22,6 +22,8 @@ pub(super) struct ClusterView {
     stale: bool,
     /// True if it was kept from before the start, and the source has not answered since.
     from_disk: bool,
+    /// True if rights keep some of it from us.
+    denied: bool,
     /// Since the source's last good answer, where there is something to ask.
     age_seconds: Option<f64>,
     /// Who went from the list with most of it, and serves only for want of others.
@@ -132,6 +134,9 @@ pub(super) fn word(cluster: &Cluster, metrics: &Metrics) -> String {
     if is_stale(cluster) {
         word += ", stale";
     }
+    if is_denied(cluster, metrics) {
+        word += ", denied: the token may not read all of it";
+    }
     if let Some(age) = age(cluster, metrics) {
         word += &format!(", last good answer {age:.0} s ago");
     }
@@ -144,6 +149,10 @@ pub(super) fn word(cluster: &Cluster, metrics: &Metrics) -> String {
 
 fn is_stale(cluster: &Cluster) -> bool {
     cluster.freshness().age != Age::Fresh
+}
+
+fn is_denied(cluster: &Cluster, metrics: &Metrics) -> bool {
+    cluster.settings().source.draws().iter().any(|draw| metrics.is_denied(&draw.selection.to_string()))
 }
 
 fn age(cluster: &Cluster, metrics: &Metrics) -> Option<f64> {
@@ -170,6 +179,7 @@ fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView
         listed: cluster.list().is_some(),
         stale: is_stale(cluster),
         from_disk: cluster.freshness().from_disk,
+        denied: is_denied(cluster, metrics),
         age_seconds: age(cluster, metrics),
         suspects: suspects(cluster),
         panic: cluster.is_panicking(),

@@ -41,6 +41,17 @@ impl Error {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// The same text with so many problems at most, and how many there are besides.
+    pub fn first(&self, most: usize) -> String {
+        let text = self.to_string();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let more = lines.len().saturating_sub(most);
+        lines.truncate(most);
+        let last = format!("… and {more} more");
+        lines.extend((more > 0).then_some(last.as_str()));
+        lines.join("\n")
+    }
 }
 
 impl Problem {

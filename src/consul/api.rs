@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::agent::{Agent, encode};
-use super::answer::Answer;
+use super::answer::{Answer, Meta};
 use super::failure::Failure;
 use crate::config::{Consistency, Lookup, Selection};
 use crate::tls::Values;
 
 /// A question as the agent takes it, but for the wait.
-type Query = Vec<(&'static str, String)>;
+pub type Query = Vec<(&'static str, String)>;
 
 /// An entry of the KV store.
 #[derive(Deserialize)]
@@ -84,14 +84,22 @@ impl Agent {
         self.ask("/v1/coordinate/nodes", &query).await
     }
 
-    /// Which of these rights the token has, each with its answer in `Allow`.
-    pub async fn authorize(&self, selection: &Selection, rights: &Value) -> Result<Value, Failure> {
-        self.post("/v1/internal/acl/authorize", &self.catalogue(selection), rights).await
+    /// Which of these rights the token has, each with its answer in `Allow`; Consul takes 64 of them at once. `place` is the catalogue
+    /// that they are rights to.
+    pub async fn authorize(&self, place: &Query, rights: &Value) -> Result<Value, Failure> {
+        self.post("/v1/internal/acl/authorize", place, rights).await
     }
 
     /// What stands under a prefix of the KV store, by the rest of its keys, and the index of that. Nothing stands under a prefix that is
     /// not there, or that the token may not list.
     pub async fn values(&self, prefix: &str, index: u64, wait: Duration) -> Result<(u64, Values), Failure> {
+        let (meta, entries) = self.entries(prefix, (index, wait)).await?;
+        let value = |(key, value): (String, Vec<u8>)| Some((key.strip_prefix(prefix)?.to_owned(), value));
+        Ok((meta.index.max(1), entries.into_iter().filter_map(value).collect()))
+    }
+
+    /// The same by whole keys, and with all that the answer says of itself.
+    pub async fn entries(&self, prefix: &str, waits: (u64, Duration)) -> Result<(Meta, Values), Failure> {
         let mut path = "/v1/kv".to_owned();
         for segment in prefix.split('/') {
             path.push('/');
@@ -99,16 +107,15 @@ impl Agent {
         }
         let mut query = vec![("recurse", String::new())];
         query.extend(self.place(None));
-        let answer = self.watch(&path, &query, (index, wait), 0).await?;
-        let now = answer.meta.index.max(1);
+        let answer = self.watch(&path, &query, waits, 0).await?;
+        let meta = answer.meta.clone();
         if answer.is_missing() {
-            return Ok((now, Values::new()));
+            return Ok((meta, Values::new()));
         }
         let entries: Vec<Entry> = serde_json::from_slice(&answer.body().await?.0)
             .map_err(|_| Failure::Garbled("it is not a list of keys and values".to_owned()))?;
-        let rest = |key: String| key.strip_prefix(prefix).map(str::to_owned);
-        let value = |entry: Entry| Some((rest(entry.key)?, decoded(&entry.value.unwrap_or_default())));
-        Ok((now, entries.into_iter().filter_map(value).collect()))
+        let value = |entry: Entry| (entry.key, decoded(&entry.value.unwrap_or_default()));
+        Ok((meta, entries.into_iter().map(value).filter(|(key, _)| key.starts_with(prefix)).collect()))
     }
 
     /// The catalogue that a service is looked up in.

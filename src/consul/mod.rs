@@ -9,5 +9,6 @@ mod pace;
 
 pub use agent::{Agent, encode};
 pub use answer::{Answer, Meta};
+pub use api::Query;
 pub use failure::{Error, Failure};
 pub use pace::{Backoff, Bucket, vary};

@@ -14,7 +14,7 @@ use super::suspects::Loss;
 use crate::config::{Consul, Selection};
 use crate::endpoint::{Age, List, Vantage};
 use crate::metrics::Metrics;
-use crate::table::Facts;
+use crate::table::{Beside, Facts};
 
 /// How long the first answer may take before a list from disk serves in its place.
 const GRACE: Duration = Duration::from_secs(1);
@@ -78,6 +78,11 @@ impl Memory {
     /// Where we stand.
     pub(super) fn stand(&mut self, vantage: Arc<Vantage>) {
         self.facts.vantage = vantage;
+    }
+
+    /// How documents beside the file are.
+    pub(super) fn stand_beside(&mut self, beside: Option<&Arc<Beside>>) {
+        self.facts.beside = beside.cloned();
     }
 
     /// A source has given another list. One that is not asked for any more may have been on its way.

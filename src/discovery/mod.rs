@@ -3,6 +3,7 @@
 //! Sources send whole lists, never differences. Lists that come while a table is built are taken together into the next one,
 //! so a storm of updates costs no more than the building does. What is known at all is in `memory`.
 
+mod beside;
 pub mod consul;
 mod disk;
 mod keeper;
@@ -19,11 +20,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::info;
 
-use crate::config::{Config, OnStale, Selection};
+use crate::config::{self, Config, Documents, OnStale, Selection};
 use crate::consul::Error;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Publisher, Table};
+use beside::Beside;
 use consul::{Update, Watches};
 use memory::Memory;
 use told::Told;
@@ -33,6 +35,7 @@ const WAITING: usize = 1024;
 
 /// Joins sources and configuration.
 pub struct Discovery {
+    beside: Beside,
     told: Told,
     selections: BTreeSet<Selection>,
     builder: Builder,
@@ -49,8 +52,8 @@ pub struct Discovery {
 pub struct Reload {
     /// Already checked.
     pub config: Arc<Config>,
-    /// Told once it is in force.
-    pub done: oneshot::Sender<()>,
+    /// Told once it is in force, or why it cannot be.
+    pub done: oneshot::Sender<Result<(), config::Error>>,
 }
 
 impl Discovery {
@@ -69,6 +72,7 @@ impl Discovery {
             memory,
             builder,
             selections: config.selections(),
+            beside: Beside::new(&config),
             told: Told::new(config),
             publisher,
             readiness,
@@ -103,13 +107,17 @@ impl Discovery {
     fn note(&mut self, update: Update) -> bool {
         let (mut next, mut changed) = (Some(update), false);
         while let Some(update) = next {
-            changed |= matches!(update, Update::List { .. } | Update::Vantage(_));
+            let is_elsewhere = matches!(update, Update::Confirmed(_) | Update::Unheard(_));
+            changed |= !is_elsewhere;
             let now = Instant::now();
             match update {
                 Update::List { selection, list, loss } => self.memory.hear(selection, list, loss, now),
                 Update::Confirmed(selection) => self.memory.confirm(&selection, now),
                 Update::Unheard(selection) => changed |= self.memory.miss(&selection),
                 Update::Vantage(vantage) => self.memory.stand(vantage),
+                Update::Documents { documents, .. } => self.read(documents),
+                Update::Unread { why, .. } => self.beside.miss(why),
+                Update::Read(_) => self.beside.confirm(),
             }
             next = self.updates.try_recv().ok();
         }
@@ -117,22 +125,39 @@ impl Discovery {
     }
 
     fn reload(&mut self, reload: Reload) {
-        self.told.rebase(reload.config);
-        self.selections = self.told.config().selections();
+        let joined = self.beside.rebase(&reload.config);
+        let result = joined.map(|config| self.rebase(config));
+        // Whoever asked may be gone.
+        let _ = reload.done.send(result);
+    }
+
+    /// Takes over what stands beside the file, if it is good.
+    fn read(&mut self, documents: Documents) {
+        if let Some(config) = self.beside.hear(documents) {
+            self.told.rebase(config);
+            self.ask();
+        }
+    }
+
+    fn rebase(&mut self, config: Arc<Config>) {
+        self.told.rebase(config);
         self.ask();
         self.publish();
-        // Whoever asked may be gone.
-        let _ = reload.done.send(());
     }
 
     /// Has sources find out what the configuration needs, and nothing else.
     fn ask(&mut self) {
+        self.selections = self.told.config().selections();
         self.memory.follow(&self.selections, Instant::now());
         self.watches.follow(&self.selections);
         self.watches.survey(self.told.config(), &self.memory.facts().vantage);
+        if let Some(kv) = &self.told.config().kv {
+            self.watches.read(&kv.prefix, self.beside.good().cloned());
+        }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.memory.stand_beside(self.beside.facts());
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);

@@ -121,6 +121,11 @@ impl Metrics {
         self.watches.find(service)?.age()
     }
 
+    /// True if a followed service, or some of it, is kept from us for want of rights.
+    pub fn is_denied(&self, service: &str) -> bool {
+        self.watches.find(service).is_some_and(|series| series.is_denied())
+    }
+
     /// The series of a listener.
     pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerSeries> {
         self.listeners.get(Arc::clone(name), ListenerSeries::default)

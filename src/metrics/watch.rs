@@ -53,6 +53,7 @@ pub struct WatchSeries {
     index_resets: AtomicU64,
     throttled: AtomicU64,
     skipped: AtomicU64,
+    denied: AtomicBool,
     stale: AtomicBool,
     from_disk: AtomicBool,
     // Milliseconds since it began, plus one; 0 before the first good answer. Not by the clock on the wall, which may be set.
@@ -69,6 +70,7 @@ impl Default for WatchSeries {
             index_resets: AtomicU64::default(),
             throttled: AtomicU64::default(),
             skipped: AtomicU64::default(),
+            denied: AtomicBool::default(),
             stale: AtomicBool::default(),
             from_disk: AtomicBool::default(),
             succeeded: AtomicU64::default(),
@@ -80,7 +82,11 @@ impl WatchSeries {
     /// Counts an answer or a failure.
     pub fn update(&self, update: Update) {
         self.updates[update as usize].fetch_add(1, Ordering::Relaxed);
+        if update == Update::Denied {
+            self.denied.store(true, Ordering::Relaxed);
+        }
         if matches!(update, Update::Changed | Update::Unchanged) {
+            self.denied.store(false, Ordering::Relaxed);
             self.succeeded.store(self.millis() + 1, Ordering::Relaxed);
         }
     }
@@ -88,6 +94,14 @@ impl WatchSeries {
     /// Counts a list that was not believed.
     pub fn doubt(&self, doubt: Doubt) {
         self.doubts[doubt as usize].fetch_add(1, Ordering::Relaxed);
+        if doubt == Doubt::Acl {
+            self.denied.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True if the last word was that we may not know, or not all of it.
+    pub fn is_denied(&self) -> bool {
+        self.denied.load(Ordering::Relaxed)
     }
 
     /// Notes the index that was accepted.
@@ -169,6 +183,11 @@ pub(super) fn families(all: &[(String, Arc<WatchSeries>)]) -> Vec<MetricFamily> 
             "lictor_discovery_stale",
             "1 if nothing good was heard for longer than allowed.",
             of(|s| u64::from(s.stale.load(Ordering::Relaxed))),
+        ),
+        gauge(
+            "lictor_discovery_denied",
+            "1 if the token may not read it, or not all of it, any more.",
+            of(|s| u64::from(s.is_denied())),
         ),
         gauge(
             "lictor_discovery_from_disk",

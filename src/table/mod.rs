@@ -4,6 +4,7 @@
 //! A table is never changed. Clusters whose settings and list are the same are taken over as they are, so an update costs in
 //! proportion to what it changes.
 
+mod beside;
 mod demand;
 mod drawn;
 
@@ -20,6 +21,7 @@ use crate::config::{self, Config, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::Routes;
+pub use beside::Beside;
 
 pub use demand::{Absent, Demand, Demands, Wanted, demand};
 
@@ -31,6 +33,7 @@ pub struct Table {
     pub built: Instant,
     routes: Arc<Routes>,
     clusters: Vec<Arc<Cluster>>,
+    beside: Option<Arc<Beside>>,
 }
 
 /// The lists that sources have given so far.
@@ -56,6 +59,8 @@ pub struct Facts {
     pub silent: HashSet<Selection>,
     /// Where we stand.
     pub vantage: Arc<Vantage>,
+    /// What stands beside the file, if there is a place for it.
+    pub beside: Option<Arc<Beside>>,
 }
 
 /// The only way to write. Not `Clone`: discovery owns the one there is.
@@ -96,6 +101,11 @@ impl Table {
         self.find_cluster(&target.cluster)
     }
 
+    /// What stands beside the file, if there is a place for it.
+    pub fn beside(&self) -> Option<&Beside> {
+        self.beside.as_deref()
+    }
+
     /// Has every cluster look at its endpoints side by side. To be called once every [`SLOT`].
     pub fn examine(&self, now: Instant) {
         self.clusters.iter().for_each(|cluster| cluster.examine(now));
@@ -106,13 +116,14 @@ impl Table {
         self.clusters.iter().any(|cluster| cluster.freshness().age != Age::Fresh)
     }
 
-    /// True once every cluster has its first list.
+    /// True once every cluster has its first list, and it is known what stands beside the file.
     pub fn is_complete(&self) -> bool {
-        self.version > 0 && self.clusters.iter().all(|cluster| cluster.list().is_some())
+        let is_told = self.beside.as_ref().is_none_or(|beside| beside.is_known());
+        self.version > 0 && is_told && self.clusters.iter().all(|cluster| cluster.list().is_some())
     }
 
     fn empty() -> Self {
-        Table { version: 0, built: Instant::now(), routes: Arc::default(), clusters: Vec::new() }
+        Table { version: 0, built: Instant::now(), routes: Arc::default(), clusters: Vec::new(), beside: None }
     }
 }
 
@@ -135,7 +146,7 @@ impl Builder {
         let clusters = config.clusters.iter().map(cluster).collect();
         let same = previous.routes.is_of(config);
         let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(config)) };
-        Table { version: previous.version + 1, built: now, routes, clusters }
+        Table { version: previous.version + 1, built: now, routes, clusters, beside: facts.beside.clone() }
     }
 
     fn cluster(

@@ -13,13 +13,13 @@ use crate::consul::Meta;
 use crate::endpoint::{Address, List, Listed};
 
 /// Between a list that is doubted and the look at it again.
-const SECOND_LOOK: Duration = Duration::from_millis(300);
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(300);
 /// An index that really went backwards is believed when two looks, so far apart, agree.
-const AGREEMENT: Duration = Duration::from_secs(1);
+pub(super) const AGREEMENT: Duration = Duration::from_secs(1);
 /// Fewer than these are no mass, whatever their share.
 const MANY: usize = 3;
 /// While a server says itself that it should not be believed.
-const HOLD: Duration = Duration::from_secs(2);
+pub(super) const HOLD: Duration = Duration::from_secs(2);
 
 /// How far a service has been followed.
 #[derive(Debug)]

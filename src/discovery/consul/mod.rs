@@ -1,15 +1,17 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
 //! worth, `rights` whether it is the whole of it, `model` reads; here they make a watch. What watches `share` keeps them from asking
 //! too much together, and where they are too many, the `catalogue` says when to ask. And finding out where we stand, where some cluster
-//! prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s. Apart from all that, `certificates`
-//! follows a prefix of the KV store.
+//! prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s. Apart from all that, prefixes of the
+//! KV store are followed: for `certificates`, and for `documents`, where `prefix` says what an answer is worth.
 
 mod catalogue;
 mod certificates;
 mod coordinate;
+mod documents;
 mod follow;
 mod model;
 mod place;
+mod prefix;
 mod rights;
 mod share;
 mod survey;
@@ -24,7 +26,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::suspects::Loss;
-use crate::config::{Config, Consistency, Consul, Lookup, Place, Selection};
+use crate::config::{Config, Consistency, Consul, Documents, Lookup, Place, Selection};
 use crate::consul::{Agent, Error, Failure};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
@@ -56,6 +58,22 @@ pub enum Update {
     Unheard(Selection),
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),
+    /// What stands under a prefix, as of now.
+    Documents {
+        /// Which prefix.
+        prefix: String,
+        /// All of it.
+        documents: Documents,
+    },
+    /// A prefix cannot be read.
+    Unread {
+        /// Which prefix.
+        prefix: String,
+        /// What is in the way, for people.
+        why: String,
+    },
+    /// A prefix that could not be read can be again, and holds what it held.
+    Read(String),
 }
 
 /// Services that are followed.
@@ -70,6 +88,8 @@ pub struct Watches {
     wanted: Option<channel::Sender<Wanted>>,
     /// Datacenters whose catalogue is looked at, since there are more services than queries.
     catalogues: HashMap<Option<String>, Arc<AtomicBool>>,
+    /// Prefixes that are followed.
+    read: BTreeSet<String>,
     tasks: JoinSet<()>,
 }
 
@@ -128,7 +148,7 @@ impl Watches {
         };
         let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
         let (running, catalogues, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        Ok(Watches { shared, metrics, recalled, running, wanted: None, catalogues, tasks })
+        Ok(Watches { shared, metrics, recalled, running, wanted: None, catalogues, read: BTreeSet::new(), tasks })
     }
 
     /// Finds out from now on what this configuration prefers somebody by, going on from what is known, and asks at once.
@@ -140,6 +160,14 @@ impl Watches {
             let (sender, receiver) = channel::channel(wanted);
             self.tasks.spawn(Survey::new(&self.shared, receiver, known).run());
             self.wanted = Some(sender);
+        }
+    }
+
+    /// Follows what stands under a prefix from now on, going on from what is known of it.
+    pub fn read(&mut self, prefix: &str, known: Option<Documents>) {
+        if self.read.insert(prefix.to_owned()) {
+            let series = self.metrics.watch(&format!("kv:{prefix}"));
+            self.tasks.spawn(documents::Reading::new(&self.shared, prefix, series).run(known));
         }
     }
 

@@ -61,17 +61,15 @@ impl Prefix {
         self.index = 0;
     }
 
-    /// What the answer to a query that waited beyond `asked` says by its index and the time it took, if that cannot be anything new.
-    pub(super) fn expired(&mut self, meta: &Meta, (asked, took, wait): (u64, Duration, Duration)) -> Option<Verdict> {
-        if asked == 0 || meta.index.max(1) != asked {
-            return None;
-        }
-        // The server's timer never fires before `wait` is over: its state was replaced by one with the same index.
-        if took < wait {
+    /// True if a query that waited beyond `asked` was answered with the same index before its time: the server's timer never fires before
+    /// `wait` is over, so its state was replaced by one with that index, and following starts anew. (The end of a wait is judged like any
+    /// other answer: rights that were lost show nowhere else.)
+    pub(super) fn is_early(&mut self, meta: &Meta, (asked, took, wait): (u64, Duration, Duration)) -> bool {
+        let is_early = asked > 0 && meta.index.max(1) == asked && took < wait;
+        if is_early {
             self.index = 0;
-            return Some(Verdict::Reset);
         }
-        Some(Verdict::Unchanged)
+        is_early
     }
 
     /// Judges what stands under the prefix.
@@ -106,9 +104,8 @@ impl Prefix {
     /// The keys that would be gone with what is pending.
     pub(super) fn missing(&self) -> impl Iterator<Item = &str> {
         let both = self.documents.as_ref().zip(self.pending.as_ref());
-        both.into_iter().flat_map(|(known, (_, found))| {
-            known.keys().filter(|key| !found.contains_key(*key)).map(String::as_str)
-        })
+        both.into_iter()
+            .flat_map(|(known, (_, found))| known.keys().filter(|key| !found.contains_key(*key)).map(String::as_str))
     }
 
     /// Judges what is pending, now that it is known what we may see.
@@ -205,9 +202,10 @@ mod tests {
     fn what_may_not_be_read_any_more_stays_for_as_long_as_that_is_so() {
         let mut prefix = knowing(&["a"], 5);
         let now = Instant::now();
-        // As Consul answers who may read nothing: as if nothing were there.
+        // As Consul answers who may read nothing: as if nothing were there, and as if the index were the first.
+        assert_eq!(prefix.judge(&at(1), Documents::new(), now), Verdict::Doubted(SECOND_LOOK, Reason::Index));
         for _ in 0..3 {
-            while prefix.judge(&at(1), Documents::new(), now + AGREEMENT) != Verdict::Pending {}
+            assert_eq!(prefix.judge(&at(1), Documents::new(), now + AGREEMENT), Verdict::Pending);
             assert_eq!(prefix.conclude(Rights::Hidden, now), Verdict::Doubted(HOLD, Reason::Acl));
         }
         assert_eq!(prefix.judge(&at(5), documents(&["a"]), now), Verdict::Unchanged);
@@ -235,7 +233,11 @@ mod tests {
         assert_eq!(prefix.judge(&at(43), documents(&["c"]), now + AGREEMENT), Verdict::Pending);
         assert_eq!(prefix.conclude(Rights::Whole, now), Verdict::Changed(documents(&["c"])));
         assert_eq!(prefix.accepted(), 43);
-        assert_eq!(prefix.judge(&at(12), documents(&["c"]), now), Verdict::Unchanged, "whatever the index, it is the same");
+        assert_eq!(
+            prefix.judge(&at(12), documents(&["c"]), now),
+            Verdict::Unchanged,
+            "whatever the index, it is the same"
+        );
     }
 
     #[test]
@@ -249,17 +251,24 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_wait_is_nothing_new_and_an_early_one_starts_anew() {
+    fn the_same_index_before_its_time_starts_anew() {
         let mut prefix = knowing(&["a"], 5);
-        assert_eq!(prefix.expired(&at(6), (5, WAIT, WAIT)), None);
-        assert_eq!(prefix.expired(&at(5), (0, Duration::ZERO, WAIT)), None);
-        assert_eq!(prefix.expired(&at(5), (5, WAIT, WAIT)), Some(Verdict::Unchanged));
+        assert!(!prefix.is_early(&at(6), (5, WAIT / 2, WAIT)));
+        assert!(!prefix.is_early(&at(5), (0, Duration::ZERO, WAIT)));
+        assert!(!prefix.is_early(&at(5), (5, WAIT, WAIT)));
         assert_eq!(prefix.index(), 5);
-        assert_eq!(prefix.expired(&at(5), (5, WAIT / 2, WAIT)), Some(Verdict::Reset));
+        assert!(prefix.is_early(&at(5), (5, WAIT / 2, WAIT)));
         assert_eq!(prefix.index(), 0);
         let mut prefix = knowing(&["a"], 5);
         prefix.failed();
         assert_eq!((prefix.index(), prefix.accepted()), (0, 5));
+    }
+
+    #[test]
+    fn rights_that_were_lost_while_nothing_changed_are_noticed_at_the_end_of_a_wait() {
+        let mut prefix = knowing(&["a"], 5);
+        let verdict = prefix.judge(&at(5), Documents::new(), Instant::now());
+        assert_eq!(verdict, Verdict::Doubted(SECOND_LOOK, Reason::Mass));
     }
 
     #[test]

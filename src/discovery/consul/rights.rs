@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 
 use super::follow::Rights;
 use crate::config::{Lookup, Selection};
-use crate::consul::{Agent, Failure};
+use crate::consul::{Agent, Failure, Query};
 use crate::endpoint::Listed;
 
-/// More nodes than these need not be asked about: rights are given by prefix, and hide more than one.
-const MANY: usize = 64;
+/// More need not be asked about: rights are given by prefix, and hide more than one. With the service they are as many as Consul takes.
+const MANY: usize = 63;
 const UNKNOWN_TOKEN: &str = "ACL not found";
 
-/// Whether the service may be read, and the nodes of those who are missing; by default the list is taken at its word.
-pub(super) async fn ask(agent: &Agent, selection: &Selection, missing: Vec<Value>) -> Rights {
-    match agent.authorize(selection, &Value::Array(missing)).await {
+/// Whether all of these are allowed; by default whatever is missing is taken to be gone.
+pub(super) async fn ask(agent: &Agent, place: &Query, question: Vec<Value>) -> Rights {
+    match agent.authorize(place, &Value::Array(question)).await {
         Ok(answer) if is_denied(&answer) => Rights::Hidden,
         // A token that is not known any more may read nothing.
         Err(Failure::Denied { message, .. }) if message.contains(UNKNOWN_TOKEN) => Rights::Hidden,
         Ok(_) | Err(Failure::Denied { .. } | Failure::Unavailable { .. } | Failure::Refused { .. }) => Rights::Whole,
         Err(failure) => {
-            tracing::debug!(service = %selection, error = %failure, "rights are not known");
+            tracing::debug!(error = %failure, "rights are not known");
             Rights::Whole
         }
     }
@@ -45,6 +45,11 @@ pub(super) fn question<'a>(selection: &Selection, missing: impl Iterator<Item = 
 /// Which service a prepared query is for, only Consul knows.
 fn service(selection: &Selection) -> impl Iterator<Item = Value> {
     (selection.lookup != Lookup::Query).then(|| read("service", &selection.service)).into_iter()
+}
+
+/// What to ask of a prefix of the KV store: key:read there, and for every key that is missing.
+pub(super) fn question_of_keys<'a>(prefix: &'a str, missing: impl Iterator<Item = &'a str>) -> Vec<Value> {
+    std::iter::once(prefix).chain(missing.take(MANY)).map(|key| read("key", key)).collect()
 }
 
 fn read(resource: &str, name: &str) -> Value {
@@ -78,6 +83,14 @@ mod tests {
             question[1..],
             "a query has a service that only Consul knows"
         );
+    }
+
+    #[test]
+    fn no_more_is_asked_than_consul_takes_at_once() {
+        let nodes: Vec<Listed> = (0..100).map(|node| on(&node.to_string(), 1)).collect();
+        assert_eq!(question(&Selection::of("web"), nodes.iter()).len(), 64);
+        let keys: Vec<String> = (0..100).map(|key| format!("a/{key}")).collect();
+        assert_eq!(question_of_keys("a/", keys.iter().map(String::as_str)).len(), 64);
     }
 
     #[test]

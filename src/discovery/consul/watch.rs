@@ -244,7 +244,9 @@ impl Watch {
     /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over.
     async fn explain_emptiness(&self) {
         let question = rights::question_of_any(&self.selection);
-        if rights::ask(&self.shared.agent, &self.selection, question).await == Rights::Hidden {
+        if rights::ask(&self.shared.agent, &self.shared.agent.catalogue(&self.selection), question).await
+            == Rights::Hidden
+        {
             warn!(
                 service = %self.selection,
                 "the first list is empty, and may be so for want of rights: the token needs service:read for the service, and \
@@ -256,7 +258,7 @@ impl Watch {
     /// Before much is believed to be gone: whether we could see it if it were not.
     async fn look_for_rights(&self, follow: &mut Follow) -> Verdict {
         let question = rights::question(&self.selection, follow.missing());
-        let rights = rights::ask(&self.shared.agent, &self.selection, question).await;
+        let rights = rights::ask(&self.shared.agent, &self.shared.agent.catalogue(&self.selection), question).await;
         follow.conclude(rights, Instant::now())
     }
 
@@ -332,7 +334,7 @@ impl Watch {
 }
 
 impl Reason {
-    fn figure(self) -> Doubt {
+    pub(super) fn figure(self) -> Doubt {
         match self {
             Reason::Acl => Doubt::Acl,
             Reason::Leader => Doubt::Leader,
