@@ -44,5 +44,6 @@ mod trusted;
 mod upstream_tls;
 mod websocket;
 mod kv;
+mod rights;
 mod house;
 mod reference;

@@ -31,7 +31,7 @@ enum Command {
     /// Run the proxy until SIGTERM; SIGHUP reads the configuration again
     Serve(File),
     /// Say what is wrong with a configuration, and do nothing else
-    Check(File),
+    Check(check::Arguments),
     /// Start a registry, three origins and a proxy in front of them, to play with
     Demo(demo::Arguments),
 }
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Arguments::parse().command {
         Command::Serve(file) => serve::serve(&file.config),
-        Command::Check(file) => check::check(&file.config),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
     };
     match result {

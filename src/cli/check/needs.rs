@@ -1,0 +1,182 @@
+//! What a configuration needs to be allowed by Consul: pure, from the configuration alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::{Config, Consistency, Lookup};
+
+/// One right, in the words of Consul's policies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Right {
+    /// `service`, `node`, `key` or `agent`.
+    pub(super) resource: &'static str,
+    /// To what; a prefix where the rule is one.
+    pub(super) name: String,
+    /// `read` or `write`.
+    pub(super) access: &'static str,
+    /// Whether all that begins with the name is meant.
+    pub(super) is_prefix: bool,
+}
+
+/// A right, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) right: Right,
+    /// Where, if not in the agent's own datacenter.
+    pub(super) datacenter: Option<String>,
+    /// What would not work without.
+    pub(super) why: String,
+    /// False for what lictor does without, if it has to.
+    pub(super) is_vital: bool,
+}
+
+impl Right {
+    pub(super) fn read(resource: &'static str, name: &str) -> Self {
+        Right { resource, name: name.to_owned(), access: "read", is_prefix: false }
+    }
+
+    pub(super) fn below(self) -> Self {
+        Right { is_prefix: true, ..self }
+    }
+
+    /// The rule that gives it.
+    pub(super) fn rule(&self) -> String {
+        let Right { resource, name, access, is_prefix } = self;
+        let prefix = if *is_prefix { "_prefix" } else { "" };
+        format!("{resource}{prefix} {name:?} {{ policy = \"{access}\" }}")
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.resource, self.access)?;
+        match (&*self.name, self.is_prefix) {
+            ("", _) => Ok(()),
+            (name, true) => write!(f, " {name}…"),
+            (name, false) => write!(f, " {name}"),
+        }
+    }
+}
+
+/// All that it needs, each right once, in the order in which people look for them.
+pub(super) fn needs(config: &Config) -> Vec<Need> {
+    let mut needs = Needs::default();
+    of_clusters(config, &mut needs);
+    of_keys(config, &mut needs);
+    of_agent(config, &mut needs);
+    needs.0
+}
+
+/// Needs, each right of a place once.
+#[derive(Default)]
+struct Needs(Vec<Need>);
+
+impl Needs {
+    fn add(&mut self, right: Right, datacenter: Option<&String>, (why, is_vital): (String, bool)) {
+        let known = self.0.iter_mut().find(|need| need.right == right && need.datacenter.as_ref() == datacenter);
+        match known {
+            Some(need) => {
+                need.is_vital |= is_vital;
+                need.why += &format!(", {why}");
+            }
+            None => self.0.push(Need { right, datacenter: datacenter.cloned(), why, is_vital }),
+        }
+    }
+}
+
+fn of_clusters(config: &Config, needs: &mut Needs) {
+    let mut places = BTreeMap::new();
+    for cluster in &config.clusters {
+        for draw in cluster.source.draws() {
+            let selection = &draw.selection;
+            let datacenter = selection.datacenter.as_ref().or(config.consul.datacenter.as_ref());
+            let why = || (format!("cluster {}", cluster.name), true);
+            match selection.lookup {
+                Lookup::Service => needs.add(Right::read("service", &selection.service), datacenter, why()),
+                Lookup::Connect => {
+                    needs.add(Right::read("service", &selection.service), datacenter, why());
+                    let sidecar = format!("{}-sidecar-proxy", selection.service);
+                    needs.add(Right::read("service", &sidecar), datacenter, why());
+                }
+                // Which services it comes to is for the query to say.
+                Lookup::Query => {}
+            }
+            places.insert(datacenter, ());
+        }
+    }
+    for datacenter in places.into_keys() {
+        let why = "without it the list of every service is empty".to_owned();
+        needs.add(Right::read("node", "").below(), datacenter, (why, true));
+    }
+}
+
+fn of_keys(config: &Config, needs: &mut Needs) {
+    let datacenter = config.consul.datacenter.as_ref();
+    if let Some(kv) = &config.kv {
+        needs.add(Right::read("key", &kv.prefix).below(), datacenter, ("the documents of [kv]".to_owned(), true));
+    }
+    for listener in &config.listeners {
+        if let Some(prefix) = listener.tls.as_ref().and_then(|tls| tls.kv.as_ref()) {
+            let why = format!("certificates of listener {}", listener.name);
+            needs.add(Right::read("key", prefix).below(), datacenter, (why, true));
+        }
+    }
+}
+
+fn of_agent(config: &Config, needs: &mut Needs) {
+    let follows = config.clusters.iter().any(|cluster| !cluster.source.draws().is_empty());
+    if follows && config.consul.consistency == Consistency::Stale {
+        let why = "without it the leader is asked, and no follower".to_owned();
+        needs.add(Right::read("agent", "").below(), None, (why, false));
+    }
+    let goes_by_place = config.clusters.iter().any(|cluster| !cluster.balancing.locality.is_off());
+    let place = &config.place;
+    let is_given = place.zone.is_some() && place.datacenter.is_some() && place.node.is_some();
+    if goes_by_place && !is_given {
+        let why = "what [place] leaves open for locality".to_owned();
+        needs.add(Right::read("agent", "").below(), None, (why, false));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, parse};
+
+    fn of(text: &str) -> Vec<String> {
+        let text = format!("[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n{text}");
+        let needs = needs(&parse(&text, &Environment::default()).unwrap());
+        let word = |need: &Need| {
+            let place = need.datacenter.as_ref().map(|datacenter| format!("@{datacenter}")).unwrap_or_default();
+            format!("{}{place}{}", need.right, if need.is_vital { "" } else { "?" })
+        };
+        needs.iter().map(word).collect()
+    }
+
+    #[test]
+    fn who_asks_consul_for_nothing_needs_nothing() {
+        assert!(of("[clusters.web]\nendpoints=['127.0.0.1:1']").is_empty());
+    }
+
+    #[test]
+    fn each_right_is_named_once_for_each_datacenter() {
+        let needs = of(
+            "[clusters.web]\nconsul={service='web'}\n[clusters.canary]\nconsul={service='web',filter='x'}\n\
+             [clusters.far]\nconsul={service='web',datacenter='dc2'}\n[kv]\nprefix='l/'\n[consul]\nconsistency='default'",
+        );
+        let expected = ["service:read web", "service:read web@dc2", "node:read", "node:read@dc2", "key:read l/…"];
+        assert_eq!(needs, expected);
+    }
+
+    #[test]
+    fn what_lictor_can_do_without_is_not_vital() {
+        let needs = of("[clusters.web]\nconsul={service='web'}\nlocality={prefer=['zone']}");
+        assert_eq!(needs, ["service:read web", "node:read", "agent:read?"]);
+    }
+
+    #[test]
+    fn the_rule_is_as_policies_have_it() {
+        assert_eq!(Right::read("service", "web").rule(), "service \"web\" { policy = \"read\" }");
+        assert_eq!(Right::read("node", "").below().rule(), "node_prefix \"\" { policy = \"read\" }");
+    }
+}

@@ -1,0 +1,175 @@
+//! What a token needs, proven by a real Consul that denies by default: the policies in `deploy/consul` are enough, each rule in them is
+//! needed, and `lictor check --live` names the one that is missing.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::support::app::{Proxy, configuration};
+use crate::support::client::{eventually, get};
+use crate::support::consul::{Catalog, Consul};
+use crate::support::origin::Origin;
+use crate::support::window::is_ready;
+
+const SOON: Duration = Duration::from_secs(10);
+const ACL: &str = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" agent = "root" } }"#;
+const EDGE: &str = include_str!("../deploy/consul/edge.hcl");
+const KV: &str = include_str!("../deploy/consul/kv.hcl");
+
+/// A token with exactly these rules.
+async fn token(root: &Catalog, rules: &[&str]) -> String {
+    let name = format!("policy-{}", fastrand::u64(..));
+    root.put("/v1/acl/policy", json!({ "Name": name, "Rules": rules.join("\n") }).to_string()).await;
+    let made = root.put("/v1/acl/token", json!({ "Policies": [{ "Name": name }] }).to_string()).await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    made["SecretID"].as_str().unwrap().to_owned()
+}
+
+/// The rules of policies, one a line.
+fn rules<'a>(policies: &[&'a str]) -> Vec<&'a str> {
+    let lines = policies.iter().flat_map(|policy| policy.lines());
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// What `lictor check` says of this configuration, with these arguments and this token: exit code, output, errors.
+async fn check(text: &str, arguments: &[&str], token: &str) -> (Option<i32>, String, String) {
+    let file = NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), configuration(text)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
+        command.env_remove(name);
+    }
+    command.arg("check").arg("--config").arg(file.path()).args(arguments).env("CONSUL_HTTP_TOKEN", token);
+    command.stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let Output { status, stdout, stderr } = output;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// An edge that follows `web`, prefers its zone, and has documents.
+fn edge(consul: &str) -> String {
+    format!(
+        "[consul]\naddress = \"{consul}\"\n[kv]\nprefix = \"lictor/config/\"\n[[routes]]\ncluster = \"web\"\n\
+         [clusters.web]\nconsul = {{ service = \"web\" }}\n"
+    )
+}
+
+async fn stage() -> (Consul, Catalog, Origin) {
+    let consul = Consul::start_with(ACL).await;
+    let root = consul.with_token("root");
+    let origin = Origin::start("one").await;
+    root.register_service("web", "one", origin.address()).await;
+    let document = "[[routes]]\nhost = \"shop\"\ncluster = \"web\"\n";
+    root.put("/v1/kv/lictor/config/shop", document).await;
+    (consul, root, origin)
+}
+
+#[tokio::test]
+async fn the_policies_for_an_edge_are_enough_and_whichever_rule_is_left_out_is_named() {
+    let (consul, root, _origin) = stage().await;
+    let all = rules(&[EDGE, KV]);
+    assert_eq!(all.len(), 4);
+    let whole = token(&root, &all).await;
+    let proxy = Proxy::start_in(&edge(&consul.url()), &[("CONSUL_HTTP_TOKEN", &whole)]);
+    eventually("ready", SOON, async || is_ready(proxy.admin()).await).await;
+    assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one");
+    proxy.drain().await;
+
+    let (code, out, err) = check(&edge(&consul.url()), &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for line in [
+        "allowed   service:read web: cluster web",
+        "allowed   node:read: without it the list of every service is empty",
+        "allowed   key:read lictor/config/…: the documents of [kv]",
+        "allowed   agent:read: ",
+    ] {
+        assert!(out.lines().any(|said| said.starts_with(line)), "{line:?} in\n{out}");
+    }
+    for left_out in &all {
+        let rest: Vec<&str> = all.iter().copied().filter(|rule| rule != left_out).collect();
+        let (code, out, err) = check(&edge(&consul.url()), &["--live"], &token(&root, &rest).await).await;
+        let (resource, _) = left_out.split_once("_prefix").unwrap();
+        let is_vital = resource != "agent";
+        let word = if is_vital { "missing   " } else { "without   " };
+        let said: Vec<&str> = out.lines().filter(|line| line.starts_with(word)).collect();
+        assert_eq!(said.len(), 1, "{left_out}:\n{out}");
+        assert!(said[0].starts_with(&format!("{word}{resource}:read")), "{left_out}:\n{out}");
+        assert!(said[0].contains("add ") && said[0].ends_with("{ policy = \"read\" }"), "{}", said[0]);
+        let expected = if is_vital { (Some(1), "lictor: 1 thing is missing\n") } else { (Some(0), "") };
+        assert_eq!((code, err.as_str()), expected, "{left_out}");
+    }
+}
+
+#[tokio::test]
+async fn what_else_stands_in_the_way_is_said_in_a_line() {
+    let (consul, root, _origin) = stage().await;
+    let whole = token(&root, &rules(&[EDGE, KV])).await;
+    let live = async |text: &str, token: &str| check(text, &["--live"], token).await;
+    let says = |(code, out, _): (Option<i32>, String, String), words: &str, expected: i32| {
+        assert!(out.contains(words), "{words:?} in\n{out}");
+        assert_eq!(code, Some(expected), "{out}");
+    };
+    let text = edge(&consul.url());
+    says(live(&text, "no-such-token").await, "Consul does not know the token", 1);
+    says(live(&edge("http://127.0.0.1:1"), "").await, "http://127.0.0.1:1: the agent cannot be asked: ", 1);
+    let other = text.replace("service = \"web\"", "service = \"web\", datacenter = \"dc9\"");
+    says(
+        live(&other, &whole).await,
+        "dc9: its catalogue cannot be read: 500 Internal Server Error: No path to datacenter",
+        1,
+    );
+    let nobody = text.replace("service = \"web\"", "service = \"nobody\"");
+    says(live(&nobody, &whole).await, "warning   nobody: there are no instances, or none that may be seen", 0);
+    let filter = text.replace("service = \"web\"", "service = \"web\", filter = \"Foo == 1\"");
+    says(live(&filter, &whole).await, "Selector \"Foo\" is not valid", 1);
+    // Some nodes may do for some people.
+    let some = token(
+        &root,
+        &[
+            "node_prefix \"lictor-\" { policy = \"read\" }",
+            "service \"web\" { policy = \"read\" }",
+            "key_prefix \"lictor/\" { policy = \"read\" }",
+        ],
+    )
+    .await;
+    says(live(&text, &some).await, "partly    node:read", 0);
+}
+
+#[tokio::test]
+async fn without_acls_everything_is_allowed() {
+    let consul = Consul::start().await;
+    let (code, out, err) = check(&edge(&consul.url()), &["--live"], "").await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("it has no ACLs: everything is allowed"), "{out}");
+}
+
+#[tokio::test]
+async fn documents_are_checked_where_they_stand_and_before_they_are_put_there() {
+    let (consul, root, _origin) = stage().await;
+    let whole = token(&root, &rules(&[EDGE, KV])).await;
+    let text = edge(&consul.url());
+    let (code, out, _) = check(&text, &["--kv"], &whole).await;
+    assert_eq!(code, Some(0));
+    assert!(out.ends_with(" and 1 document: good: 1 listeners, 2 routes, 1 clusters\n"), "{out}");
+    let new = NamedTempFile::with_prefix("zz-").unwrap();
+    std::fs::write(new.path(), "\n[[routes]]\nhost = \"shop\"\ncluster = \"web\"\n").unwrap();
+    let path = new.path().to_str().unwrap();
+    let (code, out, _) = check(&text, &["--document", path], "").await;
+    assert_eq!(code, Some(0), "on its own it is good");
+    assert!(out.contains(" and 1 document: good"), "{out}");
+    let (code, _, err) = check(&text, &["--kv", "--document", path], &whole).await;
+    assert_eq!(code, Some(78));
+    let key = format!("lictor/config/{}", new.path().file_name().unwrap().to_str().unwrap());
+    assert!(err.starts_with(&format!("kv {key}:2: routes[0]: takes the same requests as routes[")), "{err}");
+    root.put("/v1/kv/lictor/config/shop", "[[routes]]\nhost = \"shop\"\ncluster = \"wbe\"\n").await;
+    let (code, _, err) = check(&text, &["--kv"], &whole).await;
+    assert_eq!(code, Some(78));
+    let problem = "kv lictor/config/shop:3: routes[0].cluster: no cluster \"wbe\"; did you mean \"web\"?\n";
+    assert_eq!(err, problem);
+    let (code, _, err) = check(&text.replace("[kv]\nprefix = \"lictor/config/\"\n", ""), &["--kv"], &whole).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("has no [kv] table"), "{err}");
+}
