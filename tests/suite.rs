@@ -19,6 +19,7 @@ mod consul_outages;
 mod deadlines;
 mod discovery;
 mod ejection;
+mod failover;
 mod failure;
 mod forwarding;
 mod grpc;

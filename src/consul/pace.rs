@@ -8,6 +8,8 @@ use super::failure::Failure;
 const BURST: f64 = 3.0;
 /// With the fetch itself, and the table that follows, a change takes no longer than a tenth of a second even in the middle of a storm.
 const SHORTEST: Duration = Duration::from_millis(60);
+/// After an answer that had nothing new: there is no storm, but an agent that wakes us in vain, or is broken.
+const IN_VAIN: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
 /// A fetch may take up a sixth of the time: at least five times its own length passes between two of them.
 const COST: u32 = 5;
@@ -38,20 +40,27 @@ pub struct Bucket {
     tokens: f64,
     filled: Instant,
     interval: Duration,
+    in_vain: bool,
 }
 
 impl Bucket {
     /// A full one.
     pub fn new(now: Instant) -> Self {
-        Bucket { tokens: BURST, filled: now, interval: SHORTEST }
+        Bucket { tokens: BURST, filled: now, interval: SHORTEST, in_vain: true }
     }
 
     /// Takes a token and returns how long to wait before using it.
     pub fn take(&mut self, now: Instant) -> Duration {
+        let interval = if self.in_vain { self.interval.max(IN_VAIN) } else { self.interval };
         let passed = now.saturating_duration_since(self.filled);
-        self.tokens = (self.tokens + passed.div_duration_f64(self.interval)).min(BURST) - 1.0;
+        self.tokens = (self.tokens + passed.div_duration_f64(interval)).min(BURST) - 1.0;
         self.filled = now;
-        if self.tokens >= 0.0 { Duration::ZERO } else { self.interval.mul_f64(-self.tokens) }
+        if self.tokens >= 0.0 { Duration::ZERO } else { interval.mul_f64(-self.tokens) }
+    }
+
+    /// Learns whether the last answer had anything new.
+    pub fn brought(&mut self, news: bool) {
+        self.in_vain = !news;
     }
 
     /// Learns what the last fetch took, and how many bytes it had.
@@ -113,25 +122,39 @@ pub fn vary(duration: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn three_changes_come_at_once_and_a_storm_every_sixty_milliseconds() {
-        let mut now = Instant::now();
-        let start = now;
-        let mut bucket = Bucket::new(now);
-        let mut waits = Vec::new();
+    /// How long a hundred queries take beyond the first three, which come at once.
+    fn storm(bucket: &mut Bucket, start: Instant) -> Duration {
+        let (mut now, mut waits) = (start, Vec::new());
         for _ in 0..103 {
             let wait = bucket.take(now);
             waits.push(wait);
             now += wait;
         }
         assert!(waits[..3].iter().all(Duration::is_zero) && !waits[3].is_zero());
-        assert_eq!(now - start, SHORTEST * 100);
+        now - start
+    }
+
+    #[test]
+    fn three_changes_come_at_once_and_a_storm_every_sixty_milliseconds() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(now);
+        bucket.brought(true);
+        assert_eq!(storm(&mut bucket, now), SHORTEST * 100);
+    }
+
+    #[test]
+    fn whoever_has_nothing_new_is_asked_four_times_a_second() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(now);
+        bucket.brought(false);
+        assert_eq!(storm(&mut bucket, now).as_secs(), 25);
     }
 
     #[test]
     fn a_dear_list_is_fetched_less_often_but_at_least_every_fifteen_seconds() {
         let now = Instant::now();
         let mut bucket = Bucket::new(now);
+        bucket.brought(true);
         bucket.cost(Duration::from_secs(1), 100);
         assert!((0..3).all(|_| bucket.take(now).is_zero()));
         assert_eq!(bucket.take(now), Duration::from_secs(5));

@@ -264,6 +264,7 @@ impl Watch {
 
     async fn conclude(&mut self, verdict: Verdict) -> Duration {
         let doubted = self.doubted.take();
+        self.bucket.brought(matches!(verdict, Verdict::Changed(..)));
         match verdict {
             // Another watch may follow the same by now.
             Verdict::Changed(..) if !self.wanted.load(Ordering::Acquire) => Duration::ZERO,
