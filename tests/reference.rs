@@ -46,6 +46,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.max_connections, built_in.max_connections);
     assert_eq!(shown.consul, built_in.consul);
     assert_eq!(shown.place, built_in.place);
+    assert_eq!(shown.egress, built_in.egress);
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];

@@ -3,12 +3,15 @@
 //!
 //! Three stages, so that nothing downstream interprets text: `raw` (as written) → `check` (problems) → this (as meant).
 
+mod announced;
 mod balancing;
 mod check;
 mod consul;
 mod documents;
+mod egress;
 mod environment;
 mod error;
+mod glob;
 mod http;
 mod part;
 mod probe;
@@ -28,11 +31,14 @@ use std::time::Duration;
 use documents::Written;
 use ipnet::IpNet;
 
+pub use announced::Announced;
 pub use balancing::{Balancing, Ewma, FailoverWhen, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
 pub use consul::{Doubt, OnStale, Staleness};
 pub use documents::{Documents, Kv};
+pub use egress::{Egress, Name, Nameless};
 pub use environment::Environment;
 pub use error::{Error, Problem};
+pub use glob::Glob;
 pub use http::{Http, Paths, Underscores};
 pub use part::Part;
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
@@ -62,8 +68,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file; each cluster that they name is among `clusters`.
     pub routes: Vec<Arc<Route>>,
-    /// What applications of this machine may ask for by a service's name, so far.
-    pub egress: BTreeMap<Arc<str>, Arc<Route>>,
+    /// What holds for listeners that are asked for services by their names.
+    pub egress: Egress,
+    /// Where requests go that ask for a service by its name, so far.
+    pub named: BTreeMap<Arc<str>, Arc<Route>>,
     /// In the order of their names.
     pub clusters: Vec<Arc<Cluster>>,
     /// What clusters are made from that are not written down.
@@ -182,6 +190,8 @@ pub struct Listener {
     pub http: Http,
     /// What its connections are.
     pub accepts: Accepts,
+    /// What it goes by.
+    pub serves: Serves,
     /// Whose word on a request's way is believed.
     pub trusted_networks: Vec<IpNet>,
     /// Whether connections have to begin with a PROXY header, from one of those networks.
@@ -190,6 +200,17 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
+}
+
+/// What a listener goes by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Serves {
+    /// What is written: routes, or clusters.
+    Routes,
+    /// The name of a service, which each request has for its host.
+    Names,
+    /// One service, whatever a request has for its host.
+    Service(Name),
 }
 
 /// What a listener's connections are.

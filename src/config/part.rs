@@ -39,7 +39,7 @@ impl Config {
                 }
             }
             for (name, route) in &part.egress {
-                config.egress.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(route));
+                config.named.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(route));
             }
         }
         config.clusters = clusters.into_values().collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{self, Problems};
-use super::{Cluster, Problem, Source, raw};
+use super::{Announced, Cluster, Name, Problem, Source, raw};
 
 /// The defaults and the clusters as they are written.
 #[derive(Clone, Default)]
@@ -21,12 +21,21 @@ impl Templates {
     pub fn cluster(&self, name: &str, like: &str, source: Source) -> Result<Cluster, Vec<Problem>> {
         let mut problems = Problems::default();
         let key = format!("clusters.{like}");
-        let own = match self.clusters.get(like) {
-            // Its source was reported where it is written.
-            Some(written) => check::parts(&key, written.clone(), &mut Problems::default()).1,
-            None => raw::Policy::default(),
-        };
+        // Its source is its own, and was looked at where it is written.
+        let own = self.clusters.get(like).cloned().map(check::own).unwrap_or_default();
         let cluster = check::cluster_of((&key, name), source, (own, &self.defaults), &mut problems);
+        if problems.0.is_empty() { Ok(cluster) } else { Err(problems.0) }
+    }
+
+    /// The cluster of a service that is asked for by its name: with what is written for exactly this name or else for the service,
+    /// else the defaults, else what the service says itself, each key by itself.
+    pub fn named(&self, name: &Name, announced: &Announced) -> Result<Cluster, Vec<Problem>> {
+        let (mut problems, text) = (Problems::default(), name.to_string());
+        let like = if self.clusters.contains_key(&text) { &text } else { name.service() };
+        let written = self.clusters.get(like).cloned().unwrap_or_default();
+        let defaults = self.defaults.clone().or(announced.policy());
+        let key = format!("clusters.{like}");
+        let cluster = check::cluster_by_name((&key, &text), name.source(), (written, &defaults), &mut problems);
         if problems.0.is_empty() { Ok(cluster) } else { Err(problems.0) }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 
 mod balancing;
 mod documents;
+mod egress;
 mod failover;
 mod probe;
 mod tls;

@@ -68,7 +68,7 @@ impl Routes {
             };
             paths.insert(route);
         }
-        for (name, settings) in &config.egress {
+        for (name, settings) in &config.named {
             let route = index.add(settings);
             index.egress.insert((**name).into(), route);
         }
@@ -88,11 +88,11 @@ impl Routes {
         let same = |(known, told): (&Arc<Route>, &Arc<config::Route>)| {
             Arc::ptr_eq(&known.settings, told) || known.settings == *told
         };
-        let told = config.routes.iter().chain(config.egress.values());
-        let count = config.routes.len() + config.egress.len();
+        let told = config.routes.iter().chain(config.named.values());
+        let count = config.routes.len() + config.named.len();
         self.all.len() == count
             && self.all.iter().zip(told).all(same)
-            && config.egress.keys().all(|name| self.egress.contains_key(&**name))
+            && config.named.keys().all(|name| self.egress.contains_key(&**name))
     }
 
     /// In the order of the file; behind them those of egress listeners.

@@ -139,7 +139,7 @@ fn target(
     problems: &mut Problems,
 ) -> Target {
     let index = told.cluster(place, cluster, problems);
-    let terms = told.clusters.get(cluster).and_then(|cluster| terms(key, cluster, (written, told), problems));
+    let terms = told.written.clusters.get(cluster).and_then(|cluster| terms(key, cluster, (written, told), problems));
     Target { cluster: index, weight, terms: terms.map(Box::new) }
 }
 

@@ -62,6 +62,30 @@ pub(super) fn extend(
     }
 }
 
+/// The same for a service that is asked for by its name, who carries the same tag wherever that is.
+pub(super) fn extend_named(
+    key: &str,
+    source: &mut Source,
+    failover: Option<Vec<raw::Selection>>,
+    problems: &mut Problems,
+) {
+    let first = source.draws().first().cloned();
+    let consul = first.as_ref().map(|Draw { selection, .. }| {
+        let (service, query) = match selection.lookup {
+            Lookup::Query => (None, Some(selection.service.clone())),
+            Lookup::Service | Lookup::Connect => (Some(selection.service.clone()), None),
+        };
+        let Selection { filter, datacenter, peer, .. } = selection.clone();
+        raw::Selection { service, query, filter, datacenter, peer }
+    });
+    extend(key, (&mut *source, consul.as_ref()), failover, problems);
+    if let (Source::Followed(draws), Some(first)) = (source, first) {
+        for draw in draws.iter_mut().skip(1) {
+            draw.tag.clone_from(&first.tag);
+        }
+    }
+}
+
 /// What is left out is as it is in `consul`; but a filter is about its service, and another cluster has datacenters of its own.
 fn inherited(written: raw::Selection, consul: &raw::Selection) -> raw::Selection {
     let is_named = written.service.is_some() || written.query.is_some();

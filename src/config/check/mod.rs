@@ -3,6 +3,7 @@
 
 mod action;
 mod balancing;
+mod egress;
 mod failover;
 mod http;
 mod modifier;
@@ -20,13 +21,14 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use egress::Written;
 use network::networks;
 use route::{Told, routes};
 
 use super::text::parse_address;
 use super::{
-    Cluster, Config, Drain, Endpoint, Environment, Kv, Listener, Log, MAX_WEIGHT, Place, Problem, Source, Templates,
-    consul, raw,
+    Cluster, Config, Drain, Egress, Endpoint, Environment, Kv, Listener, Log, MAX_WEIGHT, Place, Problem, Selection,
+    Source, Templates, consul, raw,
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
@@ -41,20 +43,19 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
     let mut problems = Problems::default();
     let defaults = raw.defaults.unwrap_or_default();
     let templates = Templates::new(defaults.clone(), raw.clusters.clone());
+    let written = Written::new(&raw.clusters, &raw.listeners);
+    let egress = egress::egress(raw.egress.unwrap_or_default(), &mut problems);
     let config = Config {
         workers: workers(raw.workers, &mut problems),
         max_connections: max_connections(raw.max_connections, &mut problems),
         admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         place: place(raw.place.unwrap_or_default(), &mut problems),
-        listeners: listeners(raw.listeners, &raw.clusters, &mut problems),
-        routes: routes(
-            raw.routes,
-            &Told { clusters: &raw.clusters, defaults: &defaults, joined: &raw.joined },
-            &mut problems,
-        ),
-        egress: BTreeMap::new(),
-        clusters: clusters(raw.clusters, &defaults, &mut problems),
+        listeners: listeners(raw.listeners, (written, &egress), &mut problems),
+        routes: routes(raw.routes, &Told { written, defaults: &defaults, joined: &raw.joined }, &mut problems),
+        egress,
+        named: BTreeMap::new(),
+        clusters: clusters(written, &defaults, &mut problems),
         templates: Arc::new(templates),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
@@ -116,7 +117,7 @@ fn place(written: raw::Place, problems: &mut Problems) -> Place {
 
 fn listeners(
     written: Vec<raw::Listener>,
-    clusters: &BTreeMap<String, raw::Cluster>,
+    (clusters, egress): (Written<'_>, &Egress),
     problems: &mut Problems,
 ) -> Vec<Listener> {
     if written.is_empty() {
@@ -131,14 +132,9 @@ fn listeners(
         if !names.insert(listener.name.clone()) {
             problems.add(format!("{key}.name"), format!("\"{}\" is the name of another listener", listener.name));
         }
-        if listener.egress {
-            problems.add(
-                format!("{key}.egress"),
-                "egress listeners are not there yet; remove the listener, or write routes",
-            );
-        }
         let http = http::http(&key, &listener, problems);
-        let accepts = tcp::accepts(&key, &listener, clusters, problems);
+        let serves = egress::serves(&key, &listener, egress, problems);
+        let accepts = tcp::accepts(&key, (&listener, &serves), clusters, problems);
         let proxy_protocol = tcp::announced(&key, &listener, problems);
         let trusted_networks = listener.trusted_networks.unwrap_or_default();
         let trusted_networks = networks(&format!("{key}.trusted_networks"), &trusted_networks, problems);
@@ -161,6 +157,7 @@ fn listeners(
             trust_deadline: timeouts.trust_deadline.unwrap_or(false),
             http,
             accepts,
+            serves,
             trusted_networks,
             tls,
             handshake: timeouts.tls.unwrap_or(HANDSHAKE),
@@ -184,20 +181,22 @@ fn positive(key: &str, duration: Option<Duration>, problems: &mut Problems) {
     }
 }
 
-fn clusters(
-    written: BTreeMap<String, raw::Cluster>,
-    defaults: &raw::Policy,
-    problems: &mut Problems,
-) -> Vec<Arc<Cluster>> {
+fn clusters(written: Written<'_>, defaults: &raw::Policy, problems: &mut Problems) -> Vec<Arc<Cluster>> {
     // The defaults are checked once under their own key, not once for every cluster that inherits them.
     policy::check("defaults", defaults.clone(), problems);
     let mut clusters = Vec::new();
-    for (name, cluster) in written {
+    for (name, cluster) in written.clusters {
         let key = format!("clusters.{name}");
-        label(&key, &name, problems);
+        label(&key, name, problems);
+        if written.is_policy(name) {
+            // Looked at here, so that what is wrong is known before somebody asks for it.
+            let source = Selection::of(name).into();
+            cluster_by_name((&key, name), source, (cluster.clone(), defaults), problems);
+            continue;
+        }
         let in_turn = cluster.failover.is_some();
-        let (source, own) = parts(&key, cluster, problems);
-        let cluster = cluster_of((&key, &name), source, (own, defaults), problems);
+        let (source, own) = parts(&key, cluster.clone(), problems);
+        let cluster = cluster_of((&key, name), source, (own, defaults), problems);
         clusters.push(Arc::new(Cluster { in_turn, ..cluster }));
     }
     clusters
@@ -236,8 +235,29 @@ pub(super) fn cluster_of(
 }
 
 /// Where a cluster's endpoints come from, and the keys that defaults have as well.
-pub(super) fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -> (Source, raw::Policy) {
-    let own = raw::Policy {
+fn parts(key: &str, mut cluster: raw::Cluster, problems: &mut Problems) -> (Source, raw::Policy) {
+    let mut source = source(key, cluster.consul.clone(), cluster.endpoints.take(), problems);
+    failover::extend(key, (&mut source, cluster.consul.as_ref()), cluster.failover.take(), problems);
+    (source, own(cluster))
+}
+
+/// The cluster of a name, of which this is written besides: it says how the service is treated, and who serves in its place.
+pub(super) fn cluster_by_name(
+    (key, name): (&str, &str),
+    mut source: Source,
+    (mut written, defaults): (raw::Cluster, &raw::Policy),
+    problems: &mut Problems,
+) -> Cluster {
+    // One with endpoints of its own speaks of those.
+    let failover = written.failover.take().filter(|_| !written.has_source());
+    let in_turn = failover.is_some();
+    failover::extend_named(key, &mut source, failover, problems);
+    Cluster { in_turn, ..cluster_of((key, name), source, (own(written), defaults), problems) }
+}
+
+/// The keys of a cluster that defaults have as well.
+pub(super) fn own(cluster: raw::Cluster) -> raw::Policy {
+    raw::Policy {
         policy: cluster.policy,
         ewma: cluster.ewma,
         hash: cluster.hash,
@@ -256,10 +276,12 @@ pub(super) fn parts(key: &str, cluster: raw::Cluster, problems: &mut Problems) -
         protocol: cluster.protocol,
         tls: cluster.tls,
         proxy_protocol: cluster.proxy_protocol,
-    };
-    let mut source = source(key, cluster.consul.clone(), cluster.endpoints, problems);
-    failover::extend(key, (&mut source, cluster.consul.as_ref()), cluster.failover, problems);
-    (source, own)
+    }
+}
+
+/// Looks at a policy that is no cluster's yet.
+pub(super) fn check_policy(key: &str, written: raw::Policy, problems: &mut Problems) {
+    policy::check(key, written, problems);
 }
 
 fn source(

@@ -78,7 +78,7 @@ pub(super) trait Or {
 
 impl raw::Policy {
     /// A cluster's own keys over those of the defaults.
-    pub(super) fn or(self, defaults: &raw::Policy) -> Self {
+    pub(in crate::config) fn or(self, defaults: &raw::Policy) -> Self {
         raw::Policy {
             policy: self.policy.or_else(|| defaults.policy.clone()),
             ewma: table(self.ewma, &defaults.ewma),

@@ -10,6 +10,7 @@ use regex::bytes::RegexBuilder;
 use super::super::documents::{self, Joined};
 use super::super::text::{is_host_name, nearest};
 use super::super::{Action, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, raw};
+use super::egress::Written;
 use super::{Problems, action, modifier, networks};
 
 /// A pattern that needs more room than this is not one to match every request with.
@@ -17,7 +18,7 @@ const LARGEST_REGEX: usize = 1 << 20;
 
 /// What routes lean on.
 pub(super) struct Told<'a> {
-    pub(super) clusters: &'a BTreeMap<String, raw::Cluster>,
+    pub(super) written: Written<'a>,
     pub(super) defaults: &'a raw::Policy,
     pub(super) joined: &'a [Joined],
 }
@@ -25,15 +26,25 @@ pub(super) struct Told<'a> {
 impl Told<'_> {
     /// The name of a cluster that there is.
     pub(super) fn cluster(&self, key: &str, written: &str, problems: &mut Problems) -> Arc<str> {
-        if !self.clusters.contains_key(written) {
-            problems.add(key, no_cluster(written, self.clusters));
-        }
+        known(key, written, self.written, problems);
         written.into()
     }
 }
 
+/// Sees to it that there is a cluster of that name, with endpoints.
+pub(super) fn known(key: &str, name: &str, written: Written<'_>, problems: &mut Problems) {
+    if !written.clusters.contains_key(name) {
+        problems.add(key, no_cluster(name, written.clusters));
+    } else if written.is_policy(name) {
+        let what = format!(
+            "cluster \"{name}\" has no endpoints of its own, only a policy for the service that is asked for by name"
+        );
+        problems.add(key, format!("{what}; add consul = {{ service = \"{name}\" }} to it"));
+    }
+}
+
 /// That there is none of that name, and what might be meant.
-pub(super) fn no_cluster(written: &str, clusters: &BTreeMap<String, raw::Cluster>) -> String {
+fn no_cluster(written: &str, clusters: &BTreeMap<String, raw::Cluster>) -> String {
     match nearest(written, clusters.keys().map(String::as_str)) {
         Some(meant) => format!("no cluster \"{written}\"; did you mean \"{meant}\"?"),
         None => format!("no cluster \"{written}\"; add [clusters.{written}]"),

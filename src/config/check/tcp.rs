@@ -1,18 +1,22 @@
 //! Listeners for any protocol on TCP, and the PROXY protocol of both sides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::{Accepts, Config, Forwarding, HashKey, Host, Policy, Protocol, ProxyProtocol, raw};
+use super::super::{
+    Accepts, Announced, Cluster, Config, Forwarding, HashKey, Host, Listener, Policy, Protocol, ProxyProtocol, Serves,
+    raw,
+};
 use super::Problems;
-use super::route::{host, no_cluster};
+use super::egress::Written;
+use super::route::{host, known};
 
 /// What a listener's connections are, and where they go.
 pub(super) fn accepts(
     key: &str,
-    listener: &raw::Listener,
-    clusters: &BTreeMap<String, raw::Cluster>,
+    (listener, serves): (&raw::Listener, &Serves),
+    clusters: Written<'_>,
     problems: &mut Problems,
 ) -> Accepts {
     match listener.protocol.as_deref() {
@@ -26,7 +30,7 @@ pub(super) fn accepts(
         }
         Some("tcp") => {
             refuse_http(key, listener, problems);
-            Accepts::Tcp(forwarding(key, listener, clusters, problems))
+            Accepts::Tcp(forwarding(key, (listener, serves), clusters, problems))
         }
         Some(other) => {
             problems.add(format!("{key}.protocol"), format!("no protocol \"{other}\"; use \"http\" or \"tcp\""));
@@ -63,22 +67,28 @@ fn refuse_http(key: &str, listener: &raw::Listener, problems: &mut Problems) {
 
 fn forwarding(
     key: &str,
-    listener: &raw::Listener,
-    clusters: &BTreeMap<String, raw::Cluster>,
+    (listener, serves): (&raw::Listener, &Serves),
+    clusters: Written<'_>,
     problems: &mut Problems,
 ) -> Forwarding {
     let mut known = |key: String, name: &str| {
-        if !clusters.contains_key(name) {
-            problems.add(key, no_cluster(name, clusters));
-        }
+        known(&key, name, clusters, problems);
         Arc::from(name)
     };
     let cluster = listener.cluster.as_ref().map(|name| known(format!("{key}.cluster"), name));
     let targets = listener.sni.iter().enumerate();
     let targets: Vec<Arc<str>> =
         targets.map(|(index, sni)| known(format!("{key}.sni[{index}].cluster"), &sni.cluster)).collect();
-    if cluster.is_none() && targets.is_empty() {
-        problems.add(key, "leads nowhere; add cluster = \"…\" or [[listeners.sni]] with names and a cluster");
+    let service = match serves {
+        Serves::Service(name) => Some(Arc::from(name.to_string())),
+        Serves::Names | Serves::Routes => None,
+    };
+    // Who is served by its name alone has a cluster of that name.
+    let cluster = cluster.or(service);
+    if cluster.is_none() && targets.is_empty() && listener.service.is_none() {
+        let message =
+            "leads nowhere; add cluster = \"…\", service = \"…\" or [[listeners.sni]] with names and a cluster";
+        problems.add(key, message);
     }
     let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
     for (index, (sni, target)) in listener.sni.iter().zip(targets).enumerate() {
@@ -143,7 +153,8 @@ pub(super) fn check_clusters(config: &Config, problems: &mut Problems) {
         let Accepts::Tcp(forwarding) = &listener.accepts else { continue };
         let targets: BTreeSet<&Arc<str>> =
             forwarding.names.iter().map(|(_, name)| name).chain(&forwarding.cluster).collect();
-        for cluster in config.clusters.iter().filter(|cluster| targets.contains(&cluster.name)) {
+        let written = config.clusters.iter().filter(|cluster| targets.contains(&cluster.name)).cloned();
+        for cluster in written.chain(by_name(config, listener)) {
             let hashes = cluster.policy == Policy::ConsistentHash;
             if cluster.tls.is_some() {
                 let message = "has tls: this listener passes on what clients send as it is; use another cluster";
@@ -155,4 +166,14 @@ pub(super) fn check_clusters(config: &Config, problems: &mut Problems) {
             }
         }
     }
+}
+
+/// The cluster that a listener's connections go to by the name of a service, unless it is written down.
+fn by_name(config: &Config, listener: &Listener) -> Option<Arc<Cluster>> {
+    let Serves::Service(service) = &listener.serves else { return None };
+    let name = service.to_string();
+    if config.clusters.iter().any(|cluster| *cluster.name == *name) {
+        return None;
+    }
+    config.templates.named(service, &Announced::default()).ok().map(Arc::new)
 }

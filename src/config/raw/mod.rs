@@ -1,6 +1,7 @@
 //! The configuration as it is written: one struct a TOML table, nothing but serde. What the values mean, and whether
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
+mod egress;
 mod policy;
 mod route;
 mod tls;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::documents::Joined;
 
+pub use egress::Egress;
 pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, FailoverWhen, Hash, Hedge, Limits, Locality, Policy, Probe, Retry,
     SlowStart, Sticky, Timeouts,
@@ -20,7 +22,7 @@ pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
 pub use tls::{Certificate, ListenerTls};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +47,8 @@ pub struct File {
     /// Groups of endpoints by name.
     #[serde(default)]
     pub clusters: BTreeMap<String, Cluster>,
+    /// Services asked for by their names.
+    pub egress: Option<Egress>,
     /// What every cluster has unless it says otherwise.
     pub defaults: Option<Policy>,
     /// How to leave.
@@ -145,9 +149,11 @@ pub struct Listener {
     pub bind: String,
     /// `http` or `tcp`.
     pub protocol: Option<String>,
-    /// Egress by service name.
+    /// Whether hosts are names of services.
     #[serde(default)]
     pub egress: bool,
+    /// Name of the one service that is served.
+    pub service: Option<String>,
     /// Whether HTTP/2 is spoken.
     pub http2: Option<bool>,
     /// `strict` or `off`.
@@ -218,7 +224,7 @@ pub struct ListenerTimeouts {
 }
 
 /// `[clusters.NAME]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Endpoints out of Consul.
