@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn lists_of_what_is_allowed_count_for_services_and_for_places() {
-        let globs = |written: &[&str]| written.iter().map(|glob| Glob::new(glob)).collect();
+        let globs = |written: &[&str]| written.iter().map(|glob| Glob::new(*glob)).collect();
         let egress = Egress {
             domain: "consul".to_owned(),
             services: globs(&["web", "team-*"]),

@@ -1,38 +1,37 @@
-//! Patterns for names: `*` stands for any run of characters, everything else for itself, whatever its case. Enough for a list of what
-//! is allowed, and no more than a reader takes in at a glance.
+//! Patterns for names: `*` stands for any text, everything else for itself.
+
+use std::fmt;
 
 /// A pattern for names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glob(Box<str>);
+pub struct Glob(String);
 
 impl Glob {
-    /// The pattern as it is written.
-    pub fn new(written: &str) -> Self {
-        Glob(written.to_ascii_lowercase().into())
+    /// The pattern as it is written. Every text is one.
+    pub fn new(written: impl Into<String>) -> Self {
+        Glob(written.into())
     }
 
-    /// Whether a name is one of those.
+    /// True if it stands for this name. Capitals count.
     pub fn fits(&self, name: &str) -> bool {
-        // The last star may stand for more than it does so far; those before it need not, so this takes no longer than one
-        // length times the other.
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
-        let (mut at, mut read, mut star) = (0, 0, None);
-        while read < name.len() {
-            if pattern.get(at) == Some(&b'*') {
-                star = Some((at, read));
-                at += 1;
-            } else if pattern.get(at) == Some(&name[read].to_ascii_lowercase()) {
-                at += 1;
-                read += 1;
-            } else if let Some((place, from)) = star {
-                star = Some((place, from + 1));
-                at = place + 1;
-                read = from + 1;
-            } else {
-                return false;
+        let Some((first, rest)) = self.0.split_once('*') else { return self.0 == name };
+        let Some(mut name) = name.strip_prefix(first) else { return false };
+        let mut parts = rest.split('*').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return name.ends_with(part);
             }
+            // The first place is as good as any: what is left of the name is the longest that way.
+            let Some(at) = name.find(part) else { return false };
+            name = &name[at + part.len()..];
         }
-        pattern[at..].iter().all(|rest| *rest == b'*')
+        true
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -41,21 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_anything_and_the_rest_for_itself() {
-        for (pattern, fitting, others) in [
-            ("*", &["", "a", "web.api"][..], &[][..]),
-            ("web", &["web", "WEB"], &["", "we", "webb", "aweb"]),
-            ("Team-*", &["team-", "team-a", "TEAM-b"], &["team", "a-team-b"]),
-            ("*-api", &["-api", "shop-api", "api-api"], &["api", "shop-api2"]),
-            ("a*b*c", &["abc", "aXbXc", "abbcbc"], &["ab", "acb", "xabc"]),
-            ("**", &["", "a"], &[]),
-            ("", &[""], &["a"]),
-        ] {
-            let glob = Glob::new(pattern);
-            assert!(fitting.iter().all(|name| glob.fits(name)), "{pattern}");
-            assert!(!others.iter().any(|name| glob.fits(name)), "{pattern}");
-        }
-        let dear = Glob::new(&"*a".repeat(50));
-        assert!(!dear.fits(&"a".repeat(5000).replace("aaaaa", "aaaab")), "and that takes no time");
+    fn a_star_stands_for_any_text() {
+        let fits = |pattern: &str, name: &str| Glob::new(pattern).fits(name);
+        assert!(fits("*", "") && fits("*", "web") && fits("web", "web") && fits("", ""));
+        assert!(
+            fits("web-*", "web-1") && fits("web-*", "web-") && fits("*-api", "shop-api") && fits("a*b*c", "a-bb-c")
+        );
+        assert!(fits("*a*", "bab") && fits("**", "x") && fits("a*a", "aa") && fits("*ab", "aab"));
+        assert!(!fits("web", "web-1") && !fits("web-*", "web") && !fits("*-api", "api") && !fits("a*a", "a"));
+        assert!(!fits("", "a") && !fits("Web", "web") && !fits("a*b*c", "a-c-b"));
     }
 }

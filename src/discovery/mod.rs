@@ -112,6 +112,7 @@ impl Discovery {
             let now = Instant::now();
             match update {
                 Update::List { selection, list, loss } => self.memory.hear(selection, list, loss, now),
+                Update::About(..) => {}
                 Update::Confirmed(selection) => self.memory.confirm(&selection, now),
                 Update::Unheard(selection) => changed |= self.memory.miss(&selection),
                 Update::Vantage(vantage) => self.memory.stand(vantage),

@@ -58,7 +58,7 @@ fn globs(key: &str, written: Option<Vec<String>>, problems: &mut Problems) -> Ve
             problems.add(format!("{key}[{index}]"), "a pattern has 1 to 255 visible characters, such as \"team-*\"");
         }
     }
-    written.iter().map(|glob| Glob::new(glob)).collect()
+    written.into_iter().map(|glob| Glob::new(glob.to_ascii_lowercase())).collect()
 }
 
 /// What a listener goes by.

@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 
 use catalogue::Catalogue;
 pub use certificates::Certificates;
+pub use model::About;
 #[doc(hidden)]
 pub use model::parse as parse_health;
 use place::Wanted;
@@ -52,6 +53,8 @@ pub enum Update {
         /// How those went who are missing on it.
         loss: Loss,
     },
+    /// What a service's instances say of it, where that is something else than before; nothing if they never said anything.
+    About(Selection, About),
     /// A service's list still is what it was.
     Confirmed(Selection),
     /// A service could not be asked for, for the first time or after it could.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::MAX_WEIGHT;
+use crate::config::{Lookup, MAX_WEIGHT, Selection};
+use crate::consul::Failure;
 use crate::endpoint::{Address, List, Listed, Locality, Status, Tags};
 
 #[derive(Debug, Deserialize)]
@@ -60,17 +61,63 @@ struct Check {
     status: Option<String>,
 }
 
+/// What an answer's body says.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) list: List,
+    pub(super) about: About,
+    /// Entries that cannot be used.
+    pub(super) skipped: usize,
+}
+
+/// What instances say of their service, in metadata whose keys begin with `lictor-`. Of several that say different things, the one whose
+/// id comes first is right, so that it does not change with the order of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// By the rest of the key.
+    pub words: BTreeMap<String, String>,
+}
+
+/// What keys of metadata begin with that are meant for us.
+const OURS: &str = "lictor-";
+/// As many as Consul lets one instance have; several that differ have no more between them.
+const MOST_WORDS: usize = 64;
+
 /// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error. Zones
 /// are what the metadata has under `zone_key`.
 pub fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
-    Ok(joined(serde_json::from_slice(body)?, zone_key))
+    let said = joined(serde_json::from_slice(body)?, zone_key);
+    Ok((said.list, said.skipped))
 }
 
-fn joined(entries: Vec<Entry>, zone_key: &str) -> (List, usize) {
+/// What the body of an answer about that says.
+pub(super) fn read(body: &[u8], selection: &Selection, zone_key: &str) -> Result<Said, Failure> {
+    if let Some(peer) = &selection.peer
+        && !is_of_peer(body, peer)
+    {
+        let text =
+            format!("the answer has instances that are not of the peer {peer:?}: the agent takes no notice of peers");
+        return Err(Failure::Unsupported(text));
+    }
+    let entries = match selection.lookup {
+        Lookup::Query => serde_json::from_slice(body).map(|executed: Executed| executed.nodes),
+        Lookup::Service | Lookup::Connect => serde_json::from_slice(body),
+    };
+    entries.map(|entries| joined(entries, zone_key)).map_err(|error| Failure::Garbled(error.to_string()))
+}
+
+/// What a prepared query came to.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Executed {
+    nodes: Vec<Entry>,
+}
+
+fn joined(entries: Vec<Entry>, zone_key: &str) -> Said {
     let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
     let mut skipped = 0;
-    for entry in entries {
-        let Some(listed) = listed(&entry, zone_key) else {
+    for entry in &entries {
+        let Some(listed) = listed(entry, zone_key) else {
             skipped += 1;
             continue;
         };
@@ -84,22 +131,29 @@ fn joined(entries: Vec<Entry>, zone_key: &str) -> (List, usize) {
             })
             .or_insert(listed);
     }
-    (by_address.into_values().collect(), skipped)
+    Said { list: by_address.into_values().collect(), about: about(&entries), skipped }
 }
 
-/// The same out of what a prepared query came to.
-pub(super) fn parse_query(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Executed {
-        nodes: Vec<Entry>,
+fn about(entries: &[Entry]) -> About {
+    let ours = |entry: &Entry| {
+        let service = entry.service.as_ref()?;
+        let meta = service.meta.as_ref().filter(|meta| meta.keys().any(|key| key.starts_with(OURS)))?;
+        Some((identify(entry.node.as_ref(), service), meta.clone()))
+    };
+    let by_id: BTreeMap<Arc<str>, HashMap<String, Value>> = entries.iter().filter_map(ours).collect();
+    let mut words = BTreeMap::new();
+    for (key, value) in by_id.into_values().flat_map(BTreeMap::from_iter) {
+        if let (Some(word), Value::String(text)) = (key.strip_prefix(OURS), value)
+            && words.len() < MOST_WORDS
+        {
+            words.entry(word.to_owned()).or_insert(text);
+        }
     }
-    let executed: Executed = serde_json::from_slice(body)?;
-    Ok(joined(executed.nodes, zone_key))
+    About { words }
 }
 
 /// True if every instance in the body says that it is of this peer. What cannot be read says nothing.
-pub(super) fn is_of_peer(body: &[u8], peer: &str) -> bool {
+fn is_of_peer(body: &[u8], peer: &str) -> bool {
     let Ok(entries) = serde_json::from_slice::<Vec<Value>>(body) else { return true };
     let says = |entry: &Value, part: &str| {
         entry[part]["PeerName"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(peer))
@@ -307,6 +361,22 @@ mod tests {
     }
 
     #[test]
+    fn what_instances_say_of_their_service_is_what_the_first_of_them_says() {
+        let instance = |id: &str, meta: Value| {
+            entry(json!({"ID": id, "Address": "10.0.0.1", "Port": 80, "Meta": meta}), json!([]))
+        };
+        let entries = [
+            instance("b", json!({"lictor-policy": "p2c", "lictor-protocol": "h2"})),
+            instance("a", json!({"lictor-policy": "random", "zone": "x", "lictor-n": 7})),
+            instance("c", Value::Null),
+        ];
+        let body = serde_json::to_vec(&entries).unwrap();
+        let words = read(&body, &Selection::of("web"), "zone").unwrap().about.words;
+        let words: Vec<(&str, &str)> = words.iter().map(|(word, text)| (word.as_str(), text.as_str())).collect();
+        assert_eq!(words, [("policy", "random"), ("protocol", "h2")]);
+    }
+
+    #[test]
     fn a_list_without_a_word_of_where_is_a_list() {
         let bare = json!({"Service": {"Address": "10.0.0.1", "Port": 80}});
         let empty = json!({"Node": {"Node": "", "Datacenter": ""}, "Service": {"Address": "10.0.0.2", "Port": 80}});
@@ -317,11 +387,13 @@ mod tests {
 
     #[test]
     fn what_a_query_came_to_is_a_list_as_well() {
+        let query = Selection { lookup: Lookup::Query, ..Selection::of("web") };
+        let executed = |body: &str| read(body.as_bytes(), &query, "zone");
         let nodes = json!([entry(json!({"Address": "10.0.0.1", "Port": 80}), json!([]))]);
         let body = json!({"Service": "web", "Nodes": nodes, "Datacenter": "dc2", "Failovers": 1}).to_string();
-        assert_eq!(addresses(&parse_query(body.as_bytes(), "zone").unwrap().0), ["10.0.0.1:80"]);
+        assert_eq!(addresses(&executed(&body).unwrap().list), ["10.0.0.1:80"]);
         for body in ["null", "[]", "{}", r#"{"Nodes": null}"#] {
-            assert!(parse_query(body.as_bytes(), "zone").is_err(), "{body}");
+            assert!(executed(body).is_err(), "{body}");
         }
     }
 

@@ -9,8 +9,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::follow::{Ask, Follow, Reason, Rights, Verdict};
+use super::model::{self, About, Said};
 use super::share::{Lane, Turns};
-use super::{Shared, Update, model, rights};
+use super::{Shared, Update, rights};
 use crate::config::{Consistency, Lookup, Selection};
 use crate::consul::{Backoff, Bucket, Failure, vary};
 use crate::endpoint::List;
@@ -37,6 +38,7 @@ pub(super) struct Watch {
     doubted: Option<Reason>,
     /// The list from before the start, if there is one.
     recalled: Option<List>,
+    about: About,
 }
 
 /// A query that may be held open, and its place on a connection.
@@ -75,6 +77,7 @@ impl Watch {
             supported: false,
             doubted: None,
             recalled,
+            about: About::default(),
         }
     }
 
@@ -167,24 +170,12 @@ impl Watch {
         self.ask(follow, ask, wait).await.map(Next::After)
     }
 
-    /// Before a peer's service is asked for: an agent that knows of no peers would answer with its own.
+    /// Before it is asked for.
     async fn look_for_support(&mut self) -> Result<(), Failure> {
-        if self.supported || self.selection.peer.is_none() {
-            return Ok(());
+        if !self.supported {
+            support(&self.shared, &self.selection).await?;
+            self.supported = true;
         }
-        match self.shared.agent.version().await {
-            Ok(Some(version)) if version < PEERS_SINCE => {
-                let ((major, minor), (known, since)) = (version, PEERS_SINCE);
-                return Err(Failure::Unsupported(format!(
-                    "the agent is Consul {major}.{minor}, which knows of no cluster peers and would answer with its own instances; \
-                     {known}.{since} does"
-                )));
-            }
-            // It may not be told; the answers will show whose they are.
-            Ok(_) | Err(Failure::Denied { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
-        self.supported = true;
         Ok(())
     }
 
@@ -206,39 +197,33 @@ impl Watch {
             Some(verdict) => verdict,
             None => {
                 self.bucket.cost(cost, body.len());
-                let list = self.read(&body)?;
-                if list.is_empty() && follow.is_new() {
+                let Said { list, about, skipped } = model::read(&body, &self.selection, &self.shared.place.zone_key)?;
+                self.series.skipped(skipped);
+                let is_empty = list.is_empty();
+                if is_empty && follow.is_new() {
                     self.explain_emptiness().await;
                 }
-                match follow.judge(&meta, ask, list, Instant::now()) {
+                let verdict = match follow.judge(&meta, ask, list, Instant::now()) {
                     Verdict::Pending => self.look_for_rights(follow).await,
                     verdict => verdict,
+                };
+                // Where nobody is left to say anything, what was said holds.
+                if matches!(verdict, Verdict::Changed(..) | Verdict::Unchanged) && !is_empty {
+                    self.tell(about).await;
                 }
+                verdict
             }
         };
         self.series.index(follow.accepted());
         Ok(self.conclude(verdict).await)
     }
 
-    /// The list in an answer's body.
-    fn read(&self, body: &[u8]) -> Result<List, Failure> {
-        let selection = &self.selection;
-        if let Some(peer) = &selection.peer
-            && !model::is_of_peer(body, peer)
-        {
-            let text = format!(
-                "the answer has instances that are not of the peer {peer:?}: the agent takes no notice of peers"
-            );
-            return Err(Failure::Unsupported(text));
+    /// Says what instances say of their service, if that is something else than before.
+    async fn tell(&mut self, about: About) {
+        if self.about != about {
+            self.about = about.clone();
+            let _ = self.shared.updates.send(Update::About(self.selection.clone(), about)).await;
         }
-        let zone_key = &self.shared.place.zone_key;
-        let parsed = match selection.lookup {
-            Lookup::Query => model::parse_query(body, zone_key),
-            Lookup::Service | Lookup::Connect => model::parse(body, zone_key),
-        };
-        let (list, skipped) = parsed.map_err(|error| Failure::Garbled(error.to_string()))?;
-        self.series.skipped(skipped);
-        Ok(list)
     }
 
     /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over.
@@ -343,5 +328,24 @@ impl Reason {
             Reason::Mass => Doubt::Mass,
             Reason::Lag => Doubt::Lag,
         }
+    }
+}
+
+/// Before a peer's service is asked for: an agent that knows of no peers would answer with its own.
+pub(super) async fn support(shared: &Shared, selection: &Selection) -> Result<(), Failure> {
+    if selection.peer.is_none() {
+        return Ok(());
+    }
+    match shared.agent.version().await {
+        Ok(Some(version)) if version < PEERS_SINCE => {
+            let ((major, minor), (known, since)) = (version, PEERS_SINCE);
+            Err(Failure::Unsupported(format!(
+                "the agent is Consul {major}.{minor}, which knows of no cluster peers and would answer with its own instances; \
+                 {known}.{since} does"
+            )))
+        }
+        // It may not be told; the answers will show whose they are.
+        Ok(_) | Err(Failure::Denied { .. }) => Ok(()),
+        Err(failure) => Err(failure),
     }
 }
