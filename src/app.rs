@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::{self, Accepts, Config, Http};
+use crate::config::{self, Accepts, Config, Http, Serves};
 use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
@@ -25,7 +25,7 @@ use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::metrics::Metrics;
 use crate::probe::Probes;
-use crate::proxy::{Edge, Tcp, Worker};
+use crate::proxy::{Edge, Naming, Tcp, Worker};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 use crate::tls;
 
@@ -107,10 +107,13 @@ impl App {
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
+        let (demand, demands) = table::demand(metrics.egress());
+        let naming = Naming::new(&config.egress, demand);
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
         let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?;
-        let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, reload)?;
+        let asked = (reload, demands);
+        let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, asked)?;
         let mut app = App {
             config,
             secured: secured.iter().flatten().cloned().collect(),
@@ -134,7 +137,8 @@ impl App {
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
             let (reader, room, secured) = (reader.clone(), Arc::clone(&room), secured.clone());
-            let part = Part { index, sockets, secured, reader, room, draining: drain.watch() };
+            let (naming, draining) = (naming.clone(), drain.watch());
+            let part = Part { index, sockets, secured, reader, room, naming, draining };
             let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
             app.spawn(format!("worker-{index}"), stopped.clone(), move || work(part, config, metrics))?;
         }
@@ -209,6 +213,7 @@ impl App {
             ("consul", config.consul != old.consul),
             ("kv", config.kv != old.kv),
             ("place", config.place != old.place),
+            ("egress", config.egress != old.egress),
             ("listeners", !can_become(&old.listeners, &config.listeners)),
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),
@@ -310,6 +315,7 @@ struct Part {
     secured: Vec<Option<Arc<tls::Server>>>,
     reader: Reader,
     room: Arc<Room>,
+    naming: Naming,
     draining: Draining,
 }
 
@@ -345,7 +351,9 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
     let threads = config.workers + 1;
     // One that is held back has been accepted, on each listener of each worker.
     let of_workers = config.workers * 2 * config.listeners.len();
-    let watches = config.selections().len().min(config.consul.max_queries);
+    let by_name = config.listeners.iter().any(|listener| listener.serves == Serves::Names);
+    let named = if by_name { config.egress.max_services } else { 0 };
+    let watches = (config.selections().len() + named).min(config.consul.max_queries);
     let watches = watches + usize::from(config.kv.is_some());
     let own = OF_THE_PROCESS + threads * OF_A_THREAD + of_workers + watches + 1 + admin::MAX_CONNECTIONS;
     let allowed = descriptors.saturating_sub(own) / 2;
@@ -361,7 +369,7 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, secured, mut reader, room, mut draining } = part;
+    let Part { index, sockets, secured, mut reader, room, naming, mut draining } = part;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
     let keeper = Rc::clone(&worker);
@@ -390,7 +398,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
         let draining = draining.clone();
         match &settings.accepts {
             Accepts::Http => {
-                let edge = Rc::new(Edge::new(&worker, place, settings));
+                let edge = Rc::new(Edge::new(&worker, place, settings, &naming));
                 serving.spawn_local(listener::serve(listener, edge, terms, draining));
             }
             Accepts::Tcp(forwarding) => {

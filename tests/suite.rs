@@ -18,6 +18,7 @@ mod consul_faults;
 mod consul_outages;
 mod deadlines;
 mod discovery;
+mod egress;
 mod ejection;
 mod failover;
 mod failure;

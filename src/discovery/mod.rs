@@ -6,6 +6,7 @@
 mod beside;
 pub mod consul;
 mod disk;
+mod egress;
 mod keeper;
 mod memory;
 mod said;
@@ -20,15 +21,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::info;
 
-use crate::config::{self, Config, Documents, OnStale, Selection};
+use crate::config::{self, Config, Documents, OnStale, Selection, Serves};
 use crate::consul::Error;
+use crate::endpoint::List;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
-use crate::table::{Builder, Publisher, Table};
+use crate::table::{Builder, Demands, Publisher, Table, Wanted};
 use beside::Beside;
 use consul::{Update, Watches};
+use egress::Egress;
 use memory::Memory;
-use told::Told;
+use suspects::Loss;
+use told::{Teller, Told};
 
 /// Updates that may wait; more make their senders wait, who then have one list each at hand and no more.
 const WAITING: usize = 1024;
@@ -43,8 +47,10 @@ pub struct Discovery {
     readiness: Readiness,
     memory: Memory,
     watches: Watches,
+    egress: Egress,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
+    demands: Demands,
 }
 
 /// A configuration to go on with, and whom to tell when its table is published.
@@ -57,13 +63,13 @@ pub struct Reload {
 }
 
 impl Discovery {
-    /// Discovery for this configuration, until another comes through `reloads`.
+    /// Discovery for this configuration, until another comes through `reloads`, and for what is asked for besides.
     pub fn new(
         config: Arc<Config>,
         (builder, publisher): (Builder, Publisher),
         readiness: Readiness,
         metrics: &Arc<Metrics>,
-        reloads: mpsc::Receiver<Reload>,
+        (reloads, demands): (mpsc::Receiver<Reload>, Demands),
     ) -> Result<Self, Error> {
         let (sender, updates) = mpsc::channel(WAITING);
         let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
@@ -71,22 +77,27 @@ impl Discovery {
             watches: Watches::new(&config, metrics, sender, memory.recalled())?,
             memory,
             builder,
-            selections: config.selections(),
+            egress: Egress::new(&config, metrics, Instant::now()),
+            selections: BTreeSet::new(),
             beside: Beside::new(&config),
             told: Told::new(config),
             publisher,
             readiness,
             updates,
             reloads,
+            demands,
         })
     }
 
     /// Runs until nobody can reload any more, which is when the process ends.
     pub async fn run(mut self) {
-        self.ask();
+        if self.told.config().listeners.iter().any(|listener| listener.serves != Serves::Routes) {
+            self.watches.attend();
+        }
+        self.retell();
         self.publish();
         loop {
-            let next = self.memory.next();
+            let next = self.memory.next().into_iter().chain(self.egress.next()).min();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     // The one before the other: whoever was heard again is not stale any more.
@@ -98,21 +109,59 @@ impl Discovery {
                     Some(reload) => self.reload(reload),
                     None => return,
                 },
-                () = at(next) => if self.memory.pass(Instant::now()) { self.publish() },
+                Some(wanted) = self.demands.next() => self.want(wanted),
+                () = at(next) => self.pass(Instant::now()),
             }
+        }
+    }
+
+    /// Hears who asks for a name, and all who wait behind.
+    fn want(&mut self, wanted: Wanted) {
+        let (mut next, mut found, now) = (Some(wanted), false, Instant::now());
+        let table = self.publisher.current();
+        while let Some(wanted) = next {
+            if let Some(name) = self.egress.want(wanted, &table, now) {
+                if self.egress.is_at_hand(&name, self.memory.facts()) {
+                    found |= self.egress.found(name, &table, now);
+                } else {
+                    self.watches.look(name, self.egress.patience());
+                }
+            }
+            next = self.demands.try_next();
+        }
+        if found {
+            self.retell();
+            self.publish();
+        }
+    }
+
+    /// Brings all in step with time.
+    fn pass(&mut self, now: Instant) {
+        let forgotten = self.egress.pass(&self.publisher.current(), now);
+        if forgotten {
+            self.retell();
+        }
+        if self.memory.pass(now) | forgotten {
+            self.publish();
         }
     }
 
     /// Remembers an update, and those that wait behind it; true if that changes what is known.
     fn note(&mut self, update: Update) -> bool {
-        let (mut next, mut changed) = (Some(update), false);
+        let (mut next, mut changed, mut retold) = (Some(update), false, false);
+        let (mut found, now) = (Vec::new(), Instant::now());
         while let Some(update) = next {
-            let is_elsewhere = matches!(update, Update::Confirmed(_) | Update::Unheard(_));
+            let is_elsewhere = matches!(
+                update,
+                Update::Confirmed(_) | Update::Unheard(_) | Update::About(..) | Update::Entries(..) | Update::Looked(_)
+            );
             changed |= !is_elsewhere;
-            let now = Instant::now();
+            retold |= matches!(update, Update::About(..) | Update::Entries(..));
             match update {
                 Update::List { selection, list, loss } => self.memory.hear(selection, list, loss, now),
-                Update::About(..) => {}
+                Update::About(selection, about) => self.egress.hear(selection, about),
+                Update::Entries(kind, entries) => self.egress.enter(kind, entries),
+                Update::Looked(looked) => found.extend(self.egress.looked(looked, &self.publisher.current(), now)),
                 Update::Confirmed(selection) => self.memory.confirm(&selection, now),
                 Update::Unheard(selection) => changed |= self.memory.miss(&selection),
                 Update::Vantage(vantage) => self.memory.stand(vantage),
@@ -121,6 +170,21 @@ impl Discovery {
                 Update::Read(_) => self.beside.confirm(),
             }
             next = self.updates.try_recv().ok();
+        }
+        if retold || !found.is_empty() {
+            changed |= self.retell();
+        }
+        changed | self.take_over(found, now)
+    }
+
+    /// Serves by what a look has shown until there is something better; true if there is nothing yet.
+    fn take_over(&mut self, found: Vec<(Selection, List)>, now: Instant) -> bool {
+        let mut changed = false;
+        for (selection, list) in found {
+            if !self.memory.facts().lists.contains_key(&selection) {
+                self.memory.hear(selection, list, Loss::Plain, now);
+                changed = true;
+            }
         }
         changed
     }
@@ -136,14 +200,23 @@ impl Discovery {
     fn read(&mut self, documents: Documents) {
         if let Some(config) = self.beside.hear(documents) {
             self.told.rebase(config);
-            self.ask();
+            self.retell();
         }
     }
 
     fn rebase(&mut self, config: Arc<Config>) {
         self.told.rebase(config);
-        self.ask();
+        self.retell();
         self.publish();
+    }
+
+    /// Puts together what everybody has told, and has sources find out what that needs; true if it is something else than before.
+    fn retell(&mut self) -> bool {
+        let part = self.egress.part(self.told.base());
+        let changed = self.told.hear(Teller::Egress, part);
+        self.ask();
+        self.egress.keep(&self.selections);
+        changed
     }
 
     /// Has sources find out what the configuration needs, and nothing else.
@@ -167,6 +240,7 @@ impl Discovery {
         }
         self.readiness.stale(config.consul.staleness.then == OnStale::Degrade && table.is_stale());
         self.publisher.publish(table);
+        self.egress.published(&self.publisher.current());
     }
 }
 

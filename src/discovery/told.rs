@@ -32,6 +32,11 @@ impl Told {
         &self.together
     }
 
+    /// What the file says.
+    pub(super) fn base(&self) -> &Arc<Config> {
+        &self.base
+    }
+
     /// Goes on with another file.
     pub(super) fn rebase(&mut self, base: Arc<Config>) {
         self.base = base;

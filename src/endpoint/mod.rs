@@ -68,6 +68,11 @@ impl Listed {
             level: 0,
         }
     }
+
+    /// True if it is marked with that, in whatever case, as its sources compare marks.
+    pub fn carries(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag))
+    }
 }
 
 /// What a source says of an endpoint's health.

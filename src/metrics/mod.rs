@@ -5,6 +5,7 @@
 //! request is sharded by worker: each shard has one writer, and no cache line is contended.
 
 mod cluster;
+mod egress;
 mod family;
 mod request;
 mod tcp;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use prometheus::proto::MetricFamily;
 
 pub use cluster::{ClusterSeries, End, Session};
+pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
 pub use request::{RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
@@ -35,6 +37,7 @@ pub struct Metrics {
     requests: Held<RequestLabels, RequestSeries>,
     clusters: Held<Arc<str>, ClusterSeries>,
     watches: Held<String, WatchSeries>,
+    egress: Held<(), EgressSeries>,
     listeners: Held<Arc<str>, ListenerSeries>,
     tcp: Held<TcpLabels, TcpSeries>,
     tls: Held<Arc<str>, TlsSeries>,
@@ -91,6 +94,7 @@ impl Metrics {
             requests: Held::default(),
             clusters: Held::default(),
             watches: Held::default(),
+            egress: Held::default(),
             listeners: Held::default(),
             tcp: Held::default(),
             tls: Held::default(),
@@ -124,6 +128,11 @@ impl Metrics {
     /// True if a followed service, or some of it, is kept from us for want of rights.
     pub fn is_denied(&self, service: &str) -> bool {
         self.watches.find(service).is_some_and(|series| series.is_denied())
+    }
+
+    /// The series of names that are asked for; there is none while nobody holds it.
+    pub fn egress(&self) -> Arc<EgressSeries> {
+        self.egress.get((), EgressSeries::default)
     }
 
     /// The series of a listener.
@@ -162,6 +171,7 @@ impl Metrics {
         let mut families = request::families(&self.requests.all());
         families.extend(cluster::families(&self.clusters.all()));
         families.extend(watch::families(&self.watches.all()));
+        families.extend(egress::families(&self.egress.all()));
         families.extend(tcp::families(&self.tcp.all()));
         families.extend(tls::families(&self.tls.all()));
         families.extend(self.listener_families());

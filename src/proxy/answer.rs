@@ -10,6 +10,8 @@ use http_body::{Frame, SizeHint};
 
 use super::forward::Forward;
 use super::grpc;
+use crate::config::Nameless;
+use crate::table::Absent;
 use crate::upstream::{Error, Kind};
 
 /// The body of an answer.
@@ -31,6 +33,12 @@ pub(super) enum Refusal {
     Path,
     /// No route.
     Route,
+    /// The host is not the name of a service, where it has to be.
+    Nameless(Nameless),
+    /// A service that must not be asked for.
+    Barred,
+    /// A service that is not there, or not to be had.
+    Absent(Absent),
     /// What its route makes of its target is none.
     Target,
     /// No endpoint may serve.
@@ -57,6 +65,9 @@ impl Refusal {
             ),
             Refusal::Path => (StatusCode::BAD_REQUEST, "the path has slashes that may lead elsewhere\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
+            Refusal::Nameless(why) => (StatusCode::NOT_FOUND, why.text()),
+            Refusal::Barred => (StatusCode::FORBIDDEN, "this service must not be asked for here\n"),
+            Refusal::Absent(why) => (StatusCode::SERVICE_UNAVAILABLE, absent(*why)),
             Refusal::Target => (StatusCode::URI_TOO_LONG, "the request's target cannot be rewritten\n"),
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
             Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are being served\n"),
@@ -99,12 +110,30 @@ impl Refusal {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        match status {
+        match (status, self) {
+            // As long as it is remembered, and for people to mend: asking again sooner is in vain.
+            (_, Refusal::Absent(Absent::Unknown)) => headers.insert(RETRY_AFTER, HeaderValue::from_static("2")),
+            (_, Refusal::Absent(Absent::Hidden | Absent::Refused)) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"))
+            }
             // Discovery and ejections move within seconds.
-            StatusCode::SERVICE_UNAVAILABLE => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
             _ => None,
         };
         response
+    }
+}
+
+/// Why a service is not to be had, for whoever asked for it.
+fn absent(why: Absent) -> &'static str {
+    match why {
+        Absent::Unknown => "no service of this name is known\n",
+        Absent::Hidden => "this service may not be looked up: the proxy lacks the right to\n",
+        Absent::Full => "this service is not followed: as many others are as may be\n",
+        Absent::Busy => "this service is not followed yet: too many new names are being asked for\n",
+        Absent::Unheard => "this service is not followed yet, and discovery does not answer\n",
+        Absent::Refused => "this service cannot be looked up as it is asked for; the proxy's log says why\n",
+        Absent::Late => "this service is not followed yet, and discovery did not answer in time\n",
     }
 }
 

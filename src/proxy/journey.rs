@@ -35,7 +35,11 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let Asked { head, body, client, informer, takeover } = asked;
     let sender = Sender::new(&client.downstream, &edge.trusted);
     let is_grpc = message::is_grpc(&head.headers);
-    let (host, taken) = match find(edge, &head, sender) {
+    let found = match &edge.names {
+        None => find(edge, &head, sender),
+        Some(names) => names.find(edge, (&head, sender), started).await,
+    };
+    let (host, taken) = match found {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);

@@ -12,6 +12,7 @@ mod forward;
 mod grpc;
 mod journey;
 mod mirror;
+mod names;
 mod outgoing;
 mod preface;
 mod retry;
@@ -44,6 +45,8 @@ pub use answer::Body;
 pub use outgoing::prepare;
 
 use mirror::Mirrors;
+use names::Names;
+pub use names::Naming;
 use series::Resolved;
 pub use tcp::Tcp;
 
@@ -74,6 +77,8 @@ pub struct Edge {
     trusted: Trusted,
     /// Whether a path that may belong to another route is refused.
     strict: bool,
+    /// Where names take the place of routes.
+    names: Option<Names>,
 }
 
 impl Worker {
@@ -127,10 +132,17 @@ impl Worker {
 
 impl Edge {
     /// The service of the listener of that place.
-    pub fn new(worker: &Rc<Worker>, listener: usize, settings: &config::Listener) -> Self {
+    pub fn new(worker: &Rc<Worker>, listener: usize, settings: &config::Listener, naming: &Naming) -> Self {
         let trusted = Trusted::new(&settings.trusted_networks);
         let strict = settings.http.paths == config::Paths::Strict;
-        Edge { worker: Rc::clone(worker), listener, trust_deadline: settings.trust_deadline, trusted, strict }
+        Edge {
+            worker: Rc::clone(worker),
+            listener,
+            trust_deadline: settings.trust_deadline,
+            trusted,
+            strict,
+            names: naming.of(settings),
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 //! count. Requests share it within the worker, so that none touches a count that other workers touch as well.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::typical::Typical;
 use crate::cluster::{Cluster, Handle};
-use crate::config::{Retry, Target, Timeouts};
+use crate::config::{self, Retry, Target, Timeouts};
 use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries, TcpSeries};
 use crate::route::{Route, Routes};
 use crate::table::Table;
@@ -58,20 +59,43 @@ impl Resolved {
         Arc::clone(&self.listeners[place])
     }
 
-    /// Brings entries in step with the table, and forgets what belongs to other routes than its own.
+    /// Brings entries in step with the table, and forgets what belongs to routes that are not its own.
     pub(super) fn keep(&mut self, table: &Table) {
         if self.version == table.version {
             return;
         }
         self.version = table.version;
         if !Arc::ptr_eq(&self.routes, table.routes()) {
-            self.routes = Arc::clone(table.routes());
-            let (routes, targets) = (self.routes.all().len(), self.routes.targets());
-            self.requests.iter_mut().for_each(|requests| *requests = vec![None; targets]);
-            self.own.iter_mut().for_each(|own| *own = vec![None; routes]);
+            let before = std::mem::replace(&mut self.routes, Arc::clone(table.routes()));
+            self.move_on(&before);
         }
         for entry in self.requests.iter_mut().flatten().filter(|entry| entry.is_some()) {
             *entry = entry.take().and_then(|entry| entry.in_step_with(table));
+        }
+    }
+
+    /// Gives everything its place among the routes of now. Names come and go, while what is known of all else stays.
+    fn move_on(&mut self, before: &Routes) {
+        let (routes, targets) = (self.routes.all().len(), self.routes.targets());
+        let places: HashMap<*const config::Route, &Arc<Route>> =
+            self.routes.all().iter().map(|route| (Arc::as_ptr(&route.settings), route)).collect();
+        let now = |route: &Route| places.get(&Arc::as_ptr(&route.settings));
+        for requests in &mut self.requests {
+            let entries = std::mem::replace(requests, vec![None; targets]);
+            for entry in entries.into_iter().flatten() {
+                if let Some(route) = now(&entry.route) {
+                    let place = route.first_target + entry.place;
+                    requests[place] = Some(entry);
+                }
+            }
+        }
+        for own in &mut self.own {
+            let series = std::mem::replace(own, vec![None; routes]);
+            for (route, series) in before.all().iter().zip(series) {
+                if let Some(route) = now(route) {
+                    own[route.index] = series;
+                }
+            }
         }
     }
 

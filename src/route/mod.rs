@@ -9,13 +9,16 @@
 //! shorter path and the next less specific host. Predicates are looked at only where a route has some.
 
 mod predicate;
+mod used;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config;
 
 pub use predicate::Question;
+pub use used::Used;
 
 /// All routes, as an index.
 #[derive(Debug, Default)]
@@ -23,7 +26,7 @@ pub struct Routes {
     exact: HashMap<Box<str>, Paths>,
     below: HashMap<Box<str>, Paths>,
     any: Paths,
-    egress: HashMap<Box<str>, Arc<Route>>,
+    named: HashMap<Box<str>, (Arc<Route>, Arc<Used>)>,
     all: Vec<Arc<Route>>,
     targets: usize,
 }
@@ -58,6 +61,11 @@ struct Choice {
 impl Routes {
     /// The index of a configuration's routes.
     pub fn new(config: &config::Config) -> Self {
+        Routes::after(config, &Routes::default())
+    }
+
+    /// The same, which inherits what is known of names.
+    pub fn after(config: &config::Config, previous: &Routes) -> Self {
         let mut index = Routes::default();
         for settings in &config.routes {
             let route = index.add(settings);
@@ -70,7 +78,8 @@ impl Routes {
         }
         for (name, settings) in &config.named {
             let route = index.add(settings);
-            index.egress.insert((**name).into(), route);
+            let used = previous.named.get(&**name).map(|(_, used)| Arc::clone(used)).unwrap_or_default();
+            index.named.insert((**name).into(), (route, used));
         }
         index
     }
@@ -92,10 +101,10 @@ impl Routes {
         let count = config.routes.len() + config.named.len();
         self.all.len() == count
             && self.all.iter().zip(told).all(same)
-            && config.named.keys().all(|name| self.egress.contains_key(&**name))
+            && config.named.keys().all(|name| self.named.contains_key(&**name))
     }
 
-    /// In the order of the file; behind them those of egress listeners.
+    /// In the order of the file; behind them those that are found by a name.
     pub fn all(&self) -> &[Arc<Route>] {
         &self.all
     }
@@ -105,9 +114,21 @@ impl Routes {
         self.targets
     }
 
-    /// The route of that name, for egress listeners.
-    pub fn egress(&self, name: &str) -> Option<&Arc<Route>> {
-        self.egress.get(name)
+    /// The route of that name, which is in use now.
+    pub fn named(&self, name: &str, now: Instant) -> Option<&Arc<Route>> {
+        let (route, used) = self.named.get(name)?;
+        used.touch(now);
+        Some(route)
+    }
+
+    /// True if there is a route of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.named.contains_key(name)
+    }
+
+    /// When that name was last in use, if ever.
+    pub fn used(&self, name: &str) -> Option<Instant> {
+        self.named.get(name)?.1.last()
     }
 
     /// The route of a request. `host` may carry a port, a final dot and capitals; `path` is without its query.

@@ -1,16 +1,23 @@
 //! What is asked for and not in the table: the one way by which a request reaches discovery, and waits for it, within bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Questions that may wait for discovery; whoever comes on top is told that there are too many.
+use crate::config::Name;
+use crate::metrics::{Demanded, EgressSeries};
+
+/// Questions that may wait for discovery to hear them, which it does at once; whoever comes on top is told that there are too many.
 const WAITING: usize = 1024;
 
 /// A way to ask for a name.
 #[derive(Debug, Clone)]
-pub struct Demand(mpsc::Sender<Wanted>);
+pub struct Demand {
+    sender: mpsc::Sender<Wanted>,
+    series: Arc<EgressSeries>,
+}
 
 /// Where names are asked for.
 #[derive(Debug)]
@@ -19,38 +26,60 @@ pub struct Demands(mpsc::Receiver<Wanted>);
 /// A name that is asked for.
 #[derive(Debug)]
 pub struct Wanted {
-    /// As a table has it.
-    pub name: String,
+    /// Whose.
+    pub name: Name,
     /// To be told once a table is published that has it, or why none will.
-    pub answer: oneshot::Sender<Result<(), Absent>>,
+    pub answer: Answer,
 }
 
+/// Who waits for a name.
+pub type Answer = oneshot::Sender<Result<(), Absent>>;
+
 /// Why a name is not in the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// Nobody has it.
     Unknown,
-    /// Too many are followed already, or asked for at once.
+    /// If somebody has it, it is kept from us.
+    Hidden,
+    /// As many are followed as may be.
     Full,
+    /// Too many are asked for at once.
+    Busy,
     /// The source does not answer.
     Unheard,
-    /// It is not to be asked for, and why.
-    Refused(String),
+    /// It is not to be asked for.
+    Refused,
     /// No answer in time.
     Late,
 }
 
 /// A way to ask, and where that is heard.
-pub fn demand() -> (Demand, Demands) {
+pub fn demand(series: Arc<EgressSeries>) -> (Demand, Demands) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Demand(sender), Demands(receiver))
+    (Demand { sender, series }, Demands(receiver))
 }
 
 impl Demand {
     /// Returns once a table is published that has the name; to be loaded anew.
-    pub async fn ask(&self, name: &str, within: Duration) -> Result<(), Absent> {
+    pub async fn ask(&self, name: &Name, within: Duration) -> Result<(), Absent> {
+        let answer = self.hear(name, within).await;
+        self.series.demanded(match answer {
+            Ok(()) => Demanded::Found,
+            Err(Absent::Unknown) => Demanded::Unknown,
+            Err(Absent::Hidden) => Demanded::Hidden,
+            Err(Absent::Full) => Demanded::Full,
+            Err(Absent::Busy) => Demanded::Busy,
+            Err(Absent::Unheard) => Demanded::Unheard,
+            Err(Absent::Refused) => Demanded::Refused,
+            Err(Absent::Late) => Demanded::Late,
+        });
+        answer
+    }
+
+    async fn hear(&self, name: &Name, within: Duration) -> Result<(), Absent> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Wanted { name: name.to_owned(), answer }).map_err(|_| Absent::Full)?;
+        self.sender.try_send(Wanted { name: name.clone(), answer }).map_err(|_| Absent::Busy)?;
         match timeout(within, answered).await {
             Ok(Ok(answer)) => answer,
             // Discovery has ended, and the process is about to.
@@ -64,5 +93,10 @@ impl Demands {
     /// The next name; none if nobody can ask any more.
     pub async fn next(&mut self) -> Option<Wanted> {
         self.0.recv().await
+    }
+
+    /// The next name that waits already.
+    pub fn try_next(&mut self) -> Option<Wanted> {
+        self.0.try_recv().ok()
     }
 }

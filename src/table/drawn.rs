@@ -48,7 +48,7 @@ pub(super) fn join(draws: &[Draw], drawn: &Drawn) -> Option<List> {
     }
     let mut joined = BTreeMap::new();
     for (level, (draw, list)) in draws.iter().zip(drawn).enumerate() {
-        let fits = |listed: &&Listed| draw.tag.as_ref().is_none_or(|tag| listed.tags.iter().any(|own| **own == **tag));
+        let fits = |listed: &&Listed| draw.tag.as_ref().is_none_or(|tag| listed.carries(tag));
         let level = u8::try_from(level).unwrap_or(u8::MAX);
         for listed in list.iter().flat_map(|list| list.iter()).filter(fits) {
             // Who is on several lists is of the first.

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::route::Routes;
 pub use beside::Beside;
 
-pub use demand::{Absent, Demand, Demands, Wanted, demand};
+pub use demand::{Absent, Answer, Demand, Demands, Wanted, demand};
 
 /// Routes and clusters as of one moment.
 pub struct Table {
@@ -106,6 +106,13 @@ impl Table {
         self.beside.as_deref()
     }
 
+    /// When the route of that name was last in use, if ever: now, while anything runs in the cluster of that name.
+    pub fn last_use(&self, name: &str, now: Instant) -> Option<Instant> {
+        let is_running =
+            |cluster: &Arc<Cluster>| cluster.members().iter().any(|member| member.endpoint.in_flight() > 0);
+        if self.find_cluster(name).is_some_and(is_running) { Some(now) } else { self.routes.used(name) }
+    }
+
     /// Has every cluster look at its endpoints side by side. To be called once every [`SLOT`].
     pub fn examine(&self, now: Instant) {
         self.clusters.iter().for_each(|cluster| cluster.examine(now));
@@ -145,7 +152,8 @@ impl Builder {
             |settings: &Arc<config::Cluster>| self.cluster(settings, facts, previous.find_cluster(&settings.name), now);
         let clusters = config.clusters.iter().map(cluster).collect();
         let same = previous.routes.is_of(config);
-        let routes = if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::new(config)) };
+        let routes =
+            if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::after(config, &previous.routes)) };
         Table { version: previous.version + 1, built: now, routes, clusters, beside: facts.beside.clone() }
     }
 

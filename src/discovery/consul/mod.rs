@@ -1,14 +1,17 @@
 //! Following services in Consul, each by one blocking query on `/v1/health/service/:name`. `follow` says what an answer is
 //! worth, `rights` whether it is the whole of it, `model` reads; here they make a watch. What watches `share` keeps them from asking
 //! too much together, and where they are too many, the `catalogue` says when to ask. And finding out where we stand, where some cluster
-//! prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s. Apart from all that, prefixes of the
-//! KV store are followed: for `certificates`, and for `documents`, where `prefix` says what an answer is worth.
+//! prefers who is near: `survey` asks for the `place` that the agent knows and for `coordinate`s. A `look` is for what somebody asks
+//! for, and `entries` say how services are to be treated. Apart from all that, prefixes of the KV store are followed: for
+//! `certificates`, and for `documents`, where `prefix` says what an answer is worth.
 
 mod catalogue;
 mod certificates;
 mod coordinate;
 mod documents;
+mod entries;
 mod follow;
+mod look;
 mod model;
 mod place;
 mod prefix;
@@ -20,19 +23,22 @@ mod watch;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::suspects::Loss;
-use crate::config::{Config, Consistency, Consul, Documents, Lookup, Place, Selection};
+use crate::config::{Config, Consistency, Consul, Documents, Lookup, Name, Place, Selection};
 use crate::consul::{Agent, Error, Failure};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
 
 use catalogue::Catalogue;
 pub use certificates::Certificates;
+pub use entries::{Entries, Kind};
+pub use look::Looked;
 pub use model::About;
 #[doc(hidden)]
 pub use model::parse as parse_health;
@@ -55,6 +61,10 @@ pub enum Update {
     },
     /// What a service's instances say of it, where that is something else than before; nothing if they never said anything.
     About(Selection, About),
+    /// What configuration entries of a kind say, where that is something else than before.
+    Entries(Kind, Entries),
+    /// What a look has shown.
+    Looked(Looked),
     /// A service's list still is what it was.
     Confirmed(Selection),
     /// A service could not be asked for, for the first time or after it could.
@@ -172,6 +182,24 @@ impl Watches {
             let series = self.metrics.watch(&format!("kv:{prefix}"));
             self.tasks.spawn(documents::Reading::new(&self.shared, prefix, series).run(known));
         }
+    }
+
+    /// Follows what configuration entries say of services.
+    pub fn attend(&mut self) {
+        for kind in Kind::ALL {
+            self.tasks.spawn(entries::follow(Arc::clone(&self.shared), kind));
+        }
+    }
+
+    /// Looks who has a name, for so long at most; what it shows comes with the updates.
+    pub fn look(&mut self, name: Name, within: Duration) {
+        while self.tasks.try_join_next().is_some() {}
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            let looked = look::look(Arc::clone(&shared), name, within).await;
+            // Fails only when discovery has ended.
+            let _ = shared.updates.send(Update::Looked(looked)).await;
+        });
     }
 
     /// Follows these from now on, and no others. A query that waits is not broken off: the agent would keep its slot all
