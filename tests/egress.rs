@@ -137,6 +137,10 @@ async fn a_name_that_nobody_has_is_told_from_one_that_is_none_and_is_not_followe
             "503 this service cannot be looked up as it is asked for; the proxy's log says why",
         ),
         (
+            "u-nobody.service.dc-east.peer.consul",
+            "503 this service cannot be looked up as it is asked for; the proxy's log says why",
+        ),
+        (
             "u-nobody.connect.consul",
             "503 this service cannot be looked up as it is asked for; the proxy's log says why",
         ),

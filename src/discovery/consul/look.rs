@@ -33,6 +33,7 @@ pub(super) async fn look(shared: Arc<Shared>, name: Name, within: Duration) -> L
     let half = within / 2;
     let found = match timeout(half, ask(&shared, &name, Consistency::Default)).await {
         Ok(Ok(found)) => conclude(&shared, &name, found).await,
+        Ok(Err(failure)) if is_nowhere(&failure) => Err(refused(&name, &failure)),
         // Nobody leads, or nobody is there: a follower may still know of somebody. That it knows of nobody says nothing.
         Ok(Err(Failure::Unavailable { .. } | Failure::Unreachable(_) | Failure::Garbled(_))) | Err(_) => {
             match timeout(half, ask(&shared, &name, Consistency::Stale)).await {
@@ -89,9 +90,15 @@ fn refused(name: &Name, failure: &Failure) -> Absent {
     warn!(%name, error = %failure, "cannot be looked for");
     match failure {
         Failure::Denied { .. } => Absent::Hidden,
+        failure if is_nowhere(failure) => Absent::Refused,
         Failure::Refused { .. } | Failure::Unsupported(_) => Absent::Refused,
         Failure::Unreachable(_) | Failure::Unavailable { .. } | Failure::Garbled(_) | Failure::Incomplete(_) => {
             Absent::Unheard
         }
     }
+}
+
+/// There is no such datacenter, or no way to it.
+fn is_nowhere(failure: &Failure) -> bool {
+    matches!(failure, Failure::Unavailable { message, .. } if message.contains("No path to datacenter"))
 }
