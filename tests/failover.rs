@@ -237,29 +237,3 @@ async fn the_agents_cache_is_read_where_that_is_wanted_and_emptiness_out_of_it_i
     );
     proxy.drain().await;
 }
-
-#[tokio::test]
-async fn services_beyond_the_number_of_queries_are_asked_when_the_catalogue_changes() {
-    let consul = Consul::start().await;
-    let all = origins(["a", "b", "c", "d"]).await;
-    for (service, origin) in ["a", "b", "c"].iter().zip(&all) {
-        consul.register_service(service, origin.name(), origin.address()).await;
-    }
-    let clusters = ["a", "b", "c"].map(|name| format!("[clusters.{name}]\nconsul = {{ service = \"{name}\" }}\n"));
-    let settings = format!("[consul]\naddress = \"{}\"\nmax_queries = 1\n{}", consul.url(), clusters.concat());
-    let proxy = Proxy::start(&settings);
-    eventually("all are known", SOON, async || is_ready(proxy.admin()).await).await;
-    // Long before their turn, which is ten seconds after the last.
-    for service in ["a", "b", "c"] {
-        consul.register_service(service, &format!("{service}-d"), all[3].address()).await;
-    }
-    let seen = async || {
-        let mut two = 0;
-        for service in ["a", "b", "c"] {
-            two += usize::from(usable(proxy.admin(), service).await.len() == 2);
-        }
-        two == 3
-    };
-    eventually("all have two", Duration::from_secs(8), seen).await;
-    proxy.drain().await;
-}

@@ -31,6 +31,7 @@ mod last_lists;
 mod lifecycle;
 mod limits;
 mod locality;
+mod many_services;
 mod mirroring;
 mod probes;
 mod proxy_protocol;

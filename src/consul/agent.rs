@@ -180,7 +180,11 @@ impl Agent {
 fn client(settings: &config::Consul) -> Result<Client, Error> {
     let is_tls = matches!(&settings.address, Address::Url(url) if url.starts_with("https"));
     // Given in any case: on its own the library fails to start where the system has no CA certificates.
-    let tls = if is_tls { tls::client(&settings.tls)? } else { tls::trust_nobody()? };
+    let mut tls = if is_tls { tls::client(&settings.tls)? } else { tls::trust_nobody()? };
+    if is_tls {
+        // The library offers nothing by itself where it is given a configuration: then every query would have a connection.
+        tls.alpn_protocols = ["h2", "http/1.1"].map(|protocol| protocol.as_bytes().to_vec()).into();
+    }
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls)
         // The agent is next door; a proxy for the outside world has no business in between.

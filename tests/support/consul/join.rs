@@ -13,6 +13,14 @@ impl Consul {
         client
     }
 
+    /// A server that keeps what it knows, as those in production do, with more configuration.
+    pub async fn server_with(extra: &str) -> Consul {
+        let config = format!("server = true\nbootstrap_expect = 1\nperformance {{ raft_multiplier = 1 }}\n{extra}");
+        let mut server = Consul::prepare(Role::Member, &config).await;
+        server.launch().await.unwrap_or_else(|log| panic!("a server did not start: {log}"));
+        server
+    }
+
     /// Three servers that have elected a leader.
     pub async fn three() -> [Consul; 3] {
         let mut all = Vec::new();

@@ -8,6 +8,7 @@
 
 mod binary;
 mod catalog;
+mod certificates;
 mod debian;
 mod join;
 
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 
 use super::client::{eventually, try_get};
 pub use catalog::Catalog;
+pub use certificates::Certificates;
 
 /// How long an agent may take until its catalog answers; 0.4 s is usual, ten at once on two busy cores take some more.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -121,14 +123,19 @@ impl Consul {
         panic!("consul found no free ports: {last}");
     }
 
-    /// Stops it where it is, as a machine does that is out of breath, or lets it go on.
-    pub fn signal(&self, signal: &str) {
+    /// The agent's process.
+    pub fn process(&self) -> u32 {
         let guard = self.agent.as_ref().expect("it runs").id();
         let children =
             fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).expect("the guard's children");
         let name =
             |pid: &&str| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "consul");
-        let agent = children.split_whitespace().find(name).expect("the agent");
+        children.split_whitespace().find(name).expect("the agent").parse().expect("a number")
+    }
+
+    /// Stops it where it is, as a machine does that is out of breath, or lets it go on.
+    pub fn signal(&self, signal: &str) {
+        let agent = self.process();
         let done = Command::new("sh").args(["-c", &format!("kill -{signal} {agent}")]).status().expect("run sh");
         assert!(done.success(), "kill -{signal} {agent}");
     }
@@ -156,7 +163,12 @@ impl Consul {
 
     /// How many TCP connections to its HTTP port are established, whoever holds them.
     pub fn connections(&self) -> usize {
-        let local = format!(":{:04X}", self.address().port());
+        Consul::connections_to(self.address().port())
+    }
+
+    /// The same for another port.
+    pub fn connections_to(port: u16) -> usize {
+        let local = format!(":{port:04X}");
         let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
         let established = table.lines().skip(1).filter(|line| {
             let mut columns = line.split_whitespace().skip(1);
