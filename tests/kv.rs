@@ -248,6 +248,49 @@ async fn before_documents_could_be_read_the_file_serves_and_says_that_it_is_not_
     proxy.drain().await;
 }
 
+#[tokio::test]
+async fn a_start_without_consul_or_with_documents_that_are_wrong_goes_by_those_that_counted_last() {
+    let mut consul = Consul::start().await;
+    let [one, two] = [Origin::start("one").await, Origin::start("two").await];
+    // By a service, so that its list has to be there as well.
+    consul.register_service("shop", "shop", one.address()).await;
+    let shop = "[[routes]]\nhost = \"shop\"\ncluster = \"shop\"\n[clusters.shop]\nconsul = { service = \"shop\" }\n";
+    put(&consul, "shop", shop).await;
+    let shelf = tempfile::tempdir().unwrap();
+    let kept = format!("[consul]\nlast_lists = \"{}\"\n", shelf.path().join("lists").display());
+    let text = file(&consul.url(), &two).replace("[consul]\n", &kept);
+    let proxy = Proxy::start(&text);
+    ready(&proxy).await;
+    until(&proxy, "shop", "one").await;
+    proxy.drain().await;
+
+    consul.kill();
+    let proxy = Proxy::start(&text);
+    ready(&proxy).await;
+    assert_eq!(answer(&proxy, "shop").await, "one");
+    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await.text();
+    assert!(verbose.contains(&format!("kv {PREFIX}: 1 in force, from disk, cannot be read: ")), "{verbose}");
+    consul.restart().await;
+    put(&consul, "shop", &document("shop", &two)).await;
+    until(&proxy, "shop", "two").await;
+    assert_eq!(view(&proxy).await["from_disk"], json!(false));
+    proxy.drain().await;
+
+    put(&consul, "shop", "[[routes]").await;
+    let proxy = Proxy::start(&text);
+    ready(&proxy).await;
+    assert_eq!(answer(&proxy, "shop").await, "two");
+    assert_eq!(metric(proxy.admin(), "lictor_kv_config_rejected_total").await, 1.0);
+    proxy.drain().await;
+
+    // Who has nothing to go by but what is wrong is not ready.
+    let proxy = Proxy::start(&file(&consul.url(), &two));
+    let rejected = async || metric(proxy.admin(), "lictor_kv_config_rejected_total").await == 1.0;
+    eventually("they are rejected", SOON, rejected).await;
+    assert!(!is_ready(proxy.admin()).await);
+    proxy.drain().await;
+}
+
 fn base64(text: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(text)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{self, Config, Documents};
 use crate::table;
@@ -18,15 +18,36 @@ pub(super) struct Beside {
     /// What stands there now, if it does not count.
     refused: Option<Documents>,
     /// What counts; none before anything did.
-    good: Option<Documents>,
+    good: Option<Arc<Documents>>,
     facts: Option<Arc<table::Beside>>,
 }
 
 impl Beside {
-    /// Nothing is known yet but the file.
-    pub(super) fn new(file: &Arc<Config>) -> Self {
+    /// The file, and documents of before the start, if they are still good: they are joined with it at once, but known only if nothing
+    /// better is to be had.
+    pub(super) fn new(file: &Arc<Config>, before: Option<&Arc<Documents>>) -> Self {
         let facts = file.kv.as_ref().map(|kv| table::Beside { prefix: kv.prefix.clone(), ..table::Beside::default() });
-        Beside { file: Arc::clone(file), refused: None, good: None, facts: facts.map(Arc::new) }
+        let mut beside = Beside { file: Arc::clone(file), refused: None, good: None, facts: facts.map(Arc::new) };
+        let Some(prefix) = beside.facts.as_ref().map(|facts| facts.prefix.clone()) else { return beside };
+        beside.good = before.filter(|before| before.keys().all(|key| key.starts_with(&prefix))).cloned();
+        beside
+    }
+
+    /// What to go by from the start on.
+    pub(super) fn first(&mut self) -> Arc<Config> {
+        let Some(good) = &self.good else { return Arc::clone(&self.file) };
+        match self.file.with_documents(good) {
+            Ok(config) => Arc::new(config),
+            Err(refusal) => {
+                let problems = refusal.first(PROBLEMS);
+                error!(
+                    error = problems,
+                    "the documents from before the start do not go with the file, and are not used"
+                );
+                self.good = None;
+                Arc::clone(&self.file)
+            }
+        }
     }
 
     /// How it is; none if there is no place for documents.
@@ -34,14 +55,14 @@ impl Beside {
         self.facts.as_ref()
     }
 
-    /// What counts.
-    pub(super) fn good(&self) -> Option<&Documents> {
+    /// What counts, or would if nothing better were to be had.
+    pub(super) fn good(&self) -> Option<&Arc<Documents>> {
         self.good.as_ref()
     }
 
     /// Takes over what stands there now; what to go by from now on, if it is good.
     pub(super) fn hear(&mut self, documents: Documents) -> Option<Arc<Config>> {
-        let is_same = self.good.as_ref() == Some(&documents);
+        let is_same = self.good.as_deref() == Some(&documents);
         let joined = self.file.with_documents(&documents);
         self.note(|facts| (facts.unread, facts.from_disk) = (None, false));
         match joined {
@@ -56,24 +77,23 @@ impl Beside {
         }
     }
 
-    /// Goes by documents from before the start until others are read; what to go by from now on, if they are still good.
-    pub(super) fn recall(&mut self, documents: &Documents) -> Option<Arc<Config>> {
-        if self.good.is_some() {
-            return None;
+    /// Goes by the documents of before the start for want of better ones; true if it does from now on.
+    pub(super) fn fall_back(&mut self) -> bool {
+        let is_needed = self.good.is_some() && self.facts.as_ref().is_some_and(|facts| !facts.is_known());
+        if let (true, Some(good)) = (is_needed, self.good.clone()) {
+            self.note(|facts| {
+                (facts.generation, facts.from_disk) = (1, true);
+                facts.keys = good.keys().cloned().collect();
+            });
+            warn!(documents = good.len(), "the documents from before the start count until good ones are read");
         }
-        let config = self.file.with_documents(documents);
-        let config = config.inspect_err(|refusal| {
-            error!(error = refusal.first(PROBLEMS), "the documents from before the start do not go with the file");
-        });
-        let config = config.ok()?;
-        self.take(documents.clone(), false);
-        self.note(|facts| facts.from_disk = true);
-        Some(Arc::new(config))
+        is_needed
     }
 
     /// They cannot be read, for this reason.
     pub(super) fn miss(&mut self, why: String) {
         self.note(|facts| facts.unread = Some(why));
+        self.fall_back();
     }
 
     /// They can be read again, and are what they were.
@@ -102,7 +122,7 @@ impl Beside {
     fn take(&mut self, documents: Documents, is_same: bool) {
         let keys: Vec<String> = documents.keys().cloned().collect();
         self.note(|facts| {
-            facts.generation += u64::from(!is_same);
+            facts.generation += u64::from(!is_same || !facts.is_known());
             facts.keys.clone_from(&keys);
             facts.refused = None;
         });
@@ -114,7 +134,10 @@ impl Beside {
                 "documents are in force"
             );
         }
-        (self.good, self.refused) = (Some(documents), None);
+        self.refused = None;
+        if !is_same || self.good.is_none() {
+            self.good = Some(Arc::new(documents));
+        }
     }
 
     fn refuse(&mut self, documents: Documents, refusal: &config::Error) {
@@ -125,6 +148,7 @@ impl Beside {
             facts.refused = Some(problems.clone());
         });
         self.refused = Some(documents);
+        self.fall_back();
     }
 
     fn note(&mut self, change: impl FnOnce(&mut table::Beside)) {
@@ -158,7 +182,7 @@ mod tests {
 
     #[test]
     fn good_documents_count_and_bad_ones_leave_the_last_good_ones() {
-        let mut beside = Beside::new(&file(""));
+        let mut beside = Beside::new(&file(""), None);
         assert!(!facts(&beside).is_known());
         assert_eq!(beside.hear(documents(ROUTE)).unwrap().routes.len(), 1);
         assert_eq!((facts(&beside).generation, &facts(&beside).keys[..]), (1, &["l/a".to_owned()][..]));
@@ -166,7 +190,7 @@ mod tests {
         let refused = facts(&beside);
         assert_eq!((refused.generation, refused.refusals), (1, 1));
         assert!(refused.refused.as_ref().unwrap().contains("kv l/a:2: routes[0].cluster: no cluster \"wbe\""));
-        assert_eq!(beside.good(), Some(&documents(ROUTE)));
+        assert_eq!(beside.good().map(|good| &**good), Some(&documents(ROUTE)));
         assert!(beside.hear(documents(ROUTE)).is_some());
         let good = facts(&beside);
         assert_eq!((good.generation, good.refusals, &good.refused), (1, 1, &None), "the same as before");
@@ -176,14 +200,14 @@ mod tests {
 
     #[test]
     fn bad_documents_at_the_start_are_not_known_documents() {
-        let mut beside = Beside::new(&file(""));
+        let mut beside = Beside::new(&file(""), None);
         assert!(beside.hear(documents("[[routes]")).is_none());
         assert!(!facts(&beside).is_known());
     }
 
     #[test]
     fn another_file_goes_on_with_the_last_good_documents_or_not_at_all() {
-        let mut beside = Beside::new(&file(""));
+        let mut beside = Beside::new(&file(""), None);
         beside.hear(documents(ROUTE)).unwrap();
         let routes = beside.rebase(&file("[[routes]]\nhost='other'\ncluster='web'")).unwrap().routes.len();
         assert_eq!(routes, 2);
@@ -195,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_file_may_bring_what_the_documents_lack() {
-        let mut beside = Beside::new(&file(""));
+        let mut beside = Beside::new(&file(""), None);
         assert!(beside.hear(documents("[[routes]]\ncluster='db'")).is_none());
         let config = beside.rebase(&file("[clusters.db]\nendpoints=['127.0.0.1:2']")).unwrap();
         assert_eq!(config.routes.len(), 1);
@@ -205,24 +229,41 @@ mod tests {
 
     #[test]
     fn documents_of_before_the_start_count_until_others_are_read() {
-        let mut beside = Beside::new(&file(""));
+        let before = Arc::new(documents(ROUTE));
+        let mut beside = Beside::new(&file(""), Some(&before));
+        assert_eq!(beside.first().routes.len(), 1, "what they name is asked for at once");
+        assert!(!facts(&beside).is_known());
         beside.miss("nobody answers".to_owned());
-        assert_eq!(beside.recall(&documents(ROUTE)).unwrap().routes.len(), 1);
         assert!(facts(&beside).from_disk && facts(&beside).is_known());
         assert_eq!(facts(&beside).unread.as_deref(), Some("nobody answers"));
-        assert!(beside.recall(&documents("")).is_none(), "they do already");
+        assert!(!beside.fall_back(), "they do already");
         assert!(beside.hear(documents(ROUTE)).is_some());
         assert!(!facts(&beside).from_disk && facts(&beside).unread.is_none());
-        let mut beside = Beside::new(&file(ROUTE));
-        assert!(beside.recall(&documents(ROUTE)).is_none(), "they do not go with the file any more");
-        assert!(!facts(&beside).is_known());
+
+        let mut beside = Beside::new(&file(""), Some(&before));
+        assert!(beside.hear(documents("[[routes]")).is_none());
+        assert!(facts(&beside).is_known() && facts(&beside).refused.is_some(), "they are the last good ones");
+
+        let mut beside = Beside::new(&file(""), Some(&before));
+        assert!(beside.hear(documents(ROUTE)).is_some());
+        assert_eq!((facts(&beside).generation, facts(&beside).from_disk), (1, false));
+    }
+
+    #[test]
+    fn documents_of_before_the_start_that_do_not_fit_any_more_are_none() {
+        let before = Arc::new(documents(ROUTE));
+        let mut beside = Beside::new(&file(ROUTE), Some(&before));
+        assert_eq!(beside.first().routes.len(), 1);
+        assert!(!beside.fall_back() && !facts(&beside).is_known());
+        let elsewhere = Arc::new(Documents::from([("other/a".to_owned(), Vec::new())]));
+        assert!(Beside::new(&file(""), Some(&elsewhere)).good().is_none());
     }
 
     #[test]
     fn where_there_is_no_place_for_documents_a_file_is_a_file() {
         let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'";
         let file = Arc::new(parse(text, &Environment::default()).unwrap());
-        let mut beside = Beside::new(&file);
+        let mut beside = Beside::new(&file, None);
         assert!(beside.facts().is_none() && beside.rebase(&file).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The last lists as a file's content: a line with a version and a checksum, and JSON behind it. What is not exactly what was
+//! The last lists, and the documents that counted last, as a file's content: a line with a version and a checksum, and JSON behind it. What is not exactly what was
 //! written, or was written for another catalogue, is not read at all: better no list than a wrong one.
 //!
 //! Of a suspect it says nothing: whoever is on a list here could serve when it was written.
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Agent, Consul, Lookup, MAX_WEIGHT, Selection};
+use crate::config::{self, Agent, Consul, Documents, Lookup, MAX_WEIGHT, Selection};
 use crate::endpoint::{Address, List, Listed, Locality, Status};
 
 /// What the first line begins with.
@@ -25,6 +25,14 @@ pub(super) struct Kept {
     pub(super) selection: Selection,
     pub(super) list: List,
     pub(super) heard: SystemTime,
+}
+
+/// All that is kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Content {
+    pub(super) lists: Vec<Kept>,
+    /// The documents beside the file that counted last; none if none ever did.
+    pub(super) documents: Option<Arc<Documents>>,
 }
 
 /// Whose lists they are: what another agent says of a service of the same name is no list of ours.
@@ -59,6 +67,8 @@ pub(super) enum Error {
 struct Body {
     catalogue: Catalogue,
     lists: Vec<Entry>,
+    #[serde(default)]
+    documents: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,17 +121,20 @@ impl std::fmt::Display for Catalogue {
     }
 }
 
-/// The content for these lists.
-pub(super) fn encode(catalogue: &Catalogue, lists: &[Kept]) -> Result<Vec<u8>, Error> {
-    let body = Body { catalogue: catalogue.clone(), lists: lists.iter().map(entry).collect() };
+/// What to write for this content.
+pub(super) fn encode(catalogue: &Catalogue, content: &Content) -> Result<Vec<u8>, Error> {
+    // Those that counted were text.
+    let text = |(key, value): (&String, &Vec<u8>)| (key.clone(), String::from_utf8_lossy(value).into_owned());
+    let documents = content.documents.as_ref().map(|documents| documents.iter().map(text).collect());
+    let body = Body { catalogue: catalogue.clone(), lists: content.lists.iter().map(entry).collect(), documents };
     let body = serde_json::to_vec(&body)?;
     let mut content = format!("{MAGIC} {VERSION} {}\n", checksum(&body)).into_bytes();
     content.extend(body);
     Ok(content)
 }
 
-/// The lists in a content that was written for this catalogue.
-pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Vec<Kept>, Error> {
+/// What was written for this catalogue.
+pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Content, Error> {
     let end = content.iter().position(|byte| *byte == b'\n').ok_or(Error::Unknown)?;
     let (line, body) = (std::str::from_utf8(&content[..end]).map_err(|_| Error::Unknown)?, &content[end + 1..]);
     let mut words = line.split(' ');
@@ -139,7 +152,9 @@ pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Vec<Kept>, Erro
     if body.catalogue != *ours {
         return Err(Error::Foreign(Box::new(body.catalogue), Box::new(ours.clone())));
     }
-    Ok(body.lists.into_iter().filter_map(kept).collect())
+    let bytes = |(key, text): (String, String)| (key, text.into_bytes());
+    let documents = body.documents.map(|documents| Arc::new(documents.into_iter().map(bytes).collect()));
+    Ok(Content { lists: body.lists.into_iter().filter_map(kept).collect(), documents })
 }
 
 fn checksum(body: &[u8]) -> String {
@@ -217,7 +232,7 @@ mod tests {
         Catalogue::of(&config::parse(&text, &Environment::default()).unwrap().consul)
     }
 
-    fn lists() -> Vec<Kept> {
+    fn content() -> Content {
         let locality = Locality { node: Some("n1".into()), zone: Some("ü".into()), datacenter: None };
         let address = Address::from(([127, 0, 0, 1], 80));
         let first = Listed { status: Status::Warning, weight: 7, locality, id: "n1/a".into(), ..Listed::new(address) };
@@ -228,42 +243,56 @@ mod tests {
             Selection { filter: Some("\"x\" in Tags".into()), lookup: Lookup::Connect, ..Selection::of("web") };
         let bare = Selection { datacenter: Some("dc2".into()), ..Selection::of("none") };
         let heard = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        vec![
+        let documents = Documents::from([("l/ü".to_owned(), "[[routes]]\n".into())]);
+        let lists = vec![
             Kept { selection, list: [first, second, third].into(), heard },
             Kept { selection: bare, list: [].into(), heard },
-        ]
+        ];
+        Content { lists, documents: Some(Arc::new(documents)) }
     }
 
     #[test]
     fn what_is_read_is_what_was_written() {
-        let content = encode(&catalogue(""), &lists()).unwrap();
-        assert_eq!(decode(&content, &catalogue("")).unwrap(), lists());
+        let written = encode(&catalogue(""), &content()).unwrap();
+        assert_eq!(decode(&written, &catalogue("")).unwrap(), content());
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_documents_is_read_all_the_same() {
+        let without = Content { documents: None, ..content() };
+        let written = String::from_utf8(encode(&catalogue(""), &without).unwrap()).unwrap();
+        let (_, body) = written.split_once('\n').unwrap();
+        let body = body.replace(",\"documents\":null", "");
+        assert!(!body.contains("documents"));
+        let older = format!("{MAGIC} {VERSION} {}\n{body}", checksum(body.as_bytes()));
+        assert_eq!(decode(older.as_bytes(), &catalogue("")).unwrap(), without);
     }
 
     #[test]
     fn a_suspect_is_written_down_as_who_it_was() {
-        let mut lists = lists();
-        lists[0].list = [Listed { status: Status::Suspect, ..Listed::new(Address::from(([127, 0, 0, 1], 80))) }].into();
-        let read = decode(&encode(&catalogue(""), &lists).unwrap(), &catalogue("")).unwrap();
-        assert_eq!(read[0].list[0].status, Status::Passing);
+        let mut content = content();
+        content.lists[0].list =
+            [Listed { status: Status::Suspect, ..Listed::new(Address::from(([127, 0, 0, 1], 80))) }].into();
+        let read = decode(&encode(&catalogue(""), &content).unwrap(), &catalogue("")).unwrap();
+        assert_eq!(read.lists[0].list[0].status, Status::Passing);
     }
 
     #[test]
     fn whatever_is_cut_or_changed_is_noticed() {
-        let content = encode(&catalogue(""), &lists()).unwrap();
-        for length in 0..content.len() {
-            assert!(decode(&content[..length], &catalogue("")).is_err(), "cut to {length}");
-            let mut changed = content.clone();
+        let written = encode(&catalogue(""), &content()).unwrap();
+        for length in 0..written.len() {
+            assert!(decode(&written[..length], &catalogue("")).is_err(), "cut to {length}");
+            let mut changed = written.clone();
             changed[length] ^= 1;
             assert!(decode(&changed, &catalogue("")).is_err(), "changed at {length}");
         }
-        let more = [&content[..], b" "].concat();
+        let more = [&written[..], b" "].concat();
         assert!(matches!(decode(&more, &catalogue("")), Err(Error::Checksum)));
     }
 
     #[test]
     fn another_version_and_another_kind_of_file_are_named() {
-        let content = String::from_utf8(encode(&catalogue(""), &lists()).unwrap()).unwrap();
+        let content = String::from_utf8(encode(&catalogue(""), &content()).unwrap()).unwrap();
         let newer = content.replacen("lictor-lists 1 ", "lictor-lists 2 ", 1);
         assert!(matches!(decode(newer.as_bytes(), &catalogue("")), Err(Error::Version(2))));
         for text in ["", "\n", "{}", "{\n}\n", "lictor-lists\n", "lictor-lists one x\n{}", "\u{fffd}\n"] {
@@ -277,10 +306,12 @@ mod tests {
     fn lists_of_another_catalogue_are_not_ours() {
         let ours = catalogue("");
         for other in ["address='10.0.0.1:8500'", "datacenter='dc2'", "namespace='b'", "address='unix:///run/consul'"] {
-            let error = decode(&encode(&catalogue(other), &lists()).unwrap(), &ours).unwrap_err();
+            let error = decode(&encode(&catalogue(other), &content()).unwrap(), &ours).unwrap_err();
             assert!(matches!(error, Error::Foreign(..)), "{other}: {error}");
         }
-        let error = decode(&encode(&catalogue("datacenter='dc2'"), &[]).unwrap(), &ours).unwrap_err().to_string();
+        let error = decode(&encode(&catalogue("datacenter='dc2'"), &Content::default()).unwrap(), &ours)
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "it is of http://127.0.0.1:8500, datacenter dc2, and this is http://127.0.0.1:8500");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::disk::{self, Catalogue, Kept};
+use super::disk::{self, Catalogue, Content};
 use crate::metrics::Metrics;
 
 /// A file larger than this is none of ours; nor is it written.
@@ -29,7 +29,7 @@ pub(super) struct Keeper {
     due: Option<Instant>,
     written: Option<Instant>,
     // None once it is to end.
-    lists: Option<SyncSender<Vec<Kept>>>,
+    contents: Option<SyncSender<Content>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -37,11 +37,11 @@ impl Keeper {
     /// One for this file. Without a thread nothing is kept, and the log says so.
     pub(super) fn new(path: &str, catalogue: Catalogue, metrics: &Arc<Metrics>) -> Option<Self> {
         // One at a time: whoever comes while another is being written comes later, with all that is known by then.
-        let (lists, received) = sync_channel(1);
+        let (contents, received) = sync_channel(1);
         let desk = Desk { path: PathBuf::from(path), catalogue, metrics: Arc::clone(metrics) };
         let thread = std::thread::Builder::new().name("last-lists".to_owned()).spawn(move || desk.work(&received));
         match thread {
-            Ok(thread) => Some(Keeper { due: None, written: None, lists: Some(lists), thread: Some(thread) }),
+            Ok(thread) => Some(Keeper { due: None, written: None, contents: Some(contents), thread: Some(thread) }),
             Err(error) => {
                 warn!(%error, "the last lists are not kept: there is no thread to write them");
                 None
@@ -66,9 +66,9 @@ impl Keeper {
     }
 
     /// Has these written down.
-    pub(super) fn keep(&mut self, lists: Vec<Kept>, now: Instant) {
+    pub(super) fn keep(&mut self, content: Content, now: Instant) {
         self.written = Some(now);
-        let taken = self.lists.as_ref().is_some_and(|sender| sender.try_send(lists).is_ok());
+        let taken = self.contents.as_ref().is_some_and(|sender| sender.try_send(content).is_ok());
         // Still busy with an older one: then again later.
         self.due = if taken { None } else { Some(now + PAUSE) };
     }
@@ -76,7 +76,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.lists = None;
+        self.contents = None;
         if let Some(thread) = self.thread.take() {
             // One that panicked has said so itself.
             let _ = thread.join();
@@ -92,10 +92,10 @@ struct Desk {
 }
 
 impl Desk {
-    fn work(&self, lists: &Receiver<Vec<Kept>>) {
+    fn work(&self, contents: &Receiver<Content>) {
         let mut failed = false;
-        while let Ok(lists) = lists.recv() {
-            let result = self.write(&lists);
+        while let Ok(content) = contents.recv() {
+            let result = self.write(&content);
             self.metrics.saved(result.is_ok());
             match (&result, failed) {
                 (Err(error), false) => {
@@ -108,8 +108,8 @@ impl Desk {
         }
     }
 
-    fn write(&self, lists: &[Kept]) -> io::Result<()> {
-        let content = disk::encode(&self.catalogue, lists).map_err(io::Error::other)?;
+    fn write(&self, content: &Content) -> io::Result<()> {
+        let content = disk::encode(&self.catalogue, content).map_err(io::Error::other)?;
         if content.len() as u64 > MOST {
             return Err(io::Error::other(format!("{} bytes are too many", content.len())));
         }
@@ -135,22 +135,22 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The lists that were kept there; none if there are none, or if they are of no use, which the log explains.
-pub(super) fn recall(path: &str, catalogue: &Catalogue) -> Vec<Kept> {
+/// What was kept there; nothing if there are none, or if they are of no use, which the log explains.
+pub(super) fn recall(path: &str, catalogue: &Catalogue) -> Content {
     let content = match read(Path::new(path)) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             info!(file = path, "no last lists have been kept yet");
-            return Vec::new();
+            return Content::default();
         }
         Err(error) => {
             warn!(file = path, %error, "the last lists cannot be read, and are not used");
-            return Vec::new();
+            return Content::default();
         }
     };
     disk::decode(&content, catalogue).unwrap_or_else(|error| {
         warn!(file = path, %error, "the last lists are not used");
-        Vec::new()
+        Content::default()
     })
 }
 
@@ -174,15 +174,17 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Environment, Selection};
+    use crate::discovery::disk::Kept;
 
     fn catalogue() -> Catalogue {
         let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'";
         Catalogue::of(&config::parse(text, &Environment::default()).unwrap().consul)
     }
 
-    fn lists(service: &str) -> Vec<Kept> {
+    fn lists(service: &str) -> Content {
         let selection = Selection::of(service);
-        vec![Kept { selection, list: [].into(), heard: std::time::UNIX_EPOCH }]
+        let lists = vec![Kept { selection, list: [].into(), heard: std::time::UNIX_EPOCH }];
+        Content { lists, documents: None }
     }
 
     #[test]
@@ -223,10 +225,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lists");
         let name = path.display().to_string();
-        assert_eq!(recall(&name, &catalogue()), []);
-        assert_eq!(recall(&directory.path().display().to_string(), &catalogue()), []);
+        assert_eq!(recall(&name, &catalogue()), Content::default());
+        assert_eq!(recall(&directory.path().display().to_string(), &catalogue()), Content::default());
         fs::write(&path, "lictor-lists 1 00\n{}").unwrap();
-        assert_eq!(recall(&name, &catalogue()), []);
+        assert_eq!(recall(&name, &catalogue()), Content::default());
         File::create(&path).unwrap().set_len(MOST + 1).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("more than"));
     }

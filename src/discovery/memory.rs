@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
-use super::disk::{Catalogue, Kept};
+use super::disk::{Catalogue, Content, Kept};
 use super::keeper::{self, Keeper};
 use super::said::Said;
 use super::suspects::Loss;
-use crate::config::{Consul, Selection};
+use crate::config::{Consul, Documents, Selection};
 use crate::endpoint::{Age, List, Vantage};
 use crate::metrics::Metrics;
 use crate::table::{Beside, Facts};
@@ -28,6 +28,8 @@ pub(super) struct Memory {
     said: HashMap<Selection, Said>,
     facts: Facts,
     keeper: Option<Keeper>,
+    /// The documents beside the file that counted last, be it before the start.
+    documents: Option<Arc<Documents>>,
     /// When lists from disk serve where nothing has been heard; none once they do.
     fall_back: Option<Instant>,
 }
@@ -37,6 +39,7 @@ impl Memory {
     pub(super) fn new(settings: &Consul, metrics: &Arc<Metrics>, vantage: Vantage) -> Self {
         let (now, wall, catalogue) = (Instant::now(), SystemTime::now(), Catalogue::of(settings));
         let kept = settings.last_lists.as_ref().map(|path| keeper::recall(path, &catalogue)).unwrap_or_default();
+        let Content { lists, documents } = kept;
         let recalled = |kept: Kept| {
             let mut said = Said::new(settings, now);
             let age = wall.duration_since(kept.heard).unwrap_or_default();
@@ -44,8 +47,9 @@ impl Memory {
             (kept.selection, said)
         };
         Memory {
-            fall_back: (!kept.is_empty()).then_some(now + GRACE),
-            said: kept.into_iter().map(recalled).collect(),
+            fall_back: (!lists.is_empty() || documents.is_some()).then_some(now + GRACE),
+            documents,
+            said: lists.into_iter().map(recalled).collect(),
             facts: Facts { vantage: Arc::new(vantage), ..Facts::default() },
             keeper: settings.last_lists.as_ref().and_then(|path| Keeper::new(path, catalogue, metrics)),
             settings: settings.clone(),
@@ -80,9 +84,31 @@ impl Memory {
         self.facts.vantage = vantage;
     }
 
-    /// How documents beside the file are.
-    pub(super) fn stand_beside(&mut self, beside: Option<&Arc<Beside>>) {
+    /// The documents from before the start.
+    pub(super) fn documents(&self) -> Option<&Arc<Documents>> {
+        self.documents.as_ref()
+    }
+
+    /// How documents beside the file are, and which count.
+    pub(super) fn stand_beside(&mut self, beside: Option<&Arc<Beside>>, good: Option<&Arc<Documents>>) {
         self.facts.beside = beside.cloned();
+        if beside.is_none() {
+            self.documents = None;
+        }
+        if let Some(good) = good
+            && self.documents.as_ref().is_none_or(|known| !Arc::ptr_eq(known, good))
+        {
+            let is_news = self.documents.as_deref() != Some(&**good);
+            self.documents = Some(Arc::clone(good));
+            if is_news {
+                self.changed(Instant::now());
+            }
+        }
+    }
+
+    /// True if what is known from before the start is to be gone by now, where nothing was heard.
+    pub(super) fn falls_back(&self, now: Instant) -> bool {
+        self.fall_back.is_some_and(|at| at <= now)
     }
 
     /// A source has given another list. One that is not asked for any more may have been on its way.
@@ -188,7 +214,8 @@ impl Memory {
             Some(Kept { selection: selection.clone(), list, heard })
         };
         if let Some(keeper) = &mut self.keeper {
-            keeper.keep(self.said.iter().filter_map(kept).collect(), now);
+            let lists = self.said.iter().filter_map(kept).collect();
+            keeper.keep(Content { lists, documents: self.documents.clone() }, now);
         }
     }
 }

@@ -73,13 +73,15 @@ impl Discovery {
     ) -> Result<Self, Error> {
         let (sender, updates) = mpsc::channel(WAITING);
         let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
+        let mut beside = Beside::new(&config, memory.documents());
+        let config = beside.first();
         Ok(Discovery {
             watches: Watches::new(&config, metrics, sender, memory.recalled())?,
             memory,
             builder,
             egress: Egress::new(&config, metrics, Instant::now()),
             selections: BTreeSet::new(),
-            beside: Beside::new(&config),
+            beside,
             told: Told::new(config),
             publisher,
             readiness,
@@ -101,7 +103,7 @@ impl Discovery {
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     // The one before the other: whoever was heard again is not stale any more.
-                    if self.note(update) | self.memory.pass(Instant::now()) {
+                    if self.note(update) | self.step(Instant::now()) {
                         self.publish();
                     }
                 }
@@ -141,9 +143,15 @@ impl Discovery {
         if forgotten {
             self.retell();
         }
-        if self.memory.pass(now) | forgotten {
+        if self.step(now) | forgotten {
             self.publish();
         }
+    }
+
+    /// Brings all that is known in step with time; true if that changes it.
+    fn step(&mut self, now: Instant) -> bool {
+        let falls_back = self.memory.falls_back(now) && self.beside.fall_back();
+        falls_back | self.memory.pass(now)
     }
 
     /// Remembers an update, and those that wait behind it; true if that changes what is known.
@@ -226,12 +234,12 @@ impl Discovery {
         self.watches.follow(&self.selections);
         self.watches.survey(self.told.config(), &self.memory.facts().vantage);
         if let Some(kv) = &self.told.config().kv {
-            self.watches.read(&kv.prefix, self.beside.good().cloned());
+            self.watches.read(&kv.prefix, self.beside.good().map(|good| Documents::clone(good)));
         }
     }
 
     fn publish(&mut self) {
-        self.memory.stand_beside(self.beside.facts());
+        self.memory.stand_beside(self.beside.facts(), self.beside.good());
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);
