@@ -101,6 +101,24 @@ async fn every_service_answers_to_each_form_of_its_name_from_the_first_request_o
 }
 
 #[tokio::test]
+async fn what_is_counted_of_a_service_stays_when_others_come_and_go() {
+    let consul = consul().await;
+    let origin = Origin::start("count").await;
+    for name in ["count-a", "count-b", "count-0"] {
+        register(&consul, name, &origin, &[]).await;
+    }
+    let proxy = start(&consul.url(), "");
+    for name in ["count-a", "count-a", "count-b", "count-a", "count-0", "count-a"] {
+        assert_eq!(ask(&proxy, name).await, "count");
+    }
+    let counted = metric(
+        proxy.admin(),
+        "lictor_requests_total{listener=\"edge\",route=\"count-a\",cluster=\"count-a\",code=\"200\"}",
+    );
+    assert_eq!(counted.await, 4.0);
+}
+
+#[tokio::test]
 async fn what_becomes_of_a_service_later_is_followed() {
     let consul = consul().await;
     let [one, two] = [Origin::start("one").await, Origin::start("two").await];
@@ -244,6 +262,32 @@ async fn where_nobody_answers_that_is_said_and_what_is_known_goes_on() {
     consul.restart().await;
     register(&consul, "other", &origin, &[]).await;
     eventually("it is found", SOON, async || ask(&proxy, "other").await == "kept").await;
+}
+
+#[tokio::test]
+async fn what_was_in_use_before_the_start_is_at_hand_after_it_though_nobody_answers() {
+    let folder = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut consul = Consul::start().await;
+    let origin = Origin::start("kept").await;
+    register(&consul, "kept", &origin, &["v1"]).await;
+    let more = "[egress]\nservices = [\"kept\"]";
+    let begin = |url: &str| {
+        let lists = folder.path().join("lists");
+        Proxy::start(&format!(
+            "[consul]\naddress = \"{url}\"\nlast_lists = \"{}\"\n[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\negress = true\n{more}",
+            lists.display()
+        ))
+    };
+    let proxy = begin(&consul.url());
+    assert_eq!(ask(&proxy, "kept").await, "kept");
+    proxy.drain().await;
+    consul.kill();
+    let proxy = begin(&consul.url());
+    assert_eq!(
+        (ask(&proxy, "kept").await, ask(&proxy, "v1.kept.service.consul").await),
+        ("kept".into(), "kept".into())
+    );
+    assert_eq!(demands(&proxy, "unheard").await, 0.0);
 }
 
 #[tokio::test]

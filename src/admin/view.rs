@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, LevelShare, Member};
-use crate::config::{Accepts, Draw, Listener};
+use crate::config::{Accepts, Draw, Listener, Serves};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
@@ -88,6 +88,10 @@ pub(super) struct ListenerView {
     /// True if connections have to begin with a PROXY header.
     proxy_protocol: bool,
     trusted_networks: Vec<String>,
+    /// True if hosts are names of services.
+    egress: bool,
+    /// The one service that it is for.
+    service: Option<String>,
     /// Where everything goes that no name decides, if it is not HTTP.
     cluster: Option<String>,
     sni: Vec<SniView>,
@@ -115,6 +119,11 @@ fn of_listener(listener: &Listener, address: SocketAddr) -> ListenerView {
         protocol,
         proxy_protocol: listener.proxy_protocol,
         trusted_networks: listener.trusted_networks.iter().map(ToString::to_string).collect(),
+        egress: listener.serves == Serves::Names,
+        service: match &listener.serves {
+            Serves::Service(name) => Some(name.to_string()),
+            Serves::Names | Serves::Routes => None,
+        },
         cluster: forwarding.and_then(|forwarding| forwarding.cluster.as_ref()).map(ToString::to_string),
         sni: names.map(|(name, cluster)| SniView { name: name.to_string(), cluster: cluster.to_string() }).collect(),
     }

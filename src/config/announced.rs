@@ -12,8 +12,11 @@ use super::raw::{self, LONGEST};
 #[derive(Debug, Clone, Default)]
 pub struct Announced(raw::Policy);
 
+/// What a word comes to; none if it cannot be read.
+type Read = fn(&str) -> Option<raw::Policy>;
+
 /// The words that are known, and what each is for.
-const WORDS: [(&str, fn(&str) -> Option<raw::Policy>); 8] = [
+const WORDS: [(&str, Read); 8] = [
     ("policy", |text| Some(raw::Policy { policy: Some(text.to_owned()), ..raw::Policy::default() })),
     ("protocol", |text| Some(raw::Policy { protocol: Some(text.to_owned()), ..raw::Policy::default() })),
     ("hash", |text| {

@@ -99,6 +99,21 @@ impl Name {
         Ok(Name { lookup, service, tag, place })
     }
 
+    /// The name by which a selection is asked for, if there is one.
+    pub fn of(selection: &Selection) -> Option<Self> {
+        let service = selection.service.to_ascii_lowercase();
+        let place = match (&selection.datacenter, &selection.peer) {
+            (Some(place), None) => Some(Place::Datacenter(place.to_ascii_lowercase())),
+            (None, Some(place)) => Some(Place::Peer(place.to_ascii_lowercase())),
+            (None, None) => None,
+            (Some(_), Some(_)) => return None,
+        };
+        let name = Name { lookup: selection.lookup, service, tag: None, place };
+        let whole = if name.is_plain() { name.to_string() } else { format!("{name}.consul") };
+        let is_one = selection.filter.is_none() && Name::parse(&whole, "consul").as_ref() == Ok(&name);
+        is_one.then_some(name)
+    }
+
     /// Of the service, or of the prepared query.
     pub fn service(&self) -> &str {
         &self.service
@@ -341,6 +356,18 @@ mod tests {
             let name = Name::parse(host, "consul").unwrap();
             let whole = if name.is_plain() { name.to_string() } else { format!("{name}.consul") };
             assert_eq!(Name::parse(&whole, "consul"), Ok(name));
+        }
+    }
+
+    #[test]
+    fn a_selection_has_a_name_where_it_can_be_asked_for() {
+        for host in ["web", "web.service.dc2.consul", "web.service.far.peer.consul", "a.b.query.consul"] {
+            let name = Name::parse(host, "consul").unwrap();
+            assert_eq!(Name::of(&name.selection()), Some(name));
+        }
+        let filtered = Selection { filter: Some("x".to_owned()), ..Selection::of("web") };
+        for other in [filtered, Selection::of("a b"), Selection::of("a.b"), Selection::of("")] {
+            assert_eq!(Name::of(&other), None);
         }
     }
 

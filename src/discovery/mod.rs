@@ -75,11 +75,14 @@ impl Discovery {
         let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
         let mut beside = Beside::new(&config, memory.documents());
         let config = beside.first();
+        let (recalled, now) = (memory.recalled(), Instant::now());
+        let mut egress = Egress::new(&config, metrics, now);
+        egress.recall(recalled.keys(), now);
         Ok(Discovery {
-            watches: Watches::new(&config, metrics, sender, memory.recalled())?,
+            watches: Watches::new(&config, metrics, sender, recalled)?,
             memory,
             builder,
-            egress: Egress::new(&config, metrics, Instant::now()),
+            egress,
             selections: BTreeSet::new(),
             beside,
             told: Told::new(config),

@@ -32,6 +32,8 @@ pub(super) struct Egress {
     /// What instances say, of every service that is followed for whatever reason.
     about: BTreeMap<Selection, About>,
     entries: BTreeMap<Kind, Entries>,
+    /// Somebody has said something since that was last put together.
+    is_said: bool,
     series: Arc<EgressSeries>,
     round: Instant,
 }
@@ -61,8 +63,20 @@ impl Egress {
             base: Arc::clone(base),
             about: BTreeMap::new(),
             entries: BTreeMap::new(),
+            is_said: false,
             series: metrics.egress(),
             round: now,
+        }
+    }
+
+    /// Goes on with the services that were followed before the start, where they may be asked for by their names: whoever used one
+    /// then will do so again, and where nobody can be asked, their last lists are at hand.
+    pub(super) fn recall<'a>(&mut self, selections: impl Iterator<Item = &'a Selection>, now: Instant) {
+        if self.base.listeners.iter().all(|listener| listener.serves != Serves::Names) {
+            return;
+        }
+        for name in selections.filter_map(Name::of).filter(|name| self.settings.allows(name)) {
+            self.names.found(name, |_| Some(now), now);
         }
     }
 
@@ -102,6 +116,7 @@ impl Egress {
         match found {
             Ok((list, about)) => {
                 let selection = name.selection();
+                self.is_said |= !about.words.is_empty();
                 self.about.entry(selection.clone()).or_insert(about);
                 self.found(name, table, now).then_some((selection, list))
             }
@@ -115,11 +130,13 @@ impl Egress {
     /// Instances say something else of their service.
     pub(super) fn hear(&mut self, selection: Selection, about: About) {
         self.about.insert(selection, about);
+        self.is_said = true;
     }
 
     /// Entries say something else.
     pub(super) fn enter(&mut self, kind: Kind, entries: Entries) {
         self.entries.insert(kind, entries);
+        self.is_said = true;
     }
 
     /// Nothing else is followed any more, for whatever reason.
@@ -160,11 +177,17 @@ impl Egress {
             before.clear();
         }
         let mut part = Part::default();
+        let is_said = std::mem::take(&mut self.is_said);
         for (text, name) in self.names.known() {
-            let words = self.words(name);
             let one = match before.remove(text) {
-                Some(one) if one.words == words => one,
-                other => self.make((text, name), words, other.map(|other| other.route)),
+                Some(one) if !is_said => one,
+                other => {
+                    let words = self.words(name);
+                    match other {
+                        Some(one) if one.words == words => one,
+                        other => self.make((text, name), words, other.map(|other| other.route)),
+                    }
+                }
             };
             part.clusters.extend(one.cluster.clone());
             part.egress.insert(Arc::clone(text), Arc::clone(&one.route));
