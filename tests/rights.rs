@@ -16,6 +16,7 @@ use crate::support::window::is_ready;
 const SOON: Duration = Duration::from_secs(10);
 const ACL: &str = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" agent = "root" } }"#;
 const EDGE: &str = include_str!("../deploy/consul/edge.hcl");
+const EGRESS: &str = include_str!("../deploy/consul/egress.hcl");
 const KV: &str = include_str!("../deploy/consul/kv.hcl");
 
 /// A token with exactly these rules.
@@ -88,9 +89,14 @@ async fn the_policies_for_an_edge_are_enough_and_whichever_rule_is_left_out_is_n
     ] {
         assert!(out.lines().any(|said| said.starts_with(line)), "{line:?} in\n{out}");
     }
-    for left_out in &all {
+    each_is_missed(&root, &edge(&consul.url()), &all).await;
+}
+
+/// Each of these rules in turn is left out, and named by what looks for it.
+async fn each_is_missed(root: &Catalog, text: &str, all: &[&str]) {
+    for left_out in all {
         let rest: Vec<&str> = all.iter().copied().filter(|rule| rule != left_out).collect();
-        let (code, out, err) = check(&edge(&consul.url()), &["--live"], &token(&root, &rest).await).await;
+        let (code, out, err) = check(text, &["--live"], &token(root, &rest).await).await;
         let (resource, _) = left_out.split_once("_prefix").unwrap();
         let is_vital = resource != "agent";
         let word = if is_vital { "missing   " } else { "without   " };
@@ -101,6 +107,23 @@ async fn the_policies_for_an_edge_are_enough_and_whichever_rule_is_left_out_is_n
         let expected = if is_vital { (Some(1), "lictor: 1 thing is missing\n") } else { (Some(0), "") };
         assert_eq!((code, err.as_str()), expected, "{left_out}");
     }
+}
+
+#[tokio::test]
+async fn the_policy_for_egress_is_enough_and_whichever_rule_is_left_out_is_named() {
+    let (consul, root, _origin) = stage().await;
+    let all = rules(&[EGRESS]);
+    let whole = token(&root, &all).await;
+    let text = format!(
+        "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\negress = true\n[consul]\naddress = \"{}\"\n",
+        consul.url()
+    );
+    let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
+    eventually("web is reached", SOON, async || get(proxy.address(), "web", "/").await.text() == "one").await;
+    proxy.drain().await;
+    let (code, out, err) = check(&text, &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    each_is_missed(&root, &text, &all).await;
 }
 
 #[tokio::test]

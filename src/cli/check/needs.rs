@@ -1,9 +1,9 @@
 //! What a configuration needs to be allowed by Consul: pure, from the configuration alone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::config::{Config, Consistency, Lookup};
+use crate::config::{Config, Consistency, Lookup, Selection, Serves};
 
 /// One right, in the words of Consul's policies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +61,7 @@ impl fmt::Display for Right {
 /// All that it needs, each right once, in the order in which people look for them.
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let mut needs = Needs::default();
-    of_clusters(config, &mut needs);
+    of_services(config, &mut needs);
     of_keys(config, &mut needs);
     of_agent(config, &mut needs);
     needs.0
@@ -84,29 +84,48 @@ impl Needs {
     }
 }
 
-fn of_clusters(config: &Config, needs: &mut Needs) {
-    let mut places = BTreeMap::new();
-    for cluster in &config.clusters {
-        for draw in cluster.source.draws() {
-            let selection = &draw.selection;
-            let datacenter = selection.datacenter.as_ref().or(config.consul.datacenter.as_ref());
-            let why = || (format!("cluster {}", cluster.name), true);
-            match selection.lookup {
-                Lookup::Service => needs.add(Right::read("service", &selection.service), datacenter, why()),
-                Lookup::Connect => {
-                    needs.add(Right::read("service", &selection.service), datacenter, why());
-                    let sidecar = format!("{}-sidecar-proxy", selection.service);
-                    needs.add(Right::read("service", &sidecar), datacenter, why());
-                }
-                // Which services it comes to is for the query to say.
-                Lookup::Query => {}
-            }
-            places.insert(datacenter, ());
+/// The services that are named somewhere, and their nodes.
+fn of_services(config: &Config, needs: &mut Needs) {
+    let clusters = config.clusters.iter().flat_map(|cluster| {
+        let why = format!("cluster {}", cluster.name);
+        cluster.source.draws().iter().map(move |draw| (draw.selection.clone(), why.clone()))
+    });
+    let listeners = config.listeners.iter().filter_map(|listener| match &listener.serves {
+        Serves::Service(name) => Some((name.selection(), format!("listener {}", listener.name))),
+        Serves::Routes | Serves::Names => None,
+    });
+    let mut places = BTreeSet::new();
+    for (selection, why) in clusters.chain(listeners) {
+        let datacenter = selection.datacenter.clone().or_else(|| config.consul.datacenter.clone());
+        for service in services(&selection) {
+            needs.add(Right::read("service", &service), datacenter.as_ref(), (why.clone(), true));
         }
+        places.insert(datacenter);
     }
-    for datacenter in places.into_keys() {
+    if config.listeners.iter().any(|listener| listener.serves == Serves::Names) {
+        for pattern in &config.egress.services {
+            let pattern = pattern.to_string();
+            let (name, is_prefix) = pattern.split_once('*').map_or((&*pattern, false), |(first, _)| (first, true));
+            let right = Right { is_prefix, ..Right::read("service", name) };
+            let why = "whatever egress listeners are asked for".to_owned();
+            needs.add(right, config.consul.datacenter.as_ref(), (why, true));
+        }
+        places.insert(config.consul.datacenter.clone());
+    }
+    for datacenter in &places {
+        let datacenter = datacenter.as_ref();
         let why = "without it the list of every service is empty".to_owned();
         needs.add(Right::read("node", "").below(), datacenter, (why, true));
+    }
+}
+
+/// The names that somebody has in the catalogue who is looked up so.
+fn services(selection: &Selection) -> Vec<String> {
+    match selection.lookup {
+        Lookup::Service => vec![selection.service.clone()],
+        Lookup::Connect => vec![selection.service.clone(), format!("{}-sidecar-proxy", selection.service)],
+        // Which services it comes to is for the query to say.
+        Lookup::Query => Vec::new(),
     }
 }
 
@@ -124,7 +143,8 @@ fn of_keys(config: &Config, needs: &mut Needs) {
 }
 
 fn of_agent(config: &Config, needs: &mut Needs) {
-    let follows = config.clusters.iter().any(|cluster| !cluster.source.draws().is_empty());
+    let follows = config.clusters.iter().any(|cluster| !cluster.source.draws().is_empty())
+        || config.listeners.iter().any(|listener| listener.serves != Serves::Routes);
     if follows && config.consul.consistency == Consistency::Stale {
         let why = "without it the leader is asked, and no follower".to_owned();
         needs.add(Right::read("agent", "").below(), None, (why, false));
@@ -166,6 +186,16 @@ mod tests {
         );
         let expected = ["service:read web", "service:read web@dc2", "node:read", "node:read@dc2", "key:read l/…"];
         assert_eq!(needs, expected);
+    }
+
+    #[test]
+    fn who_serves_services_by_their_names_has_to_see_them_all() {
+        let egress = "egress=true\n[consul]\nconsistency='default'\n";
+        assert_eq!(of(egress), ["service:read", "node:read"]);
+        let some = of(&format!("{egress}[egress]\nservices=['shop-*','redis']"));
+        assert_eq!(some, ["service:read shop-…", "service:read redis", "node:read"]);
+        let one = of("service='web.service.dc2.consul'\n[consul]\nconsistency='default'");
+        assert_eq!(one, ["service:read web@dc2", "node:read@dc2"]);
     }
 
     #[test]
