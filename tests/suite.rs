@@ -48,5 +48,6 @@ mod upstream_tls;
 mod websocket;
 mod kv;
 mod rights;
+mod tutorial;
 mod house;
 mod reference;
