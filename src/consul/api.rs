@@ -129,8 +129,12 @@ impl Agent {
     pub fn place(&self, datacenter: Option<&String>) -> Query {
         let datacenter = datacenter.or(self.settings().datacenter.as_ref());
         let datacenter = datacenter.map(|datacenter| ("dc", datacenter.clone()));
-        let namespace = self.settings().namespace.as_ref().map(|namespace| ("ns", namespace.clone()));
-        datacenter.into_iter().chain(namespace).collect()
+        datacenter.into_iter().chain(self.namespace()).collect()
+    }
+
+    /// The namespace alone: what an agent has of its own is in no other datacenter.
+    pub fn namespace(&self) -> Query {
+        self.settings().namespace.iter().map(|namespace| ("ns", namespace.clone())).collect()
     }
 }
 

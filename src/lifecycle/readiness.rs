@@ -2,8 +2,11 @@
 //! the drain; a source that fails later does not take the proxy out, since it serves the last good list, unless somebody said
 //! for how long it may.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
 
 /// Shared by those who change it and those who ask.
 #[derive(Debug, Clone, Default)]
@@ -14,22 +17,26 @@ struct Flags {
     truth: AtomicBool,
     draining: AtomicBool,
     stale: AtomicBool,
+    changes: Notify,
 }
 
 impl Readiness {
     /// Every cluster has had its first list.
     pub fn has_truth(&self) {
         self.0.truth.store(true, Ordering::Release);
+        self.0.changes.notify_waiters();
     }
 
     /// We are leaving.
     pub fn draining(&self) {
         self.0.draining.store(true, Ordering::Release);
+        self.0.changes.notify_waiters();
     }
 
     /// What is known is too old, or is not any more.
     pub fn stale(&self, is_stale: bool) {
         self.0.stale.store(is_stale, Ordering::Release);
+        self.0.changes.notify_waiters();
     }
 
     /// Why not, or nothing if ready.
@@ -42,6 +49,19 @@ impl Readiness {
             Some("discovery is stale")
         } else {
             None
+        }
+    }
+
+    /// Returns when what keeps it from being ready is something else than this, or nothing any more.
+    pub async fn changes(&self, from: Option<&'static str>) {
+        loop {
+            let mut change = pin!(self.0.changes.notified());
+            // Before looking, so that no change falls in between.
+            change.as_mut().enable();
+            if self.blocker() != from {
+                return;
+            }
+            change.await;
         }
     }
 }
