@@ -26,11 +26,18 @@ use crate::listener::{self, Limits, Room, Terms};
 use crate::metrics::Metrics;
 use crate::probe::Probes;
 use crate::proxy::{Edge, Naming, Tcp, Worker};
+use crate::registration::{Here, Presence, Registrar};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 use crate::tls;
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
+/// How long the agent has to take us out of the catalogue before a drain goes on without that.
+const LEAVE: Duration = Duration::from_secs(2);
+/// The same where there is no drain, or no more of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Descriptors of a program that checks: itself, and both ends of what it prints to.
+const OF_A_PROGRAM: usize = 3;
 /// Descriptors of each thread: its event loop's, its listeners' apart from that.
 const OF_A_THREAD: usize = 6;
 /// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
@@ -44,6 +51,7 @@ pub struct App {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
+    presence: Presence,
     metrics: Arc<Metrics>,
     reloads: mpsc::Sender<Reload>,
     drain: Option<Drain>,
@@ -114,12 +122,16 @@ impl App {
         let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?;
         let asked = (reload, demands);
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, asked)?;
+        let named = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
+        let here = Here::new(named.zip(addresses.iter().copied()).collect(), admin);
+        let (registrar, presence) = Registrar::new(&config, here, readiness.clone(), &metrics)?;
         let mut app = App {
             config,
             secured: secured.iter().flatten().cloned().collect(),
             addresses,
             admin,
             readiness: readiness.clone(),
+            presence: presence.clone(),
             metrics: Arc::clone(&metrics),
             reloads,
             drain: None,
@@ -131,26 +143,28 @@ impl App {
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
         let socket = admin_socket;
-        let part =
-            Control { discovery, probes, servers, certificates, window, socket, reader: reader.clone(), metrics };
-        app.spawn("control".to_owned(), stopped.clone(), move || control(part))?;
+        let registering = (registrar, presence);
+        let readers = (reader.clone(), metrics);
+        let part = Control { discovery, probes, registering, servers, certificates, window, socket, readers };
+        let (control_stopped, stopped) = (stopped.clone(), stopped);
+        app.spawn("control".to_owned(), move || control(part, control_stopped))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
             let (reader, room, secured) = (reader.clone(), Arc::clone(&room), secured.clone());
             let (naming, draining) = (naming.clone(), drain.watch());
             let part = Part { index, sockets, secured, reader, room, naming, draining };
             let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
-            app.spawn(format!("worker-{index}"), stopped.clone(), move || work(part, config, metrics))?;
+            let stopped = stopped.clone();
+            app.spawn(format!("worker-{index}"), move || until(stopped, work(part, config, metrics)))?;
         }
         app.drain = Some(drain);
         Ok(app)
     }
 
-    /// A thread with a runtime of its own, which runs `main` to its end or until the app stops.
+    /// A thread with a runtime of its own, which runs `main` to its end.
     fn spawn<F: Future<Output = ()> + 'static>(
         &mut self,
         name: String,
-        mut stopped: watch::Receiver<bool>,
         main: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), Error> {
         let (started, result) = std::sync::mpsc::channel();
@@ -161,13 +175,7 @@ impl App {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(()));
-            runtime.block_on(async {
-                tokio::select! {
-                    () = main() => {}
-                    // An error means that the app is gone, which is a stop as well.
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            });
+            runtime.block_on(async { main().await });
             // A name that is being looked up on a thread of its own must not delay the end.
             runtime.shutdown_background();
         })?;
@@ -226,19 +234,23 @@ impl App {
         let settings = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
         let renewals = self.secured.iter().zip(settings).map(|(server, settings)| server.renewal(settings));
         let renewals = renewals.collect::<Result<Vec<_>, _>>()?;
+        let registration = config.registration.clone();
         let (done, published) = oneshot::channel();
         let reload = Reload { config: Arc::new(config), done };
         self.reloads.send(reload).await.map_err(|_| ReloadError::Ending)?;
         published.await.map_err(|_| ReloadError::Ending)?.map_err(ReloadError::Documents)?;
         self.secured.iter().zip(renewals).for_each(|(server, renewal)| server.renew(renewal));
+        self.presence.change(registration);
         Ok(())
     }
 
-    /// Leaves in peace: not ready, a while for others to notice, nothing new, what runs to its end within its time.
+    /// Leaves in peace: not ready, out of the catalogue, a while for others to notice, nothing new, what runs to its end within its time.
     pub async fn drain(mut self) {
         let settings = self.config.drain.clone();
         self.readiness.draining();
         info!(delay = ?settings.delay, "draining: not ready any more");
+        // First, so that the delay is for those who look us up to notice.
+        self.presence.leave(LEAVE).await;
         tokio::time::sleep(settings.delay).await;
         info!(timeout = ?settings.timeout, "draining: nothing new is accepted");
         if let Some(drain) = self.drain.take()
@@ -264,20 +276,31 @@ impl Drop for App {
 struct Control {
     discovery: Discovery,
     probes: Probes,
+    registering: (Registrar, Presence),
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
     window: Admin,
     socket: Option<std::net::TcpListener>,
-    reader: Reader,
-    metrics: Arc<Metrics>,
+    readers: (Reader, Arc<Metrics>),
 }
 
-/// The control thread: discovery, probes, the operator's window, and a look at all endpoints now and then.
-async fn control(part: Control) {
-    let Control { discovery, probes, servers, certificates, window, socket, reader, metrics } = part;
+/// Runs something to its end or until the app stops.
+async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        // An error means that the app is gone, which is a stop as well.
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// The control thread: discovery, probes, our place in the catalogue, the operator's window, and a look at all endpoints now and then.
+async fn control(part: Control, stopped: watch::Receiver<bool>) {
+    let Control { discovery, probes, registering, servers, certificates, window, socket, readers } = part;
+    let ((registrar, presence), (reader, metrics)) = (registering, readers);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
+    tasks.spawn_local(registrar.run());
     tasks.spawn_local(tls::keep(servers));
     for certificates in certificates {
         tasks.spawn_local(certificates.run());
@@ -294,7 +317,9 @@ async fn control(part: Control) {
         tasks.spawn_local(listener::serve(listener, Rc::new(window), terms, forever.watch()));
     }
     tasks.spawn_local(examine(reader));
-    discovery.run().await;
+    until(stopped, discovery.run()).await;
+    // Where a drain came before, this is over already; nobody who was broken off should be looked for either.
+    presence.leave(FAREWELL).await;
 }
 
 /// Has clusters compare their endpoints with each other.
@@ -354,7 +379,9 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
     let by_name = config.listeners.iter().any(|listener| listener.serves == Serves::Names);
     let named = if by_name { config.egress.max_services } else { 0 };
     let watches = (config.selections().len() + named).min(config.consul.max_queries);
-    let watches = watches + usize::from(config.kv.is_some());
+    let entered = config.registration.iter().flat_map(config::Registration::all);
+    let entered: usize = entered.map(|service| 1 + OF_A_PROGRAM * service.checks.len()).sum();
+    let watches = watches + usize::from(config.kv.is_some()) + entered;
     let own = OF_THE_PROCESS + threads * OF_A_THREAD + of_workers + watches + 1 + admin::MAX_CONNECTIONS;
     let allowed = descriptors.saturating_sub(own) / 2;
     let most = config.max_connections.unwrap_or(allowed).max(1);

@@ -2,8 +2,8 @@
 //!
 //! **What we were told** (config) and **who is out there** (discovery) make **today's truth** (table). A request comes in
 //! (listener), belongs somewhere (route), to a group (cluster) from which one is chosen (balance) among those that may serve
-//! (health), goes out (upstream), and comes back (proxy). Someone may watch (admin). All of it starts and stops in one place
-//! (app).
+//! (health), goes out (upstream), and comes back (proxy). Someone may watch (admin), and whoever
+//! looks for us finds us (registration). All of it starts and stops in one place (app).
 
 // In the order of the paragraph above, then what all lean on.
 pub mod config;
@@ -18,6 +18,7 @@ pub mod probe;
 pub mod upstream;
 pub mod proxy;
 pub mod admin;
+pub mod registration;
 pub mod app;
 pub mod cli;
 

@@ -48,6 +48,7 @@ const MAP: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
+    ("registration", &["config", "consul", "lifecycle", "metrics"]),
     (
         "app",
         &[
@@ -60,6 +61,7 @@ const MAP: &[(&str, &[&str])] = &[
             "metrics",
             "probe",
             "proxy",
+            "registration",
             "table",
             "tls",
         ],

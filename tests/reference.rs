@@ -74,6 +74,21 @@ fn every_default_in_the_reference_is_the_built_in_one() {
 }
 
 #[test]
+fn every_default_of_what_is_entered_is_the_built_in_one() {
+    let text =
+        format!("{MINIMAL}\n[registration]\nname = 'edge'\n[[registration.services]]\nname = 'billing'\nport = 9000\n");
+    let (shown, built_in) = (parse(REFERENCE).registration.unwrap(), parse(&text).registration.unwrap());
+    assert_eq!(shown.own.unwrap().service, built_in.own.unwrap().service);
+    let (shown, built_in) = (&shown.services[0], &built_in.services[0]);
+    let pace = |check: &config::Check| (check.interval, check.timeout, check.rise, check.fall);
+    assert!(shown.checks.iter().all(|check| pace(check) == pace(&built_in.checks[0])));
+    assert_eq!(
+        config::Service { checks: Vec::new(), ..shown.clone() },
+        config::Service { checks: Vec::new(), ..built_in.clone() }
+    );
+}
+
+#[test]
 fn every_key_that_is_read_is_in_the_reference() {
     let text = with_examples();
     let document: Table = text.parse().unwrap();

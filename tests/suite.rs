@@ -35,6 +35,7 @@ mod many_services;
 mod mirroring;
 mod probes;
 mod proxy_protocol;
+mod registration;
 mod retries;
 mod routing;
 mod stale;

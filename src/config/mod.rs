@@ -17,6 +17,7 @@ mod part;
 mod probe;
 mod protection;
 mod raw;
+mod registration;
 mod route;
 mod template;
 mod text;
@@ -43,6 +44,7 @@ pub use http::{Http, Paths, Underscores};
 pub use part::Part;
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
+pub use registration::{Check, CheckKind, Own, Registration, Service, Weights};
 pub use route::{
     Action, Forward, HeaderRules, Host, Match, Mirror, NewPath, Predicates, Principal, Redirect, Respond, Route,
     Target, Terms,
@@ -78,6 +80,8 @@ pub struct Config {
     pub templates: Arc<Templates>,
     /// How to leave.
     pub drain: Drain,
+    /// Who is entered in the catalogue, if anybody is.
+    pub registration: Option<Registration>,
     /// What is written to standard error.
     pub log: Log,
     /// Where more routes and clusters are, if anywhere.

@@ -7,6 +7,7 @@ mod documents;
 mod egress;
 mod failover;
 mod probe;
+mod registration;
 mod tls;
 mod route;
 mod tcp;

@@ -7,6 +7,7 @@
 mod cluster;
 mod egress;
 mod family;
+mod registration;
 mod request;
 mod tcp;
 mod tls;
@@ -22,6 +23,7 @@ use prometheus::proto::MetricFamily;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
+pub use registration::RegistrationSeries;
 pub use request::{RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use tls::{Handshake, TlsSeries};
@@ -41,6 +43,7 @@ pub struct Metrics {
     listeners: Held<Arc<str>, ListenerSeries>,
     tcp: Held<TcpLabels, TcpSeries>,
     tls: Held<Arc<str>, TlsSeries>,
+    registrations: Held<Arc<str>, RegistrationSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -98,6 +101,7 @@ impl Metrics {
             listeners: Held::default(),
             tcp: Held::default(),
             tls: Held::default(),
+            registrations: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -150,6 +154,11 @@ impl Metrics {
         self.tls.get(Arc::clone(listener), TlsSeries::default)
     }
 
+    /// The series of an instance that is entered in the catalogue, by its id.
+    pub fn registration(&self, id: &Arc<str>) -> Arc<RegistrationSeries> {
+        self.registrations.get(Arc::clone(id), RegistrationSeries::default)
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -174,6 +183,7 @@ impl Metrics {
         families.extend(egress::families(&self.egress.all()));
         families.extend(tcp::families(&self.tcp.all()));
         families.extend(tls::families(&self.tls.all()));
+        families.extend(registration::families(&self.registrations.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
         families

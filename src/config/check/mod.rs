@@ -11,6 +11,7 @@ mod network;
 mod policy;
 mod probe;
 mod protection;
+mod registration;
 mod tcp;
 mod route;
 mod tls;
@@ -42,6 +43,10 @@ const DRAIN: Drain = Drain { delay: Duration::from_secs(5), timeout: Duration::f
 pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::default();
     let defaults = raw.defaults.unwrap_or_default();
+    // What applications of this machine go out by is for nobody else to come in by.
+    let enterable = raw.listeners.iter().filter(|listener| !listener.egress);
+    let listener_names: Vec<String> = enterable.map(|listener| listener.name.clone()).collect();
+    let around = registration::Around { listeners: &listener_names, has_window: raw.admin.is_some() };
     let templates = Templates::new(defaults.clone(), raw.clusters.clone());
     let written = Written::new(&raw.clusters, &raw.listeners);
     let egress = egress::egress(raw.egress.unwrap_or_default(), &mut problems);
@@ -59,6 +64,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         templates: Arc::new(templates),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
+        registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
         kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),
         written: None,
     };

@@ -3,6 +3,7 @@
 
 mod egress;
 mod policy;
+mod registration;
 mod route;
 mod tls;
 
@@ -18,6 +19,7 @@ pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, FailoverWhen, Hash, Hedge, Limits, Locality, Policy, Probe, Retry,
     SlowStart, Sticky, Timeouts,
 };
+pub use registration::{Check, Neighbour, Registration, Weights};
 pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
 pub use tls::{Certificate, ListenerTls};
 
@@ -55,6 +57,8 @@ pub struct File {
     pub drain: Option<Drain>,
     /// What is written to standard error.
     pub log: Option<Log>,
+    /// Who is entered in the catalogue.
+    pub registration: Option<Registration>,
     /// Where more routes and clusters are.
     pub kv: Option<Kv>,
     /// Whose the routes and clusters are that came from there.
