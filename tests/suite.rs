@@ -37,6 +37,7 @@ mod probes;
 mod proxy_protocol;
 mod registration;
 mod retries;
+mod service_routes;
 mod routing;
 mod stale;
 mod streaming;

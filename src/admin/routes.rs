@@ -1,9 +1,10 @@
 //! The routes as JSON: which requests each takes, and what becomes of them. Field names are an interface: they are added to, not
 //! changed.
 
+use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::config::{Action, Forward, HashKey, Match, NewPath, Predicates, Principal, Target};
+use crate::config::{Action, Door, HashKey, Match, NewPath, Passage, Predicates, Principal, Target};
 use crate::table::Table;
 
 #[derive(Serialize)]
@@ -11,6 +12,9 @@ pub(super) struct RouteView {
     name: String,
     host: String,
     path: String,
+    /// Who told it, if it is not of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     /// Where it goes if there is one cluster.
     cluster: Option<String>,
     action: ActionView,
@@ -63,11 +67,9 @@ pub(super) fn routes(table: &Table) -> Vec<RouteView> {
         RouteView {
             name: route.name.to_string(),
             host: route.host.to_string(),
+            origin: route.origin.as_deref().map(str::to_owned),
             path: if route.path.is_empty() { "/".to_owned() } else { route.path.clone() },
-            cluster: forward.and_then(|forward| match &forward.targets[..] {
-                [target] => Some(target.cluster.to_string()),
-                _ => None,
-            }),
+            cluster: forward.and_then(|forward| sole(&forward.targets)),
             action: action(&route.action),
             predicates: predicates(&route.predicates),
             mirror: forward
@@ -75,13 +77,46 @@ pub(super) fn routes(table: &Table) -> Vec<RouteView> {
                 .map(|mirror| MirrorView { cluster: mirror.target.cluster.to_string(), percent: mirror.percent }),
         }
     });
-    view.collect()
+    view.chain(table.doors().iter().map(|(door, passage)| of_door(door, passage))).collect()
+}
+
+/// What services claim of connections without requests.
+fn of_door(door: &Door, passage: &Passage) -> RouteView {
+    let name = match door {
+        Door::Port(port) => format!(":{port}"),
+        Door::Name(host) => host.to_string(),
+    };
+    let networks = |what: &str, networks: &[IpNet]| {
+        let all: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        (!all.is_empty()).then(|| format!("{what} {}", all.join(" or ")))
+    };
+    RouteView {
+        name: format!("tcp {name}"),
+        host: name,
+        path: String::new(),
+        origin: Some(passage.origin.to_string()),
+        cluster: sole(&passage.targets),
+        action: if passage.targets.len() == 1 { ActionView::Cluster } else { split(&passage.targets, None) },
+        predicates: networks("client in", &passage.only)
+            .into_iter()
+            .chain(networks("client not in", &passage.but))
+            .collect(),
+        mirror: None,
+    }
+}
+
+/// The cluster, if there is one.
+fn sole(targets: &[Target]) -> Option<String> {
+    match targets {
+        [target] => Some(target.cluster.to_string()),
+        _ => None,
+    }
 }
 
 fn action(action: &Action) -> ActionView {
     match action {
         Action::Forward(forward) if forward.targets.len() == 1 => ActionView::Cluster,
-        Action::Forward(forward) => split(forward),
+        Action::Forward(forward) => split(&forward.targets, forward.split_by.as_ref()),
         Action::Redirect(redirect) => ActionView::Redirect {
             status: redirect.status.as_u16(),
             scheme: redirect.scheme,
@@ -90,17 +125,20 @@ fn action(action: &Action) -> ActionView {
             path: redirect.path.as_ref().map(|path| match path {
                 NewPath::Whole(path) => path.clone(),
                 NewPath::Prefix(prefix) => format!("{prefix}/…"),
+                NewPath::Own { strip, prepend } if strip.is_empty() => format!("{prepend}/…"),
+                NewPath::Own { strip, prepend } => format!("{prepend}/… without {strip}"),
+                NewPath::Target(target) => target.clone(),
             }),
         },
         Action::Respond(respond) => ActionView::Respond { status: respond.status.as_u16() },
     }
 }
 
-fn split(forward: &Forward) -> ActionView {
+fn split(targets: &[Target], by: Option<&HashKey>) -> ActionView {
     let share = |target: &Target| ShareView { cluster: target.cluster.to_string(), weight: target.weight };
     ActionView::Split {
-        clusters: forward.targets.iter().map(share).collect(),
-        by: forward.split_by.as_ref().map(|by| match by {
+        clusters: targets.iter().map(share).collect(),
+        by: by.map(|by| match by {
             HashKey::Header(name) => format!("header:{name}"),
             HashKey::Cookie(name) => format!("cookie:{name}"),
             HashKey::Query(name) => format!("query:{name}"),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, LevelShare, Member};
-use crate::config::{Accepts, Draw, Listener, Serves};
+use crate::config::{Accepts, Claimed, Draw, Listener, Serves};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
@@ -95,6 +95,8 @@ pub(super) struct ListenerView {
     /// Where everything goes that no name decides, if it is not HTTP.
     cluster: Option<String>,
     sni: Vec<SniView>,
+    /// What services claim its connections by, if they may: `port` or `sni`.
+    service_routes: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +127,10 @@ fn of_listener(listener: &Listener, address: SocketAddr) -> ListenerView {
             Serves::Names | Serves::Routes => None,
         },
         cluster: forwarding.and_then(|forwarding| forwarding.cluster.as_ref()).map(ToString::to_string),
+        service_routes: forwarding.and_then(|forwarding| forwarding.claimed).map(|claimed| match claimed {
+            Claimed::Port => "port",
+            Claimed::Name => "sni",
+        }),
         sni: names.map(|(name, cluster)| SniView { name: name.to_string(), cluster: cluster.to_string() }).collect(),
     }
 }

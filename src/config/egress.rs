@@ -146,7 +146,7 @@ impl Name {
 
     /// Where the endpoints of a cluster for it come from.
     pub fn source(&self) -> Source {
-        Source::Followed(vec![Draw { selection: self.selection(), tag: self.tag.as_deref().map(Arc::from) }])
+        Source::Followed(vec![Draw { tag: self.tag.as_deref().map(Arc::from), ..self.selection().into() }])
     }
 }
 

@@ -19,6 +19,7 @@ mod protection;
 mod raw;
 mod registration;
 mod route;
+mod service_routes;
 mod template;
 mod text;
 mod tls;
@@ -46,10 +47,11 @@ pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
 pub use registration::{Check, CheckKind, Own, Registration, Service, Weights};
 pub use route::{
-    Action, Forward, HeaderRules, Host, Match, Mirror, NewPath, Predicates, Principal, Redirect, Respond, Route,
-    Target, Terms,
+    Action, Ends, Forward, HeaderRules, Host, Match, Mirror, NewHost, NewPath, Predicates, Principal, Redirect,
+    Respond, Rewrite, Route, Target, Terms,
 };
-pub use template::Templates;
+pub use service_routes::{Claimable, Claimed, Door, OWN_ROUTE, Only, Passage, ServiceRoutes};
+pub use template::{Speech, Templates};
 pub use text::parse_address;
 pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, unreadable};
 
@@ -74,10 +76,14 @@ pub struct Config {
     pub egress: Egress,
     /// Where requests go that ask for a service by its name, so far.
     pub named: BTreeMap<Arc<str>, Arc<Route>>,
+    /// Where connections without requests go that services claim.
+    pub doors: Arc<BTreeMap<Door, Arc<Passage>>>,
     /// In the order of their names.
     pub clusters: Vec<Arc<Cluster>>,
     /// What clusters are made from that are not written down.
     pub templates: Arc<Templates>,
+    /// Who may claim routes by tags; nobody if absent.
+    pub service_routes: Option<ServiceRoutes>,
     /// How to leave.
     pub drain: Drain,
     /// Who is entered in the catalogue, if anybody is.
@@ -231,6 +237,8 @@ pub enum Accepts {
 pub struct Forwarding {
     /// By the name in the TLS greeting; connections are looked into only if there is one.
     pub names: Vec<(Host, Arc<str>)>,
+    /// Before all others, those that services claim; none if absent.
+    pub claimed: Option<Claimed>,
     /// All others; closed if absent.
     pub cluster: Option<Arc<str>>,
 }
@@ -315,6 +323,8 @@ pub struct Draw {
     pub selection: Selection,
     /// Only those on it who carry this tag; all if absent.
     pub tag: Option<Arc<str>>,
+    /// Only those on it of whom this is true besides; all if absent.
+    pub only: Option<Arc<Only>>,
 }
 
 /// What is asked of Consul's catalogue. Clusters with equal selections share one query.
@@ -422,9 +432,15 @@ impl Lookup {
     }
 }
 
+impl From<Selection> for Draw {
+    fn from(selection: Selection) -> Self {
+        Draw { selection, tag: None, only: None }
+    }
+}
+
 impl From<Selection> for Source {
     fn from(selection: Selection) -> Self {
-        Source::Followed(vec![Draw { selection, tag: None }])
+        Source::Followed(vec![Draw::from(selection)])
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Cluster, Config, Route};
+use super::{Cluster, Config, Door, Passage, Route};
 
 /// Clusters, and routes that name them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Part {
     pub routes: Vec<Arc<Route>>,
     /// For egress listeners, by the name that is asked for.
     pub egress: BTreeMap<Arc<str>, Arc<Route>>,
+    /// For TCP listeners.
+    pub doors: BTreeMap<Door, Arc<Passage>>,
 }
 
 impl Config {
@@ -23,6 +25,7 @@ impl Config {
         let mut config = self.clone();
         let mut clusters: BTreeMap<Arc<str>, Arc<Cluster>> =
             config.clusters.drain(..).map(|cluster| (Arc::clone(&cluster.name), cluster)).collect();
+        let mut doors = (*config.doors).clone();
         let mut places = HashMap::<(String, String), Vec<usize>>::new();
         for (index, route) in config.routes.iter().enumerate() {
             places.entry(place(route)).or_default().push(index);
@@ -38,10 +41,14 @@ impl Config {
                     config.routes.push(Arc::clone(route));
                 }
             }
+            for (door, passage) in &part.doors {
+                doors.entry(door.clone()).or_insert_with(|| Arc::clone(passage));
+            }
             for (name, route) in &part.egress {
                 config.named.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(route));
             }
         }
+        config.doors = Arc::new(doors);
         config.clusters = clusters.into_values().collect();
         config
     }
@@ -67,7 +74,7 @@ mod tests {
             "[[routes]]\npath='/a'\ncluster='y'\n[[routes]]\npath='/a'\nmethods=['GET']\ncluster='y'\n\
              [clusters.x]\nendpoints=['127.0.0.1:2']\n[clusters.y]\nendpoints=['127.0.0.1:3']",
         );
-        let part = Part { clusters: other.clusters.clone(), routes: other.routes.clone(), egress: BTreeMap::new() };
+        let part = Part { clusters: other.clusters.clone(), routes: other.routes.clone(), ..Part::default() };
         let both = base.with([&part, &part]);
         assert_eq!(both.routes, [&base.routes[..], &other.routes[1..]].concat());
         assert_eq!(both.clusters, [base.clusters[0].clone(), other.clusters[1].clone()]);

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use ipnet::IpNet;
 use regex::bytes::Regex;
 
+use super::text::{is_host_name, parse_address};
 use super::{HashKey, Retry, Timeouts};
 
 /// A rule from request to action.
@@ -17,25 +18,40 @@ pub struct Route {
     pub name: Arc<str>,
     /// Which `Host`s.
     pub host: Host,
-    /// Prefix, starting with a slash and without one at the end; empty for every path.
+    /// Prefix, starting with a slash; empty for every path. Without a slash at the end unless it is just a text.
     pub path: String,
+    /// Where the prefix may end.
+    pub ends: Ends,
     /// What else a request has to be.
     pub predicates: Predicates,
     /// What becomes of it.
     pub action: Action,
     /// What is changed in the head of the answer.
     pub response_headers: HeaderRules,
+    /// Who told it, if it is not of the file.
+    pub origin: Option<Arc<str>>,
 }
 
 /// Which hosts a route takes; lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// Every host.
     Any,
-    /// This one.
+    /// This one, at whatever port.
     Exact(String),
+    /// This one at this port, which a request has to name unless it is its scheme's own.
+    At(String, u16),
     /// Everything below this domain, which is written without `*.`.
     Below(String),
+}
+
+/// Where a prefix may end in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Where a segment ends: `/api` takes `/api/x` and not `/apis`.
+    Segment,
+    /// Anywhere: `/api` takes `/apis` as well.
+    Anywhere,
 }
 
 /// What a request has to be beside its host and path: all of it. What is empty asks for nothing.
@@ -118,6 +134,31 @@ pub struct Target {
     pub weight: u32,
     /// In place of the cluster's own, if the route has any.
     pub terms: Option<Box<Terms>>,
+    /// What is changed in a request that goes there, before all that the route changes.
+    pub rewrite: Option<Box<Rewrite>>,
+}
+
+/// What is changed in a request for the sake of where it goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rewrite {
+    /// What is taken from the beginning of its path, if it is there.
+    pub strip: String,
+    /// What is put in front of that.
+    pub prepend: String,
+    /// In place of its `Host`.
+    pub host: NewHost,
+}
+
+/// What takes the place of a request's `Host`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NewHost {
+    /// Nothing.
+    #[default]
+    Same,
+    /// The endpoint's own host and port.
+    Endpoint,
+    /// This one.
+    Named(String),
 }
 
 /// What a route holds a cluster's requests to.
@@ -151,6 +192,15 @@ pub enum NewPath {
     Whole(String),
     /// This in place of the route's prefix; without a slash at the end.
     Prefix(String),
+    /// The request's own, but for what is taken from its beginning and what is put in front of that.
+    Own {
+        /// Taken from it if it is there.
+        strip: String,
+        /// Put in front.
+        prepend: String,
+    },
+    /// This with its query, and nothing of the request.
+    Target(String),
 }
 
 /// An answer that is always the same.
@@ -224,11 +274,42 @@ impl HeaderRules {
     }
 }
 
+impl Host {
+    /// A host in any spelling: `shop.example.com`, `shop.example.com:8080`, `*.example.com`, an IP address; none if it is no host.
+    pub fn parse(written: &str) -> Option<Host> {
+        let lower = written.to_ascii_lowercase();
+        if let Some(domain) = lower.strip_prefix("*.") {
+            return is_host_name(domain).then(|| Host::Below(domain.to_owned()));
+        }
+        let is_host = |name: &str| is_host_name(name) || name.parse::<std::net::IpAddr>().is_ok();
+        let bare = lower.trim_start_matches('[').trim_end_matches(']');
+        if is_host(bare) {
+            return Some(Host::Exact(bare.to_owned()));
+        }
+        parse_address(&lower).map(|(name, port)| Host::At(name, port))
+    }
+
+    /// True if it takes all that the other takes, whatever the port.
+    pub fn covers(&self, other: &Host) -> bool {
+        let is_below = |name: &str, domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        match (self, other) {
+            (Host::Any, _) => true,
+            (Host::Exact(own), Host::Exact(name) | Host::At(name, _)) => own == name,
+            (Host::At(..), _) => self == other,
+            (Host::Below(own), Host::Below(domain)) => own == domain || is_below(domain, own),
+            (Host::Below(own), Host::Exact(name) | Host::At(name, _)) => is_below(name, own),
+            (_, Host::Any) | (Host::Exact(_), Host::Below(_)) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Host::Any => f.write_str("*"),
             Host::Exact(host) => f.write_str(host),
+            Host::At(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Host::At(host, port) => write!(f, "{host}:{port}"),
             Host::Below(domain) => write!(f, "*.{domain}"),
         }
     }

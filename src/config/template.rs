@@ -5,6 +5,21 @@ use std::collections::BTreeMap;
 use super::check::{self, Problems};
 use super::{Announced, Cluster, Name, Problem, Source, raw};
 
+/// What endpoints are spoken to in, where they say it themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Speech {
+    /// With TLS, or without; as it is written if absent.
+    pub tls: Option<bool>,
+    /// The name to expect in certificates; as it is written if absent.
+    pub server_name: Option<String>,
+    /// HTTP/2, even without TLS.
+    pub http2: bool,
+    /// A PROXY header, version 1, before everything else.
+    pub proxy_protocol: bool,
+    /// Certificates go unchecked.
+    pub skip_verify: bool,
+}
+
 /// The defaults and the clusters as they are written.
 #[derive(Clone, Default)]
 pub struct Templates {
@@ -19,11 +34,20 @@ impl Templates {
 
     /// A cluster of that name which draws on that: with what is written for `like`, and the defaults for the rest.
     pub fn cluster(&self, name: &str, like: &str, source: Source) -> Result<Cluster, Vec<Problem>> {
+        self.spoken(name, like, source, &Speech::default())
+    }
+
+    /// The same, of endpoints that say themselves what they are to be spoken to in.
+    pub fn spoken(&self, name: &str, like: &str, source: Source, speech: &Speech) -> Result<Cluster, Vec<Problem>> {
         let mut problems = Problems::default();
         let key = format!("clusters.{like}");
         // Its source is its own, and was looked at where it is written.
-        let own = self.clusters.get(like).cloned().map(check::own).unwrap_or_default();
-        let cluster = check::cluster_of((&key, name), source, (own, &self.defaults), &mut problems);
+        let mut own = self.clusters.get(like).cloned().map(check::own).unwrap_or_default();
+        speech.over(&mut own);
+        let mut cluster = check::cluster_of((&key, name), source, (own, &self.defaults), &mut problems);
+        if let Some(tls) = &mut cluster.tls {
+            tls.verify = !speech.skip_verify;
+        }
         if problems.0.is_empty() { Ok(cluster) } else { Err(problems.0) }
     }
 
@@ -44,5 +68,22 @@ impl std::fmt::Debug for Templates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // As written there are secrets among it.
         f.debug_set().entries(self.clusters.keys()).finish()
+    }
+}
+
+impl Speech {
+    /// Says it in the words of the file, over what stands there.
+    fn over(&self, written: &mut raw::Policy) {
+        if self.tls.is_some() || self.server_name.is_some() {
+            let tls = written.tls.get_or_insert_default();
+            tls.enabled = self.tls.or(tls.enabled);
+            tls.server_name = self.server_name.clone().or_else(|| tls.server_name.take());
+        }
+        if self.http2 {
+            written.protocol = Some("h2".to_owned());
+        }
+        if self.proxy_protocol {
+            written.proxy_protocol = Some("v1".to_owned());
+        }
     }
 }

@@ -15,6 +15,8 @@ pub struct ClusterTls {
     pub server_name: Option<ServerName<'static>>,
     /// Who we are, where endpoints ask.
     pub identity: Option<Identity>,
+    /// False only where a service asks for it and the operator lets services do so.
+    pub verify: bool,
 }
 
 /// A bundle of CA certificates.

@@ -62,6 +62,13 @@ impl Memory {
         &self.facts
     }
 
+    /// All lists that are known, from before the start where nothing else is.
+    pub(super) fn known(&self) -> HashMap<Selection, List> {
+        let mut known = self.recalled();
+        known.extend(self.facts.lists.iter().map(|(selection, list)| (selection.clone(), list.clone())));
+        known
+    }
+
     /// The lists from before the start that nothing has been heard of.
     pub(super) fn recalled(&self) -> HashMap<Selection, List> {
         let recalled = |(selection, said): (&Selection, &Said)| Some((selection.clone(), said.kept()?.0));
@@ -77,6 +84,11 @@ impl Memory {
         for selection in selections {
             self.said.entry(selection.clone()).or_insert_with(|| Said::new(&self.settings, now));
         }
+    }
+
+    /// Whether routes are still to come.
+    pub(super) fn await_routes(&mut self, awaits: bool) {
+        self.facts.awaits_routes = awaits;
     }
 
     /// Where we stand.

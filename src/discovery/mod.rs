@@ -4,6 +4,7 @@
 //! so a storm of updates costs no more than the building does. What is known at all is in `memory`.
 
 mod beside;
+mod claims;
 pub mod consul;
 mod disk;
 mod egress;
@@ -21,13 +22,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 use tracing::info;
 
-use crate::config::{self, Config, Documents, OnStale, Selection, Serves};
+use crate::config::{self, Config, Documents, OnStale, Part, Selection, Serves};
 use crate::consul::Error;
 use crate::endpoint::List;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Demands, Publisher, Table, Wanted};
 use beside::Beside;
+use claims::Claims;
 use consul::{Update, Watches};
 use egress::Egress;
 use memory::Memory;
@@ -48,6 +50,9 @@ pub struct Discovery {
     memory: Memory,
     watches: Watches,
     egress: Egress,
+    /// What services claim, if they may.
+    claims: Option<Claims>,
+    metrics: Arc<Metrics>,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
     demands: Demands,
@@ -83,6 +88,8 @@ impl Discovery {
             memory,
             builder,
             egress,
+            claims: None,
+            metrics: Arc::clone(metrics),
             selections: BTreeSet::new(),
             beside,
             told: Told::new(config),
@@ -99,10 +106,12 @@ impl Discovery {
         if self.told.config().listeners.iter().any(|listener| listener.serves != Serves::Routes) {
             self.watches.attend();
         }
+        self.let_claim();
         self.retell();
         self.publish();
         loop {
-            let next = self.memory.next().into_iter().chain(self.egress.next()).min();
+            let claims = self.claims.as_ref().and_then(Claims::next);
+            let next = self.memory.next().into_iter().chain(self.egress.next()).chain(claims).min();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     // The one before the other: whoever was heard again is not stale any more.
@@ -146,7 +155,8 @@ impl Discovery {
         if forgotten {
             self.retell();
         }
-        if self.step(now) | forgotten {
+        let waited = self.claims.as_ref().and_then(Claims::next).is_some_and(|next| next <= now);
+        if self.step(now) | forgotten | waited {
             self.publish();
         }
     }
@@ -176,9 +186,11 @@ impl Discovery {
                 Update::Confirmed(selection) => self.memory.confirm(&selection, now),
                 Update::Unheard(selection) => changed |= self.memory.miss(&selection),
                 Update::Vantage(vantage) => self.memory.stand(vantage),
-                Update::Documents { documents, .. } => self.read(documents),
-                Update::Unread { why, .. } => self.beside.miss(why),
-                Update::Read(_) => self.beside.confirm(),
+                Update::Announced(names) => self.claims.iter_mut().for_each(|claims| claims.announced(&names)),
+                Update::Documents { prefix, documents } => self.read(&prefix, documents),
+                Update::Unread { prefix, why } if self.is_beside(&prefix) => self.beside.miss(why),
+                Update::Read(prefix) if self.is_beside(&prefix) => self.beside.confirm(),
+                Update::Unread { .. } | Update::Read(_) => {}
             }
             next = self.updates.try_recv().ok();
         }
@@ -207,16 +219,68 @@ impl Discovery {
         let _ = reload.done.send(result);
     }
 
-    /// Takes over what stands beside the file, if it is good.
-    fn read(&mut self, documents: Documents) {
-        if let Some(config) = self.beside.hear(documents) {
+    /// Takes over what stands under a prefix, if it is good: documents beside the file, or route commands.
+    fn read(&mut self, prefix: &str, documents: Documents) {
+        if let Some(claims) = self.claims.as_mut().filter(|claims| claims.settings().kv.as_deref() == Some(prefix)) {
+            claims.ordered(&documents);
+        }
+        if self.is_beside(prefix)
+            && let Some(config) = self.beside.hear(documents)
+        {
             self.told.rebase(config);
+            self.let_claim();
             self.retell();
         }
     }
 
+    /// True if documents beside the file stand under that prefix.
+    fn is_beside(&self, prefix: &str) -> bool {
+        self.told.base().kv.as_ref().is_some_and(|kv| kv.prefix == prefix)
+    }
+
+    /// Lets services claim what the file says they may, going on from what is known if it says what it did.
+    fn let_claim(&mut self) {
+        let settings = self.told.base().service_routes.as_ref();
+        self.watches.announce(settings);
+        match (settings, &mut self.claims) {
+            (Some(settings), Some(claims)) if claims.settings() == settings => claims.rebase(),
+            (Some(settings), claims) => {
+                let known = self.memory.known();
+                *claims = Some(Claims::new(settings, &self.metrics, known.iter(), Instant::now()));
+            }
+            (None, claims) => {
+                *claims = None;
+                self.told.hear(Teller::Services, Part::default());
+            }
+        }
+    }
+
+    /// Brings what services claim in step with what is known of them.
+    fn claim(&mut self) {
+        let Some(claims) = &mut self.claims else { return self.memory.await_routes(false) };
+        let (lists, now) = (&self.memory.facts().lists, Instant::now());
+        if !claims.is_due(lists, now) {
+            return;
+        }
+        claims.follow(lists);
+        let part = claims.part(self.told.base(), lists, now);
+        let changed = part.is_some_and(|part| self.told.hear(Teller::Services, part));
+        self.memory.await_routes(!claims.is_settled());
+        if changed || self.wanted() != self.selections {
+            self.ask();
+        }
+    }
+
+    /// What the configuration needs, and what claims are read from.
+    fn wanted(&self) -> BTreeSet<Selection> {
+        let mut wanted = self.told.config().selections();
+        wanted.extend(self.claims.iter().flat_map(Claims::selections).cloned());
+        wanted
+    }
+
     fn rebase(&mut self, config: Arc<Config>) {
         self.told.rebase(config);
+        self.let_claim();
         self.retell();
         self.publish();
     }
@@ -232,16 +296,20 @@ impl Discovery {
 
     /// Has sources find out what the configuration needs, and nothing else.
     fn ask(&mut self) {
-        self.selections = self.told.config().selections();
+        self.selections = self.wanted();
         self.memory.follow(&self.selections, Instant::now());
         self.watches.follow(&self.selections);
         self.watches.survey(self.told.config(), &self.memory.facts().vantage);
         if let Some(kv) = &self.told.config().kv {
             self.watches.read(&kv.prefix, self.beside.good().map(|good| Documents::clone(good)));
         }
+        if let Some(key) = self.claims.as_ref().and_then(|claims| claims.settings().kv.as_deref()) {
+            self.watches.read(key, None);
+        }
     }
 
     fn publish(&mut self) {
+        self.claim();
         self.memory.stand_beside(self.beside.facts(), self.beside.good());
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());

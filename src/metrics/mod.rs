@@ -4,6 +4,7 @@
 //! somebody holds it, so those of departed routes, clusters and services disappear by themselves. What workers count per
 //! request is sharded by worker: each shard has one writer, and no cache line is contended.
 
+mod claims;
 mod cluster;
 mod egress;
 mod family;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus::proto::MetricFamily;
 
+pub use claims::ClaimSeries;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
@@ -44,6 +46,7 @@ pub struct Metrics {
     tcp: Held<TcpLabels, TcpSeries>,
     tls: Held<Arc<str>, TlsSeries>,
     registrations: Held<Arc<str>, RegistrationSeries>,
+    claims: Held<(), ClaimSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -102,6 +105,7 @@ impl Metrics {
             tcp: Held::default(),
             tls: Held::default(),
             registrations: Held::default(),
+            claims: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -159,6 +163,11 @@ impl Metrics {
         self.registrations.get(Arc::clone(id), RegistrationSeries::default)
     }
 
+    /// The series of routes that services claim.
+    pub fn claims(&self) -> Arc<ClaimSeries> {
+        self.claims.get((), ClaimSeries::default)
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -184,6 +193,7 @@ impl Metrics {
         families.extend(tcp::families(&self.tcp.all()));
         families.extend(tls::families(&self.tls.all()));
         families.extend(registration::families(&self.registrations.all()));
+        families.extend(claims::families(&self.claims.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
         families

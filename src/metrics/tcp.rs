@@ -30,9 +30,11 @@ pub enum TcpEnd {
     NoCluster,
     /// No TLS greeting came in time, or the client left before.
     NoGreeting,
+    /// The client's address may not go there.
+    Refused,
 }
 
-const ENDS: [&str; 9] = [
+const ENDS: [&str; 10] = [
     "completed",
     "client_reset",
     "endpoint_reset",
@@ -42,6 +44,7 @@ const ENDS: [&str; 9] = [
     "overload",
     "no_cluster",
     "no_greeting",
+    "refused",
 ];
 const DIRECTIONS: [&str; 2] = ["received", "sent"];
 

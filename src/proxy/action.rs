@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, request};
 
 use super::answer::{Body, Refusal};
-use super::rewrite::with_prefix;
+use super::rewrite::{own, with_prefix};
 use super::series::Entry;
 use super::{Edge, Worker, split};
 use crate::config::{Action, NewPath, Redirect, Respond};
@@ -103,6 +103,11 @@ fn location(
     let path = match &redirect.path {
         Some(NewPath::Whole(path)) => path.clone(),
         Some(NewPath::Prefix(new)) => with_prefix(head.uri.path(), prefix, new)?,
+        Some(NewPath::Own { strip, prepend }) => own(head.uri.path(), strip, prepend)?,
+        Some(NewPath::Target(target)) => {
+            escape(&mut location, target);
+            return HeaderValue::from_str(&location).ok();
+        }
         // Where it stands alone, its beginning must not be taken for a host.
         None => with_prefix(head.uri.path(), "", "")?,
     };

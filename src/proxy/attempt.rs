@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode, request};
 use http_body::Body as _;
 
@@ -76,6 +77,9 @@ impl Journey<'_> {
         (tried, began): (&mut Vec<Id>, Instant),
     ) -> (Sent, Guard) {
         self.say_deadline(outgoing, began);
+        if self.entry.names_endpoint() {
+            say_host(outgoing, &guard);
+        }
         let late = Cell::new(false);
         let limits = self.limits(outgoing, began);
         let raced = {
@@ -260,6 +264,14 @@ impl Journey<'_> {
             let left = deadline.saturating_duration_since(now);
             deadline::write(&mut outgoing.head.borrow_mut().headers, left);
         }
+    }
+}
+
+/// Has an endpoint see its own address as `Host`.
+fn say_host(outgoing: &Outgoing, guard: &Guard) {
+    // An address has only characters that a header may have.
+    if let Ok(host) = HeaderValue::from_str(&guard.attempt().endpoint().address().to_string()) {
+        outgoing.head.borrow_mut().headers.insert(HOST, host);
     }
 }
 

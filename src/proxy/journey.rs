@@ -150,7 +150,8 @@ impl Journey<'_> {
         let upgrading = takeover;
         let protocol = upgrading.as_ref().and_then(|_| message::upgrade(&head.headers));
         let (way, mut upload) = self.prepare(&mut head, (body, upgrading.is_some()), host, repeatable)?;
-        let hedged = repeatable && upload.is_empty() && upgrading.is_none();
+        // Two attempts at once cannot each have a Host of their own.
+        let hedged = repeatable && upload.is_empty() && upgrading.is_none() && !self.entry.names_endpoint();
         let method = head.method.clone();
         let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged };
         self.entry.cluster.request(self.worker.index, self.started);
@@ -215,7 +216,7 @@ impl Journey<'_> {
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
         let way = outgoing::prepare(head, (&upload, upgrading), host, sender, &mut rng);
-        rewrite::request(head, &self.entry.route)?;
+        rewrite::request(head, &self.entry.route, self.entry.target())?;
         if let Some(entry) = self.mirror.as_ref().filter(|_| !upgrading) {
             let key = Affinity::of(head, sender, &entry.cluster).key;
             let copy = Copy { head: head.clone(), way: way.clone(), key, body: copy };

@@ -1,27 +1,54 @@
 //! What a route changes in the head of a request: its path, its host, its headers.
 
-use http::header::HOST;
+use http::header::{HOST, HeaderValue};
 use http::request;
 use http::uri::Uri;
 
 use super::answer::Refusal;
-use crate::config::Action;
+use crate::config::{Action, NewHost, Target};
 use crate::route::Route;
 
-/// Changes a head that is ready to go out otherwise.
-pub(super) fn request(head: &mut request::Parts, route: &Route) -> Result<(), Refusal> {
+/// Changes a head that is ready to go out otherwise, to this one of the route's targets.
+pub(super) fn request(head: &mut request::Parts, route: &Route, target: Option<&Target>) -> Result<(), Refusal> {
     let Action::Forward(forward) = &route.settings.action else { return Ok(()) };
+    if let Some(rewrite) = target.and_then(|target| target.rewrite.as_deref()) {
+        if let Some(path) = own(head.uri.path(), &rewrite.strip, &rewrite.prepend) {
+            lead(head, path)?;
+        }
+        if let NewHost::Named(host) = &rewrite.host {
+            head.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Refusal::Target)?);
+        }
+    }
     if let Some(prefix) = &forward.replace_prefix
         && let Some(path) = with_prefix(head.uri.path(), &route.settings.path, prefix)
     {
-        let target = head.uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-        head.uri = Uri::try_from(target).map_err(|_| Refusal::Target)?;
+        lead(head, path)?;
     }
     if let Some(host) = &forward.host_header {
         head.headers.insert(HOST, host.clone());
     }
     forward.request_headers.apply(&mut head.headers);
     Ok(())
+}
+
+/// Leads a request to another path.
+fn lead(head: &mut request::Parts, path: String) -> Result<(), Refusal> {
+    let target = match head.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    head.uri = Uri::try_from(target).map_err(|_| Refusal::Target)?;
+    Ok(())
+}
+
+/// A path without what is to be taken from its beginning, if it is there, and with what is to be put in front of that; none for `*`. It
+/// begins with one slash, as in [`with_prefix`].
+pub(super) fn own(path: &str, strip: &str, prepend: &str) -> Option<String> {
+    if strip.is_empty() && prepend.is_empty() || !path.starts_with('/') {
+        return path.starts_with('/').then(|| path.to_owned());
+    }
+    let rest = path.strip_prefix(strip).unwrap_or(path).trim_start_matches(['/', '\\']);
+    Some(format!("{prepend}/{rest}"))
 }
 
 /// A path with another prefix, both without a slash at the end; none for `*`, which is no path. It begins with one slash, however
@@ -46,6 +73,17 @@ mod tests {
         assert_eq!((with("/api/x", "/api", ""), with("/api", "/api", "")), ("/x".into(), "/".into()));
         assert_eq!((with("/x", "", "/v2"), with("/", "", "/v2")), ("/v2/x".into(), "/v2/".into()));
         assert_eq!(with_prefix("*", "", "/v2"), None);
+    }
+
+    #[test]
+    fn what_is_stripped_is_a_text_and_what_is_put_in_front_comes_after_that() {
+        let own = |path: &str, strip: &str, prepend: &str| own(path, strip, prepend).unwrap();
+        assert_eq!(own("/foo/bar", "/foo", ""), "/bar");
+        assert_eq!((own("/foo", "/foo", ""), own("/foobar", "/foo", "")), ("/".into(), "/bar".into()));
+        assert_eq!((own("/bar", "", "/foo"), own("/bar", "/x", "/foo")), ("/foo/bar".into(), "/foo/bar".into()));
+        assert_eq!((own("/foo/bar", "/foo", "/baz"), own("/foo", "/foo", "/baz")), ("/baz/bar".into(), "/baz/".into()));
+        assert_eq!((own("//a", "", ""), own("/foo//evil.test", "/foo", "")), ("//a".into(), "/evil.test".into()));
+        assert_eq!(super::own("*", "", "/v2"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::typical::Typical;
 use crate::cluster::{Cluster, Handle};
-use crate::config::{self, Retry, Target, Timeouts};
+use crate::config::{self, NewHost, Retry, Target, Timeouts};
 use crate::metrics::{ClusterSeries, Metrics, RequestLabels, RequestSeries, TcpSeries};
 use crate::route::{Route, Routes};
 use crate::table::Table;
@@ -169,9 +169,20 @@ impl Entry {
         }
     }
 
+    /// The one of its route's that it is about.
+    pub(super) fn target(&self) -> Option<&Target> {
+        self.route.target(self.place)
+    }
+
+    /// True if endpoints see their own address as `Host`.
+    pub(super) fn names_endpoint(&self) -> bool {
+        let rewrite = self.target().and_then(|target| target.rewrite.as_ref());
+        rewrite.is_some_and(|rewrite| rewrite.host == NewHost::Endpoint)
+    }
+
     /// The same with the table's cluster, if it is of the same name.
     fn in_step_with(self: Rc<Self>, table: &Table) -> Option<Rc<Self>> {
-        let target = self.route.target(self.place)?;
+        let target = self.target()?;
         let cluster = table.cluster(target)?;
         if self.cluster.holds(cluster) {
             return Some(self);

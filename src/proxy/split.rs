@@ -57,7 +57,10 @@ mod tests {
     use super::*;
 
     fn targets(weights: &[u32]) -> Vec<Target> {
-        weights.iter().map(|weight| Target { cluster: "c".into(), weight: *weight, terms: None }).collect()
+        weights
+            .iter()
+            .map(|weight| Target { cluster: "c".into(), weight: *weight, terms: None, rewrite: None })
+            .collect()
     }
 
     fn all(weights: &[u32], can_serve: impl Fn(usize) -> bool) -> Vec<usize> {

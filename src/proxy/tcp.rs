@@ -1,7 +1,9 @@
 //! The journey of one connection of a protocol that lictor does not know: which cluster it belongs to. That may depend on the name
 //! in its TLS greeting, which is read and passed on as it is. What follows is a [`Session`].
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Worker;
 use super::session::Session;
+use super::{Worker, split};
 use crate::cluster::Handle;
-use crate::config::{self, Forwarding, Host};
+use crate::config::{self, Claimed, Door, Forwarding, Host, Passage};
 use crate::listener::Forward;
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpLabels, TcpSeries};
@@ -26,11 +28,15 @@ const LONGEST_GREETING: usize = 16 * 1024;
 /// What a TCP listener does on one worker.
 pub struct Tcp {
     worker: Rc<Worker>,
+    listener: Arc<str>,
+    port: u16,
     names: Names,
+    claimed: Option<Claimed>,
     cluster: Option<Arc<str>>,
     /// For a TLS greeting.
     within: Duration,
-    series: HashMap<Arc<str>, Arc<TcpSeries>>,
+    /// By cluster. Those that services claim come and go.
+    series: RefCell<HashMap<Arc<str>, Arc<TcpSeries>>>,
     /// Of connections that nobody takes.
     nowhere: Arc<TcpSeries>,
 }
@@ -52,39 +58,90 @@ impl Tcp {
         let targets = forwarding.names.iter().map(|(_, target)| target).chain(&forwarding.cluster);
         Tcp {
             worker: Rc::clone(worker),
+            listener: Arc::clone(&settings.name),
+            port: settings.bind.port(),
             names: Names::new(&forwarding.names),
+            claimed: forwarding.claimed,
             cluster: forwarding.cluster.clone(),
             within: settings.request_header,
-            series: targets.map(|target| (Arc::clone(target), of(target))).collect(),
+            series: RefCell::new(targets.map(|target| (Arc::clone(target), of(target))).collect()),
             nowhere: of(&"".into()),
         }
     }
 
-    /// The name of the cluster for a client, and what was read of it to know that.
-    async fn choose(&self, client: &mut TcpStream) -> Result<(&Arc<str>, Vec<u8>), TcpEnd> {
-        let (mut early, mut named) = (Vec::new(), None);
-        if !self.names.is_empty() {
+    /// The name of the cluster for a client, and what was read of it to know that. What the file says of a name goes first, then what
+    /// services claim.
+    async fn choose(&self, client: &mut TcpStream, from: IpAddr) -> Result<(Arc<str>, Vec<u8>), TcpEnd> {
+        let (mut early, mut name) = (Vec::new(), None);
+        if !self.names.is_empty() || self.claimed == Some(Claimed::Name) {
             let heard = timeout(self.within, listen(client, &mut early)).await;
-            let name = heard.ok().flatten().ok_or(TcpEnd::NoGreeting)?;
-            named = name.and_then(|name| self.names.find(&name));
+            name = heard.ok().flatten().ok_or(TcpEnd::NoGreeting)?;
         }
-        named.or(self.cluster.as_ref()).map(|cluster| (cluster, early)).ok_or(TcpEnd::NoCluster)
+        let named = name.as_deref().and_then(|name| self.names.find(name)).cloned();
+        let claimed = if named.is_some() { None } else { self.claimed(name.as_deref(), from)? };
+        let cluster = named.or(claimed).or_else(|| self.cluster.clone());
+        cluster.map(|cluster| (cluster, early)).ok_or(TcpEnd::NoCluster)
+    }
+
+    /// The cluster of a service that claims such connections.
+    fn claimed(&self, name: Option<&str>, from: IpAddr) -> Result<Option<Arc<str>>, TcpEnd> {
+        let Some(claimed) = self.claimed else { return Ok(None) };
+        let table = self.worker.table();
+        let passage = match (claimed, name) {
+            (Claimed::Port, _) => table.doors().get(&Door::Port(self.port)),
+            (Claimed::Name, None) => None,
+            (Claimed::Name, Some(name)) => {
+                let exact = table.doors().get(&Door::Name(Host::Exact(name.to_owned())));
+                let below = |domain: &str| table.doors().get(&Door::Name(Host::Below(domain.to_owned())));
+                exact.or_else(|| domains(name).find_map(below))
+            }
+        };
+        let Some(passage) = passage else { return Ok(None) };
+        if !passage.admits(from) {
+            return Err(TcpEnd::Refused);
+        }
+        Ok(Some(self.draw(passage)))
+    }
+
+    fn draw(&self, passage: &Passage) -> Arc<str> {
+        let table = self.worker.table();
+        let can_serve = |place: usize| {
+            let cluster = passage.targets.get(place).and_then(|target| table.cluster(target));
+            cluster.is_some_and(|cluster| !Handle::new(cluster).is_hopeless() && !cluster.is_expired())
+        };
+        let place = match &passage.targets[..] {
+            [_] => 0,
+            targets => split::choose(targets, self.worker.rng.borrow_mut().u64(..), can_serve),
+        };
+        Arc::clone(&passage.targets[place].cluster)
+    }
+
+    fn series(&self, cluster: &Arc<str>) -> Arc<TcpSeries> {
+        let mut series = self.series.borrow_mut();
+        if let Some(known) = series.get(cluster) {
+            return Arc::clone(known);
+        }
+        // Whoever is not there any more counts nothing either.
+        let table = self.worker.table();
+        series.retain(|cluster, _| table.find_cluster(cluster).is_some());
+        let labels = TcpLabels { listener: Arc::clone(&self.listener), cluster: Arc::clone(cluster) };
+        Arc::clone(series.entry(Arc::clone(cluster)).or_insert_with(|| self.worker.metrics.tcp(labels)))
     }
 
     async fn serve(&self, mut client: TcpStream, ends: Ends) {
         let index = self.worker.index;
-        let (name, early) = match self.choose(&mut client).await {
+        let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical()).await {
             Ok(chosen) => chosen,
             Err(end) => return self.nowhere.ended(index, end),
         };
-        let series = self.series.get(name).unwrap_or(&self.nowhere);
+        let series = self.series(&name);
         let table = self.worker.table();
-        let Some(cluster) = table.find_cluster(name).map(Handle::new) else {
+        let Some(cluster) = table.find_cluster(&name).map(Handle::new) else {
             return series.ended(index, TcpEnd::NoCluster);
         };
         // Held no longer than the choice takes: a session may last for days.
         drop(table);
-        let session = Session { worker: Rc::clone(&self.worker), cluster, series: Arc::clone(series), ends };
+        let session = Session { worker: Rc::clone(&self.worker), cluster, series: Arc::clone(&series), ends };
         let joined = match session.join().await {
             Ok(joined) => joined,
             Err(end) => return series.ended(index, end),
@@ -136,7 +193,7 @@ impl Names {
                 Host::Exact(name) => names.exact.insert(name.clone(), Arc::clone(cluster)),
                 Host::Below(domain) => names.below.insert(domain.clone(), Arc::clone(cluster)),
                 // Not to be written here.
-                Host::Any => None,
+                Host::Any | Host::At(..) => None,
             };
         }
         names
@@ -148,9 +205,13 @@ impl Names {
 
     /// The cluster of that name: exactly, or by the longest wildcard.
     fn find(&self, name: &str) -> Option<&Arc<str>> {
-        let domains = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
-        self.exact.get(name).or_else(|| domains.filter_map(|domain| self.below.get(domain)).next())
+        self.exact.get(name).or_else(|| domains(name).find_map(|domain| self.below.get(domain)))
     }
+}
+
+/// What a name is below of, the longest first.
+fn domains(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').map(|(dot, _)| &name[dot + 1..])
 }
 
 #[cfg(test)]

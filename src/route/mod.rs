@@ -1,8 +1,9 @@
 //! Where a request belongs: from host and path to a route, and by that to what becomes of it.
 //!
-//! The most specific host that has a fitting path wins: the exact name, then wildcards from the longest to the shortest,
-//! then routes without a host. Within a host the longest path prefix wins. Both are hash look-ups, one for each label of the
-//! host and each segment of the path, so a thousand routes cost what ten cost.
+//! The most specific host that has a fitting path wins: the exact name with its port, the exact name, then wildcards from the
+//! longest to the shortest, then routes without a host. Within a host the longest path prefix wins. All are hash look-ups, one for
+//! each label of the host and each segment of the path, so a thousand routes cost what ten cost. Prefixes that may end within a
+//! segment, as services claim them, cost one more for each length that such prefixes of the host have.
 //!
 //! Several routes may share host and path and differ in their predicates: the one with the most is asked first, among equals the
 //! one that stands first in the file, and the one without any last. If none takes the request, the search goes on with the next
@@ -23,6 +24,8 @@ pub use used::Used;
 /// All routes, as an index.
 #[derive(Debug, Default)]
 pub struct Routes {
+    /// By host and port.
+    at: HashMap<Box<str>, Paths>,
     exact: HashMap<Box<str>, Paths>,
     below: HashMap<Box<str>, Paths>,
     any: Paths,
@@ -42,11 +45,16 @@ pub struct Route {
     pub settings: Arc<config::Route>,
 }
 
-/// The paths of one host. Keys start with a slash and do not end with one.
+/// The paths of one host. Keys start with a slash.
 #[derive(Debug, Default)]
 struct Paths {
+    /// Those that end with a segment; without a slash at the end.
     prefixes: HashMap<Box<str>, Choice>,
     longest: usize,
+    /// Those that may end anywhere.
+    texts: HashMap<Box<str>, Choice>,
+    /// How long those are; each length once, the longest first.
+    lengths: Vec<usize>,
 }
 
 /// The routes of one host and path.
@@ -71,6 +79,7 @@ impl Routes {
             let route = index.add(settings);
             let paths = match &settings.host {
                 config::Host::Any => &mut index.any,
+                config::Host::At(..) => index.at.entry(settings.host.to_string().into()).or_default(),
                 config::Host::Exact(host) => index.exact.entry(host.as_str().into()).or_default(),
                 config::Host::Below(domain) => index.below.entry(domain.as_str().into()).or_default(),
             };
@@ -133,10 +142,10 @@ impl Routes {
 
     /// The route of a request. `host` may carry a port, a final dot and capitals; `path` is without its query.
     pub fn find(&self, host: &str, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
-        if self.exact.is_empty() && self.below.is_empty() {
+        if self.exact.is_empty() && self.below.is_empty() && self.at.is_empty() {
             return self.any.find(path, asked);
         }
-        let host = bare(host);
+        let (host, port) = (bare(host), port(host));
         let lower;
         let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             lower = host.to_ascii_lowercase();
@@ -144,8 +153,20 @@ impl Routes {
         } else {
             host
         };
+        if let Some(route) = self.find_at((host, port), path, asked) {
+            return Some(route);
+        }
         let exact = self.exact.get(host).and_then(|paths| paths.find(path, asked));
         exact.or_else(|| self.find_below(host, path, asked)).or_else(|| self.any.find(path, asked))
+    }
+
+    fn find_at(&self, (host, port): (&str, Option<u16>), path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
+        if self.at.is_empty() {
+            return None;
+        }
+        let port = port.unwrap_or_else(|| asked.usual_port());
+        let key = config::Host::At(host.to_owned(), port).to_string();
+        self.at.get(key.as_str())?.find(path, asked)
     }
 
     fn find_below(&self, host: &str, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
@@ -166,24 +187,56 @@ fn bare(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
+/// The port that a host is given with.
+fn port(host: &str) -> Option<u16> {
+    let behind = host.rfind(']').map_or(host, |end| &host[end..]);
+    behind.rsplit_once(':')?.1.parse().ok()
+}
+
 impl Paths {
     fn insert(&mut self, route: Arc<Route>) {
-        self.longest = self.longest.max(route.settings.path.len());
-        self.prefixes.entry(route.settings.path.as_str().into()).or_default().insert(route);
+        let path = &route.settings.path;
+        let choice = match route.settings.ends {
+            config::Ends::Segment => {
+                self.longest = self.longest.max(path.len());
+                self.prefixes.entry(path.as_str().into())
+            }
+            config::Ends::Anywhere => {
+                let place = self.lengths.partition_point(|length| *length > path.len());
+                if self.lengths.get(place) != Some(&path.len()) {
+                    self.lengths.insert(place, path.len());
+                }
+                self.texts.entry(path.as_str().into())
+            }
+        };
+        choice.or_default().insert(route);
     }
 
     fn find(&self, path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {
+        if self.lengths.is_empty() {
+            return self.find_segment(path, asked).map(|(route, _)| route);
+        }
+        let found = self.find_segment(path, asked);
+        // A prefix that ends with a segment counts with the slash behind it.
+        let least = found.map_or(1, |(_, end)| end + 2);
+        let longer = self.lengths.iter().take_while(|length| **length >= least);
+        let text = |length: &usize| self.texts.get(path.get(..*length)?)?.find(asked);
+        longer.filter_map(text).next().or(found.map(|(route, _)| route))
+    }
+
+    /// The route with the longest prefix that ends with a segment, and where that ends.
+    fn find_segment(&self, path: &str, asked: &Question<'_>) -> Option<(&Arc<Route>, usize)> {
         if self.prefixes.is_empty() {
             return None;
         }
-        // No prefix is longer than the longest, so a path of ten thousand slashes costs no more than that.
         let mut end = path.len();
+        // No prefix is longer than the longest, so a path of ten thousand slashes costs no more than that.
         loop {
             if end <= self.longest
                 && let Some(choice) = self.prefixes.get(&path[..end])
                 && let Some(route) = choice.find(asked)
             {
-                return Some(route);
+                return Some((route, end));
             }
             if end == 0 {
                 return None;
@@ -283,6 +336,50 @@ mod tests {
             assert_eq!(find(&routes, host, "/"), Some(0), "{host}");
         }
         assert_eq!(find(&routes, "[::1]:8080", "/"), Some(1));
+    }
+
+    /// Which of these routes takes a request: hosts, paths, and where those may end.
+    fn claimed(routes: &[(&str, &str, config::Ends)], host: &str, path: &str) -> Option<usize> {
+        let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[[routes]]\nrespond={}\n";
+        let mut config = config::parse(text, &config::Environment::default()).unwrap();
+        let plain = config.routes.remove(0);
+        for (host, path, ends) in routes {
+            let host = if host.is_empty() { config::Host::Any } else { config::Host::parse(host).unwrap() };
+            let route = config::Route { host, path: (*path).to_owned(), ends: *ends, ..(*plain).clone() };
+            config.routes.push(Arc::new(route));
+        }
+        asking(Request::builder().uri(path), |asked| {
+            Routes::new(&config).find(host, path, asked).map(|route| route.index)
+        })
+    }
+
+    #[test]
+    fn a_prefix_that_may_end_anywhere_is_a_text_and_one_that_ends_a_segment_goes_before_it() {
+        use config::Ends::{Anywhere, Segment};
+        let routes =
+            [("", "/foo", Anywhere), ("", "/foo/bar/", Anywhere), ("", "", Segment), ("", "/foo/bar", Segment)];
+        let find = |path: &str| claimed(&routes, "x", path);
+        assert_eq!((find("/foo"), find("/foobar"), find("/foo/x")), (Some(0), Some(0), Some(0)));
+        assert_eq!((find("/fo"), find("/"), find("*")), (Some(2), Some(2), Some(2)));
+        assert_eq!((find("/foo/bar"), find("/foo/bar/x"), find("/foo/bars")), (Some(3), Some(3), Some(0)));
+        let routes = [("", "/a/b", Anywhere), ("", "/a", Segment), ("", "/a/bc", Anywhere)];
+        let find = |path: &str| claimed(&routes, "x", path);
+        assert_eq!((find("/a/b"), find("/a/bcd"), find("/a/x"), find("/ab")), (Some(0), Some(2), Some(1), None));
+        let many = [("", "/é", Anywhere), ("", "/", Anywhere)];
+        assert_eq!(claimed(&many, "x", &"/".repeat(60_000)), Some(1));
+    }
+
+    #[test]
+    fn a_host_with_its_port_goes_before_the_host_and_takes_who_comes_to_that_port() {
+        use config::Ends::Segment;
+        let routes =
+            [("shop:8080", "", Segment), ("shop:80", "", Segment), ("shop", "/deep", Segment), ("shop", "", Segment)];
+        let find = |host: &str, path: &str| claimed(&routes, host, path);
+        assert_eq!((find("shop:8080", "/deep"), find("SHOP:8080", "/")), (Some(0), Some(0)));
+        assert_eq!((find("shop", "/deep"), find("shop:80", "/")), (Some(1), Some(1)), "the scheme's own port");
+        assert_eq!((find("shop:443", "/deep"), find("shop:81", "/")), (Some(2), Some(3)));
+        assert_eq!(claimed(&[("[::1]:8080", "", Segment)], "[::1]:8080", "/"), Some(0));
+        assert_eq!(claimed(&[("[::1]:8080", "", Segment)], "[::1]", "/"), None);
     }
 
     #[test]

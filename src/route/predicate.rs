@@ -35,11 +35,16 @@ impl Question<'_> {
             })
     }
 
+    /// The port of its scheme.
+    pub(super) fn usual_port(&self) -> u16 {
+        if self.sender.scheme(&self.head.headers) == "https" { 443 } else { 80 }
+    }
+
     fn asked_for_one_of(&self, names: &[Host]) -> bool {
         let fits = |asked: &str| {
             names.iter().any(|name| match name {
                 Host::Any => true,
-                Host::Exact(name) => asked.eq_ignore_ascii_case(name),
+                Host::Exact(name) | Host::At(name, _) => asked.eq_ignore_ascii_case(name),
                 Host::Below(domain) => is_below(asked, domain),
             })
         };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Facts;
 use crate::cluster::Drawn;
 use crate::config::{self, Draw};
-use crate::endpoint::{Age, Freshness, List, Listed};
+use crate::endpoint::{Address, Age, Freshness, List, Listed};
 
 /// What the cluster draws on: for each draw its list, if that is known and to be used; empty if nothing is, or none is yet.
 pub(super) fn of(settings: &config::Cluster, facts: &Facts) -> Drawn {
@@ -43,12 +43,12 @@ pub(super) fn freshness(settings: &config::Cluster, facts: &Facts) -> Freshness 
 
 /// One list; none if none is known.
 pub(super) fn join(draws: &[Draw], drawn: &Drawn) -> Option<List> {
-    if let ([Draw { tag: None, .. }], [list]) = (draws, &**drawn) {
+    if let ([Draw { tag: None, only: None, .. }], [list]) = (draws, &**drawn) {
         return list.clone();
     }
     let mut joined = BTreeMap::new();
     for (level, (draw, list)) in draws.iter().zip(drawn).enumerate() {
-        let fits = |listed: &&Listed| draw.tag.as_ref().is_none_or(|tag| listed.carries(tag));
+        let fits = |listed: &&Listed| takes(draw, listed);
         let level = u8::try_from(level).unwrap_or(u8::MAX);
         for listed in list.iter().flat_map(|list| list.iter()).filter(fits) {
             // Who is on several lists is of the first.
@@ -56,6 +56,13 @@ pub(super) fn join(draws: &[Draw], drawn: &Drawn) -> Option<List> {
         }
     }
     (!drawn.is_empty()).then(|| joined.into_values().collect())
+}
+
+/// True if the draw is on this one of its list's.
+pub fn takes(draw: &Draw, listed: &Listed) -> bool {
+    let is_tagged = draw.tag.as_ref().is_none_or(|tag| listed.carries(tag));
+    let is_at = |(host, port): &(String, u16)| listed.address == Address::new(host, *port);
+    is_tagged && draw.only.as_ref().is_none_or(|only| only.fits(&listed.tags) && !only.except.iter().any(is_at))
 }
 
 fn is_known(draw: &Draw, facts: &Facts) -> bool {
@@ -70,7 +77,6 @@ fn age(draw: &Draw, facts: &Facts) -> Age {
 mod tests {
     use super::*;
     use crate::config::{Environment, Selection, parse};
-    use crate::endpoint::Address;
 
     fn settings(failover: &str) -> config::Cluster {
         let text = format!(

@@ -8,7 +8,7 @@ mod beside;
 mod demand;
 mod drawn;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,13 +17,14 @@ use tokio::sync::watch;
 
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
-use crate::config::{self, Config, Selection, Source};
+use crate::config::{self, Config, Door, Passage, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::Routes;
 pub use beside::Beside;
 
 pub use demand::{Absent, Answer, Demand, Demands, Wanted, demand};
+pub use drawn::takes;
 
 /// Routes and clusters as of one moment.
 pub struct Table {
@@ -32,8 +33,10 @@ pub struct Table {
     /// When it was built.
     pub built: Instant,
     routes: Arc<Routes>,
+    doors: Arc<BTreeMap<Door, Arc<Passage>>>,
     clusters: Vec<Arc<Cluster>>,
     beside: Option<Arc<Beside>>,
+    awaits_routes: bool,
 }
 
 /// The lists that sources have given so far.
@@ -61,6 +64,8 @@ pub struct Facts {
     pub vantage: Arc<Vantage>,
     /// What stands beside the file, if there is a place for it.
     pub beside: Option<Arc<Beside>>,
+    /// True while routes are still to come that there are, as far as is known.
+    pub awaits_routes: bool,
 }
 
 /// The only way to write. Not `Clone`: discovery owns the one there is.
@@ -83,6 +88,11 @@ impl Table {
     /// Everybody on the way to its route.
     pub fn routes(&self) -> &Arc<Routes> {
         &self.routes
+    }
+
+    /// Where connections without requests go that services claim.
+    pub fn doors(&self) -> &BTreeMap<Door, Arc<Passage>> {
+        &self.doors
     }
 
     /// In the order of their names.
@@ -123,14 +133,23 @@ impl Table {
         self.clusters.iter().any(|cluster| cluster.freshness().age != Age::Fresh)
     }
 
-    /// True once every cluster has its first list, and it is known what stands beside the file.
+    /// True once all routes are there that are to be expected, every cluster has its first list, and it is known what stands beside
+    /// the file.
     pub fn is_complete(&self) -> bool {
-        let is_told = self.beside.as_ref().is_none_or(|beside| beside.is_known());
+        let is_told = self.beside.as_ref().is_none_or(|beside| beside.is_known()) && !self.awaits_routes;
         self.version > 0 && is_told && self.clusters.iter().all(|cluster| cluster.list().is_some())
     }
 
     fn empty() -> Self {
-        Table { version: 0, built: Instant::now(), routes: Arc::default(), clusters: Vec::new(), beside: None }
+        Table {
+            version: 0,
+            built: Instant::now(),
+            routes: Arc::default(),
+            doors: Arc::default(),
+            clusters: Vec::new(),
+            beside: None,
+            awaits_routes: false,
+        }
     }
 }
 
@@ -154,7 +173,15 @@ impl Builder {
         let same = previous.routes.is_of(config);
         let routes =
             if same { Arc::clone(&previous.routes) } else { Arc::new(Routes::after(config, &previous.routes)) };
-        Table { version: previous.version + 1, built: now, routes, clusters, beside: facts.beside.clone() }
+        Table {
+            version: previous.version + 1,
+            built: now,
+            routes,
+            doors: Arc::clone(&config.doors),
+            clusters,
+            beside: facts.beside.clone(),
+            awaits_routes: facts.awaits_routes,
+        }
     }
 
     fn cluster(

@@ -45,8 +45,12 @@ impl Client {
             Some(authorities) => (roots(&authorities.path, &authorities.certificates)?, &*authorities.path),
             None => (system_roots(), "the system's CA certificates"),
         };
-        let builder =
-            builder.dangerous().with_custom_certificate_verifier(verify::explaining(roots, whose, &provider)?);
+        let builder = builder.dangerous().with_custom_certificate_verifier(verify::explaining(
+            roots,
+            whose,
+            settings.verify,
+            &provider,
+        )?);
         let plain = match &settings.identity {
             Some(identity) => {
                 let key = provider.key_provider.load_private_key(identity.key.clone_key())?;

@@ -34,13 +34,15 @@ pub(super) fn verifier(
     })
 }
 
-/// A verifier that trusts `roots`, out of the place that is called `whose`, and says what was expected and what came.
+/// A verifier that trusts `roots`, out of the place that is called `whose`, and says what was expected and what came. It believes
+/// everybody unless it is to verify.
 pub(super) fn explaining(
     roots: RootCertStore,
     whose: &str,
+    verify: bool,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, super::Error> {
-    let verifier = verifier(roots, None, true, Arc::clone(provider))?;
+    let verifier = verifier(roots, None, verify, Arc::clone(provider))?;
     Ok(Arc::new(Explaining { verifier, whose: whose.into() }))
 }
 

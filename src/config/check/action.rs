@@ -140,7 +140,7 @@ fn target(
 ) -> Target {
     let index = told.cluster(place, cluster, problems);
     let terms = told.written.clusters.get(cluster).and_then(|cluster| terms(key, cluster, (written, told), problems));
-    Target { cluster: index, weight, terms: terms.map(Box::new) }
+    Target { cluster: index, weight, terms: terms.map(Box::new), rewrite: None }
 }
 
 fn terms(

@@ -58,7 +58,7 @@ pub(super) fn extend(
             let advice = "is a list that has failed by then; name another datacenter, peer, service or filter";
             problems.add(key, advice);
         }
-        draws.push(Draw { selection, tag: None });
+        draws.push(selection.into());
     }
 }
 

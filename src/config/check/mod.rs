@@ -14,6 +14,7 @@ mod protection;
 mod registration;
 mod tcp;
 mod route;
+mod service_routes;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +61,10 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         routes: routes(raw.routes, &Told { written, defaults: &defaults, joined: &raw.joined }, &mut problems),
         egress,
         named: BTreeMap::new(),
+        doors: Arc::default(),
         clusters: clusters(written, &defaults, &mut problems),
         templates: Arc::new(templates),
+        service_routes: service_routes::check(raw.service_routes.unwrap_or_default(), &mut problems),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
         registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
@@ -69,6 +72,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         written: None,
     };
     if problems.0.is_empty() {
+        service_routes::check_listeners(&config, &mut problems);
         tcp::check_clusters(&config, &mut problems);
     }
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }

@@ -8,8 +8,8 @@ use http::header::{HOST, HeaderName};
 use regex::bytes::RegexBuilder;
 
 use super::super::documents::{self, Joined};
-use super::super::text::{is_host_name, nearest};
-use super::super::{Action, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, raw};
+use super::super::text::nearest;
+use super::super::{Action, Ends, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, raw};
 use super::egress::Written;
 use super::{Problems, action, modifier, networks};
 
@@ -76,7 +76,8 @@ pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut P
             problems.add(&key, format!("takes the same requests as {first}; {advice}"));
         }
         beside.push(index);
-        routes.push(Arc::new(Route { name: name.into(), host, path, predicates, action, response_headers }));
+        let (name, ends, origin) = (name.into(), Ends::Segment, None);
+        routes.push(Arc::new(Route { name, host, path, ends, predicates, action, response_headers, origin }));
     }
     routes
 }
@@ -111,19 +112,14 @@ fn name(
 /// A host, which may be a wildcard for everything below a domain.
 pub(super) fn host(key: &str, written: Option<&str>, problems: &mut Problems) -> Host {
     let Some(written) = written else { return Host::Any };
-    let lower = written.to_ascii_lowercase();
-    let (name, below) = match lower.strip_prefix("*.") {
-        Some(domain) => (domain, true),
-        None => (lower.as_str(), false),
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    if !is_host_name(name) && (below || bare.parse::<std::net::IpAddr>().is_err()) {
+    let host = Host::parse(written).filter(|host| !matches!(host, Host::At(..)));
+    if host.is_none() {
         problems.add(
             key,
             format!("\"{written}\" is not a host; use \"shop.example.com\" or \"*.example.com\", without a port"),
         );
     }
-    if below { Host::Below(name.to_owned()) } else { Host::Exact(bare.to_owned()) }
+    host.unwrap_or_else(|| Host::Exact(written.to_ascii_lowercase()))
 }
 
 /// A path without the slash at its end.

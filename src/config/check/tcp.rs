@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::{
-    Accepts, Announced, Cluster, Config, Forwarding, HashKey, Host, Listener, Policy, Protocol, ProxyProtocol, Serves,
-    raw,
+    Accepts, Announced, Claimed, Cluster, Config, Forwarding, HashKey, Host, Listener, Policy, Protocol, ProxyProtocol,
+    Serves, raw,
 };
 use super::Problems;
 use super::egress::Written;
@@ -21,7 +21,11 @@ pub(super) fn accepts(
 ) -> Accepts {
     match listener.protocol.as_deref() {
         None | Some("http") => {
-            let written = [("cluster", listener.cluster.is_some()), ("sni", !listener.sni.is_empty())];
+            let written = [
+                ("cluster", listener.cluster.is_some()),
+                ("sni", !listener.sni.is_empty()),
+                ("service_routes", listener.service_routes.is_some()),
+            ];
             for (name, _) in written.into_iter().filter(|(_, written)| *written) {
                 let message = "is for protocol = \"tcp\"; HTTP goes where its routes say";
                 problems.add(format!("{key}.{name}"), message);
@@ -85,9 +89,11 @@ fn forwarding(
     };
     // Who is served by its name alone has a cluster of that name.
     let cluster = cluster.or(service);
-    if cluster.is_none() && targets.is_empty() && listener.service.is_none() {
-        let message =
-            "leads nowhere; add cluster = \"…\", service = \"…\" or [[listeners.sni]] with names and a cluster";
+    let claimed = listener.service_routes.as_deref().and_then(|by| claimed(key, by, problems));
+    let is_told = listener.service.is_some() || listener.service_routes.is_some();
+    if cluster.is_none() && targets.is_empty() && !is_told {
+        let message = "leads nowhere; add cluster = \"…\", service = \"…\", service_routes = \"port\" or [[listeners.sni]] with \
+                       names and a cluster";
         problems.add(key, message);
     }
     let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
@@ -107,7 +113,19 @@ fn forwarding(
             names.push((host, Arc::clone(&target)));
         }
     }
-    Forwarding { names, cluster }
+    Forwarding { names, claimed, cluster }
+}
+
+fn claimed(key: &str, by: &str, problems: &mut Problems) -> Option<Claimed> {
+    match by {
+        "port" => Some(Claimed::Port),
+        "sni" => Some(Claimed::Name),
+        other => {
+            let advice = "use \"port\", or \"sni\" for the name in the TLS greeting";
+            problems.add(format!("{key}.service_routes"), format!("\"{other}\" is nothing to claim by; {advice}"));
+            None
+        }
+    }
 }
 
 /// Sees to it that headers are expected only of somebody.

@@ -22,6 +22,7 @@ pub(super) fn check(key: &str, written: Option<raw::ClusterTls>, problems: &mut 
         authorities: written.ca.as_deref().and_then(|path| authorities(&format!("{key}.ca"), path, problems)),
         server_name: written.server_name.and_then(|name| server_name(&key, name, problems)),
         identity: identity(&key, (written.client_cert.as_deref(), written.client_key.as_deref()), problems),
+        verify: true,
     })
 }
 

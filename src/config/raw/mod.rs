@@ -5,6 +5,7 @@ mod egress;
 mod policy;
 mod registration;
 mod route;
+mod service_routes;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use policy::{
 };
 pub use registration::{Check, Neighbour, Registration, Weights};
 pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
+pub use service_routes::ServiceRoutes;
 pub use tls::{Certificate, ListenerTls};
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
@@ -53,6 +55,8 @@ pub struct File {
     pub egress: Option<Egress>,
     /// What every cluster has unless it says otherwise.
     pub defaults: Option<Policy>,
+    /// Routes that services claim by their tags.
+    pub service_routes: Option<ServiceRoutes>,
     /// How to leave.
     pub drain: Option<Drain>,
     /// What is written to standard error.
@@ -174,6 +178,8 @@ pub struct Listener {
     pub proxy_protocol: Option<bool>,
     /// For `tcp`: where everything goes that no name decides.
     pub cluster: Option<String>,
+    /// For `tcp`: `port` or `sni`, what services claim its connections by.
+    pub service_routes: Option<String>,
     /// For `tcp`: where connections go by the name in their TLS greeting.
     #[serde(default)]
     pub sni: Vec<Sni>,

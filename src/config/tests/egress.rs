@@ -19,7 +19,7 @@ fn a_listener_goes_by_routes_by_names_or_by_one_name() {
     assert_eq!(serves("service = 'web'"), Serves::Service(name("web")));
     let config = parse_file(&listener("protocol = 'tcp'\nservice = 'db.service.dc2.consul'")).unwrap();
     let cluster = Some(Arc::from("db.service.dc2"));
-    assert_eq!(config.listeners[0].accepts, Accepts::Tcp(Forwarding { names: vec![], cluster }));
+    assert_eq!(config.listeners[0].accepts, Accepts::Tcp(Forwarding { names: vec![], claimed: None, cluster }));
     let config = parse_file(&(listener("service = 'web.service.lab'") + "[egress]\ndomain = 'lab.'")).unwrap();
     assert_eq!(config.listeners[0].serves, Serves::Service(name("web")));
 }

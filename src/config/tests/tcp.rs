@@ -26,7 +26,7 @@ fn a_tcp_listener_has_clusters_by_name_and_one_for_the_rest() {
         (Host::Exact("a.example.com".into()), Arc::clone(&db)),
         (Host::Below("b.example.com".into()), Arc::clone(&db)),
     ];
-    assert_eq!(config.listeners[0].accepts, Accepts::Tcp(Forwarding { names, cluster: Some(db) }));
+    assert_eq!(config.listeners[0].accepts, Accepts::Tcp(Forwarding { names, claimed: None, cluster: Some(db) }));
     assert_eq!(parse_file(MINIMAL).unwrap().listeners[0].accepts, Accepts::Http);
 }
 

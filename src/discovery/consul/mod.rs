@@ -5,6 +5,7 @@
 //! for, and `entries` say how services are to be treated. Apart from all that, prefixes of the KV store are followed: for
 //! `certificates`, and for `documents`, where `prefix` says what an answer is worth.
 
+mod announced;
 mod catalogue;
 mod certificates;
 mod coordinate;
@@ -30,11 +31,12 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::suspects::Loss;
-use crate::config::{Config, Consistency, Consul, Documents, Lookup, Name, Place, Selection};
+use crate::config::{Config, Consistency, Consul, Documents, Lookup, Name, Place, Selection, ServiceRoutes};
 use crate::consul::{Agent, Error, Failure};
 use crate::endpoint::{List, Vantage};
 use crate::metrics::Metrics;
 
+use announced::Announced;
 use catalogue::Catalogue;
 pub use certificates::Certificates;
 pub use entries::{Entries, Kind};
@@ -69,6 +71,8 @@ pub enum Update {
     Confirmed(Selection),
     /// A service could not be asked for, for the first time or after it could.
     Unheard(Selection),
+    /// The services that announce routes, all of them.
+    Announced(BTreeSet<Arc<str>>),
     /// Where we stand, as of now; another one only if something would be chosen by it otherwise than before.
     Vantage(Arc<Vantage>),
     /// What stands under a prefix, as of now.
@@ -97,6 +101,8 @@ pub struct Watches {
     /// Lists from before the start, for those who are yet to be followed.
     recalled: HashMap<Selection, List>,
     running: HashMap<Selection, Arc<AtomicBool>>,
+    /// What services claim routes by, if they may.
+    claims: Option<(ServiceRoutes, Arc<AtomicBool>)>,
     /// What the survey is to find out; none runs before something is.
     wanted: Option<channel::Sender<Wanted>>,
     /// Datacenters whose catalogue is looked at, since there are more services than queries.
@@ -161,7 +167,8 @@ impl Watches {
         };
         let (shared, metrics) = (Arc::new(shared), Arc::clone(metrics));
         let (running, catalogues, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        Ok(Watches { shared, metrics, recalled, running, wanted: None, catalogues, read: BTreeSet::new(), tasks })
+        let (claims, wanted, read) = (None, None, BTreeSet::new());
+        Ok(Watches { shared, metrics, recalled, running, claims, wanted, catalogues, read, tasks })
     }
 
     /// Finds out from now on what this configuration prefers somebody by, going on from what is known, and asks at once.
@@ -200,6 +207,20 @@ impl Watches {
             // Fails only when discovery has ended.
             let _ = shared.updates.send(Update::Looked(looked)).await;
         });
+    }
+
+    /// Finds out from now on which services announce routes in this way.
+    pub fn announce(&mut self, settings: Option<&ServiceRoutes>) {
+        if self.claims.as_ref().map(|(known, _)| known) == settings {
+            return;
+        }
+        if let Some((_, wanted)) = self.claims.take() {
+            wanted.store(false, Ordering::Release);
+        }
+        let Some(settings) = settings else { return };
+        let wanted = Arc::new(AtomicBool::new(true));
+        self.tasks.spawn(Announced::new(&self.shared, &wanted, settings).run());
+        self.claims = Some((settings.clone(), wanted));
     }
 
     /// Follows these from now on, and no others. A query that waits is not broken off: the agent would keep its slot all

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::{Lookup, MAX_WEIGHT, Selection};
+use crate::config::{Lookup, MAX_WEIGHT, OWN_ROUTE, Selection};
 use crate::consul::Failure;
 use crate::endpoint::{Address, List, Listed, Locality, Status, Tags};
 
@@ -181,8 +181,11 @@ fn listed(entry: &Entry, zone_key: &str) -> Option<Listed> {
 
 /// In order and each once, however the source orders them.
 fn tags(service: &Service) -> Tags {
-    let tags: BTreeSet<&String> = service.tags.iter().flatten().collect();
-    tags.into_iter().map(|tag| Box::from(tag.as_str())).collect()
+    let mut tags: BTreeSet<Box<str>> = service.tags.iter().flatten().map(|tag| Box::from(tag.as_str())).collect();
+    // Routes that the metadata claims are told as tags are, so that there is one way to claim.
+    let metadata = service.meta.iter().flatten().filter(|(key, _)| key.starts_with(OWN_ROUTE));
+    tags.extend(metadata.filter_map(|(_, value)| Some(format!("{OWN_ROUTE}={}", value.as_str()?).into())));
+    tags.into_iter().collect()
 }
 
 /// `node/service-id`: a service's id is unique on its node only.

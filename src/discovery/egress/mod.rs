@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::consul::{About, Entries, Kind, Looked};
 use crate::config::{
-    self, Action, Announced, Cluster, Config, Forward, HeaderRules, Host, Name, Part, Predicates, Route, Selection,
-    Serves, Target,
+    self, Action, Announced, Cluster, Config, Ends, Forward, HeaderRules, Host, Name, Part, Predicates, Route,
+    Selection, Serves, Target,
 };
 use crate::endpoint::List;
 use crate::metrics::{EgressSeries, Metrics};
@@ -242,7 +242,7 @@ fn written(base: &Config, name: &str) -> bool {
 
 /// The route of a name: all of its requests go to the cluster of that name.
 fn route(name: &Arc<str>) -> Route {
-    let target = Target { cluster: Arc::clone(name), weight: 1, terms: None };
+    let target = Target { cluster: Arc::clone(name), weight: 1, terms: None, rewrite: None };
     let forward = Forward {
         targets: vec![target],
         split_by: None,
@@ -255,8 +255,10 @@ fn route(name: &Arc<str>) -> Route {
         name: Arc::clone(name),
         host: Host::Exact(name.to_string()),
         path: String::new(),
+        ends: Ends::Segment,
         predicates: Predicates::default(),
         action: Action::Forward(Arc::new(forward)),
         response_headers: HeaderRules::default(),
+        origin: None,
     }
 }
