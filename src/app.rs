@@ -23,12 +23,13 @@ use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
+use crate::mesh::Membership;
 use crate::metrics::Metrics;
 use crate::probe::Probes;
 use crate::proxy::{Edge, Naming, Tcp, Worker};
 use crate::registration::{Here, Presence, Registrar};
 use crate::table::{self, Builder, Reader, SLOT, Table};
-use crate::tls;
+use crate::tls::{self, Entrance};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ const OF_THE_PROCESS: usize = 24;
 /// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
 pub struct App {
     config: Arc<Config>,
-    /// Of listeners with TLS, in their order.
+    /// Of listeners with TLS of their own, in their order.
     secured: Vec<Arc<tls::Server>>,
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
@@ -104,7 +105,9 @@ impl App {
         let room = room(&config, descriptors::raise());
         metrics.may_be_open(room.most());
         let readiness = Readiness::default();
-        let secured = secured(&config, &metrics)?;
+        let (ends, membership) = Membership::of(&config, &metrics)?.unzip();
+        let entrances = entrances(&config, ends.as_ref(), &metrics)?;
+        let mesh = ends.map(|(mesh, _)| mesh);
         let mut sockets = Vec::new();
         for listener in &config.listeners {
             sockets.push(listener::bind(listener.bind, config.workers)?);
@@ -119,7 +122,7 @@ impl App {
         let naming = Naming::new(&config.egress, demand);
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
-        let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?;
+        let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?.in_mesh(mesh.clone());
         let asked = (reload, demands);
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, asked)?;
         let named = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
@@ -127,7 +130,7 @@ impl App {
         let (registrar, presence) = Registrar::new(&config, here, readiness.clone(), &metrics)?;
         let mut app = App {
             config,
-            secured: secured.iter().flatten().cloned().collect(),
+            secured: entrances.iter().filter_map(own).collect(),
             addresses,
             admin,
             readiness: readiness.clone(),
@@ -145,14 +148,15 @@ impl App {
         let socket = admin_socket;
         let registering = (registrar, presence);
         let readers = (reader.clone(), metrics);
-        let part = Control { discovery, probes, registering, servers, certificates, window, socket, readers };
+        let part =
+            Control { discovery, probes, registering, servers, certificates, membership, window, socket, readers };
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
-            let (reader, room, secured) = (reader.clone(), Arc::clone(&room), secured.clone());
-            let (naming, draining) = (naming.clone(), drain.watch());
-            let part = Part { index, sockets, secured, reader, room, naming, draining };
+            let (reader, room, entrances) = (reader.clone(), Arc::clone(&room), entrances.clone());
+            let (naming, mesh, draining) = (naming.clone(), mesh.clone(), drain.watch());
+            let part = Part { index, sockets, entrances, mesh, reader, room, naming, draining };
             let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
             let stopped = stopped.clone();
             app.spawn(format!("worker-{index}"), move || until(stopped, work(part, config, metrics)))?;
@@ -220,6 +224,7 @@ impl App {
             ("admin", config.admin != old.admin),
             ("consul", config.consul != old.consul),
             ("kv", config.kv != old.kv),
+            ("mesh", config.mesh != old.mesh),
             ("place", config.place != old.place),
             ("egress", config.egress != old.egress),
             ("listeners", !can_become(&old.listeners, &config.listeners)),
@@ -279,6 +284,7 @@ struct Control {
     registering: (Registrar, Presence),
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
+    membership: Option<Membership>,
     window: Admin,
     socket: Option<std::net::TcpListener>,
     readers: (Reader, Arc<Metrics>),
@@ -293,9 +299,10 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
     }
 }
 
-/// The control thread: discovery, probes, our place in the catalogue, the operator's window, and a look at all endpoints now and then.
+/// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
+/// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
-    let Control { discovery, probes, registering, servers, certificates, window, socket, readers } = part;
+    let Control { discovery, probes, registering, servers, certificates, membership, window, socket, readers } = part;
     let ((registrar, presence), (reader, metrics)) = (registering, readers);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
@@ -304,6 +311,9 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
     tasks.spawn_local(tls::keep(servers));
     for certificates in certificates {
         tasks.spawn_local(certificates.run());
+    }
+    if let Some(membership) = membership {
+        tasks.spawn_local(membership.run());
     }
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let terms = Terms {
@@ -337,7 +347,8 @@ async fn examine(reader: Reader) {
 struct Part {
     index: usize,
     sockets: Vec<std::net::TcpListener>,
-    secured: Vec<Option<Arc<tls::Server>>>,
+    entrances: Vec<Option<Entrance>>,
+    mesh: Option<Arc<tls::Mesh>>,
     reader: Reader,
     room: Arc<Room>,
     naming: Naming,
@@ -345,9 +356,28 @@ struct Part {
 }
 
 /// What listeners are secured with, in their order; none where they are plain.
-fn secured(config: &Config, metrics: &Metrics) -> Result<Vec<Option<Arc<tls::Server>>>, tls::Error> {
-    let secure = |listener| tls::Server::new(listener, metrics.tls(&listener.name));
+fn entrances(
+    config: &Config,
+    mesh: Option<&(Arc<tls::Mesh>, Arc<tls::Gate>)>,
+    metrics: &Metrics,
+) -> Result<Vec<Option<Entrance>>, tls::Error> {
+    let secure = |listener: &config::Listener| {
+        let series = metrics.tls(&listener.name);
+        if !listener.mesh {
+            return tls::Server::new(listener, series).map(|server| server.map(Entrance::Own));
+        }
+        let (mesh, gate) = mesh.ok_or(tls::Error::NoMesh)?;
+        tls::MeshServer::new(listener, (mesh, gate), series).map(|server| Some(Entrance::Mesh(server)))
+    };
     config.listeners.iter().map(secure).collect()
+}
+
+/// The certificates of its own that a listener is secured with.
+fn own(entrance: &Option<Entrance>) -> Option<Arc<tls::Server>> {
+    match entrance {
+        Some(Entrance::Own(server)) => Some(Arc::clone(server)),
+        _ => None,
+    }
 }
 
 /// What follows certificates that are not in files.
@@ -357,11 +387,14 @@ fn followed(config: &Config, secured: &[Arc<tls::Server>]) -> Result<Vec<Certifi
     prefixes.map(|(prefix, server)| Certificates::new(&config.consul, prefix, server)).collect()
 }
 
-/// Returns once it is known who serves, and by which certificates.
-async fn first_truth(reader: &mut Reader, secured: &[Option<Arc<tls::Server>>]) {
+/// Returns once it is known who serves, and by which certificates both sides are shown.
+async fn first_truth(reader: &mut Reader, entrances: &[Option<Entrance>], mesh: Option<&Arc<tls::Mesh>>) {
     reader.wait_for(Table::is_complete).await;
-    for server in secured.iter().flatten() {
-        server.stocked().await;
+    if let Some(mesh) = mesh {
+        mesh.stocked().await;
+    }
+    for entrance in entrances.iter().flatten() {
+        entrance.stocked().await;
     }
 }
 
@@ -396,7 +429,7 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, secured, mut reader, room, naming, mut draining } = part;
+    let Part { index, sockets, entrances, mesh, mut reader, room, naming, mut draining } = part;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
     let keeper = Rc::clone(&worker);
@@ -404,7 +437,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
     let mut house = JoinSet::new();
     house.spawn_local(async move { keeper.keep_house(keeping).await });
     tokio::select! {
-        _ = timeout(FIRST_TRUTH, first_truth(&mut reader, &secured)) => {}
+        _ = timeout(FIRST_TRUTH, first_truth(&mut reader, &entrances, mesh.as_ref())) => {}
         () = draining.begun() => {}
     }
     let mut serving = JoinSet::new();
@@ -420,7 +453,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
             room: Arc::clone(&room),
             series: metrics.listener(&settings.name),
             announced: settings.proxy_protocol.then(|| settings.trusted_networks.as_slice().into()),
-            tls: secured.get(place).cloned().flatten(),
+            tls: entrances.get(place).cloned().flatten(),
         };
         let draining = draining.clone();
         match &settings.accepts {

@@ -25,6 +25,7 @@ pub mod cli;
 pub mod consul;
 pub mod endpoint;
 pub mod lifecycle;
+pub mod mesh;
 pub mod message;
 pub mod metrics;
 pub mod tls;

@@ -45,6 +45,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.workers, built_in.workers);
     assert_eq!(shown.max_connections, built_in.max_connections);
     assert_eq!(shown.consul, built_in.consul);
+    assert_eq!(shown.mesh, parse(&format!("{MINIMAL}\n[mesh]\nservice = 'edge'")).mesh);
     assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.egress, built_in.egress);
     assert_eq!(shown.drain, built_in.drain);
@@ -52,7 +53,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
         assert_eq!((&shown.tls, shown.handshake), (&listener.tls, listener.handshake));
-        assert_eq!(shown.connection_age, listener.connection_age);
+        assert_eq!((shown.connection_age, shown.mesh), (listener.connection_age, listener.mesh));
         assert_eq!(shown.trusted_networks, listener.trusted_networks);
         assert_eq!(shown.proxy_protocol, listener.proxy_protocol);
         let shown = (shown.request_header, shown.idle, shown.trust_deadline);

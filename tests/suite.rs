@@ -32,6 +32,7 @@ mod lifecycle;
 mod limits;
 mod locality;
 mod many_services;
+mod mesh;
 mod mirroring;
 mod probes;
 mod proxy_protocol;

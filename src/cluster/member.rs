@@ -52,12 +52,16 @@ pub(super) fn all(
         |level: usize| previous.is_none_or(|previous| previous.list.is_none()) || level > 0 && !has_list(level);
     let is_first: Vec<bool> = (0..settings.source.draws().len().max(1)).map(is_first).collect();
     let member = |listed: &Listed| {
-        let known = known.get(&listed.address);
+        // Who has to prove to be somebody else is somebody else, even at the same address.
+        let known = known.get(&listed.address).filter(|known| known.endpoint.identity() == listed.identity.as_ref());
         let (endpoint, name) = match known {
             Some(member) => (Arc::clone(&member.endpoint), member.name),
             None => {
-                let fresh = || Arc::new(Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger));
-                let endpoint = lasting.return_of(&listed.address).unwrap_or_else(fresh);
+                let fresh = || {
+                    let endpoint = Endpoint::new(listed.address.clone(), new.ids, &lasting.ledger);
+                    Arc::new(endpoint.identified(listed.identity.clone()))
+                };
+                let endpoint = lasting.return_of(listed).unwrap_or_else(fresh);
                 (endpoint, hash(listed.address.to_string().as_bytes()))
             }
         };

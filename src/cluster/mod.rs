@@ -31,9 +31,10 @@ use tracing::{info, warn};
 
 use crate::balance::{Cursors, Ring, keeps};
 use crate::config::{self, Policy, Prefer};
-use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Standing, Vantage};
+use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Standing, Vantage};
 use crate::health;
 use crate::metrics::{ClusterSeries, Metrics};
+use crate::tls;
 
 pub use crate::health::SLOT;
 pub use attempt::Attempt;
@@ -134,6 +135,8 @@ pub struct New<'a> {
     pub own: &'a Own,
     /// Where it counts.
     pub metrics: &'a Metrics,
+    /// Our part in the mesh, if we have one.
+    pub mesh: Option<&'a Arc<tls::Mesh>>,
 }
 
 impl Lasting {
@@ -151,10 +154,13 @@ impl Lasting {
         }
     }
 
-    /// The endpoint of that address, if it left and still has something under way.
-    fn return_of(&self, address: &Address) -> Option<Arc<Endpoint>> {
+    /// The endpoint that is listed, if it left and still has something under way.
+    fn return_of(&self, listed: &Listed) -> Option<Arc<Endpoint>> {
         let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
-        let endpoint = departed.remove(address)?.upgrade()?;
+        let endpoint = departed.remove(&listed.address)?.upgrade()?;
+        if endpoint.identity() != listed.identity.as_ref() {
+            return None;
+        }
         endpoint.arrive();
         Some(endpoint)
     }
@@ -186,7 +192,7 @@ impl Cluster {
             members,
             sessions,
             candidates: Arc::default(),
-            tls: secured::with(settings, previous),
+            tls: secured::with(settings, previous, new.mesh),
             generation: lasting.book.generation(),
             lasting,
             decay: (settings.policy == Policy::Ewma).then(|| settings.balancing.ewma.decay_milliseconds()),

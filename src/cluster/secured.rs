@@ -15,11 +15,24 @@ impl Cluster {
     }
 }
 
-pub(super) fn with(settings: &config::Cluster, previous: Option<&Cluster>) -> Option<Secured> {
-    let told = settings.tls.as_ref()?;
-    let same = previous.filter(|previous| previous.settings.tls.as_ref() == Some(told));
-    same.and_then(|previous| previous.tls.clone()).or_else(|| {
-        let client = tls::Client::new(told);
+pub(super) fn with(
+    settings: &config::Cluster,
+    previous: Option<&Cluster>,
+    mesh: Option<&Arc<tls::Mesh>>,
+) -> Option<Secured> {
+    let (told, is_in_mesh) = (settings.tls.as_ref(), settings.source.is_in_mesh());
+    if told.is_none() && !is_in_mesh {
+        return None;
+    }
+    let is_same = |previous: &&Cluster| {
+        let previous = &previous.settings;
+        previous.source.is_in_mesh() == is_in_mesh && (is_in_mesh || previous.tls.as_ref() == told)
+    };
+    previous.filter(is_same).and_then(|previous| previous.tls.clone()).or_else(|| {
+        let client = match told {
+            Some(told) if !is_in_mesh => tls::Client::new(told),
+            _ => mesh.ok_or(tls::Error::NoMesh).and_then(tls::Client::of_mesh),
+        };
         if let Err(error) = &client {
             tracing::error!(cluster = %settings.name, %error, "TLS to its endpoints cannot be spoken");
         }

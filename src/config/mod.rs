@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod glob;
 mod http;
+mod mesh;
 mod part;
 mod probe;
 mod protection;
@@ -42,6 +43,7 @@ pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use glob::Glob;
 pub use http::{Http, Paths, Underscores};
+pub use mesh::Mesh;
 pub use part::Part;
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
 pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry, Statuses, Timeouts};
@@ -66,6 +68,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The Consul agent. Present even when no cluster uses it.
     pub consul: Consul,
+    /// Who we are in the mesh, if we are in it.
+    pub mesh: Option<Mesh>,
     /// Where this process stands.
     pub place: Place,
     /// At least one.
@@ -208,6 +212,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// TLS on its connections; none if they are plain.
     pub tls: Option<ListenerTls>,
+    /// Whether they have to be of the mesh, and allowed to call us.
+    pub mesh: bool,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
 }
@@ -404,6 +410,11 @@ impl Source {
             Source::Followed(draws) => draws,
             Source::Static(_) => &[],
         }
+    }
+
+    /// True if its endpoints are of the mesh: they prove who they are, and want to know who we are.
+    pub fn is_in_mesh(&self) -> bool {
+        self.draws().iter().any(|draw| draw.selection.lookup == Lookup::Connect)
     }
 }
 

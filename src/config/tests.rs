@@ -6,6 +6,7 @@ mod balancing;
 mod documents;
 mod egress;
 mod failover;
+mod mesh;
 mod probe;
 mod registration;
 mod tls;
@@ -51,7 +52,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_key_that_was_meant() {
     let text = MINIMAL.replace("service = \"web\"", "service = \"web\", colour = 1");
     assert_eq!(
         message(&text),
-        "10: clusters.web.consul.colour: unknown key; known here: service, query, filter, datacenter, peer"
+        "10: clusters.web.consul.colour: unknown key; known here: service, query, filter, datacenter, peer, connect"
     );
 }
 

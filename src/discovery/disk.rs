@@ -96,6 +96,8 @@ struct Endpoint {
     datacenter: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
+    #[serde(default)]
+    identity: Option<String>,
 }
 
 impl Catalogue {
@@ -185,6 +187,7 @@ fn endpoint(listed: &Listed) -> Endpoint {
         zone: owned(zone),
         datacenter: owned(datacenter),
         tags: listed.tags.iter().map(|tag| tag.to_string()).collect(),
+        identity: listed.identity.as_deref().map(str::to_owned),
     }
 }
 
@@ -218,6 +221,7 @@ fn listed(endpoint: Endpoint) -> Option<Listed> {
             datacenter: boxed(endpoint.datacenter),
         },
         tags: endpoint.tags.into_iter().map(Box::from).collect(),
+        identity: endpoint.identity.map(Arc::from),
         level: 0,
     })
 }

@@ -48,6 +48,8 @@ pub struct Listed {
     pub locality: Locality,
     /// What the source has marked it with, in order.
     pub tags: Tags,
+    /// Who it has to prove to be, in the mesh: the path of its name there.
+    pub identity: Option<Arc<str>>,
     /// Which choice it is of a cluster that draws on several lists: 0 is the first.
     pub level: u8,
 }
@@ -65,6 +67,7 @@ impl Listed {
             weight: 1,
             locality: Locality::default(),
             tags: Tags::default(),
+            identity: None,
             level: 0,
         }
     }
@@ -113,6 +116,8 @@ pub struct Endpoint {
     connections: Arc<Connections>,
     finding: finding::Cell,
     address: Address,
+    /// Who it has to prove to be, in the mesh.
+    identity: Option<Arc<str>>,
     /// The ledger's tick after the one at which it left the list; 0 while it is on one.
     departed: AtomicU64,
 }
@@ -161,8 +166,19 @@ impl Endpoint {
             connections: Arc::default(),
             finding: finding::Cell::default(),
             address,
+            identity: None,
             departed: AtomicU64::default(),
         }
+    }
+
+    /// The same, which has to prove to be that: whoever else comes to serve at its address is another endpoint.
+    pub fn identified(self, identity: Option<Arc<str>>) -> Self {
+        Endpoint { identity, ..self }
+    }
+
+    /// Who it has to prove to be in the mesh: the path of its name there.
+    pub fn identity(&self) -> Option<&Arc<str>> {
+        self.identity.as_ref()
     }
 
     /// Its name within this process.

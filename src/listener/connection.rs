@@ -26,7 +26,10 @@ use crate::config::Http;
 use crate::message::Downstream;
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::ListenerSeries;
-use crate::tls::{self, Handshake, Refused, Stream};
+use crate::tls::{self, Admission, Handshake, Refused, Stream};
+
+/// What is over once a client has to go.
+pub(super) type Revocation = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What a connection's requests are answered with.
 pub(super) struct Talk<S> {
@@ -36,7 +39,9 @@ pub(super) struct Talk<S> {
     pub(super) clock: Rc<Clock>,
     pub(super) pulse: Arc<Pulse>,
     series: Arc<ListenerSeries>,
-    tls: Option<Arc<tls::Server>>,
+    tls: Option<tls::Entrance>,
+    /// The client's right to be here, where that can be revoked.
+    admission: Option<Admission>,
     address: SocketAddr,
     /// A header map that has done its work, and has the size for the next.
     spare: RefCell<HeaderMap>,
@@ -54,6 +59,7 @@ impl<S> Talk<S> {
             pulse: Arc::clone(pulse),
             series: Arc::clone(&desk.terms.series),
             tls: desk.terms.tls.clone(),
+            admission: None,
             address,
             spare: RefCell::default(),
             fresh: Cell::new(true),
@@ -76,8 +82,14 @@ impl<S> Talk<S> {
         let names = names.map(|name| name.as_str().into()).collect();
         let downstream = self.client.downstream.clone().encrypted(told.server_name.clone(), names);
         self.client = Rc::new(Client { downstream });
+        self.admission = told.admission.clone();
         // What was agreed on is spoken, and nothing else.
-        self.fresh.set(false);
+        self.fresh.set(!told.is_settled);
+    }
+
+    /// Returns once the client has to go; none for those who may stay as long as they like.
+    pub(super) fn revocation(&self) -> Option<Revocation> {
+        self.admission.as_ref().map(|admission| Box::pin(admission.revoked()) as Revocation)
     }
 
     /// An empty map, perhaps with room.
@@ -105,6 +117,9 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
         Some(tls) => match Box::pin(secure(stream, &tls, &stay)).await {
             Ok((stream, told)) => {
                 talk.learn(&told);
+                if talk.admission.is_some() {
+                    return Box::pin(serve_admitted(stream, told.is_http2, talk, stay)).await;
+                }
                 if told.is_http2 {
                     let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
                     return Box::pin(serve_http2(io, talk, stay)).await;
@@ -114,24 +129,64 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
             Err(error) => return debug!(client = %talk.address, %error, "not secured"),
         },
     };
+    if let Some(io) = serve_http1(stream, &talk, &mut stay).await {
+        Box::pin(serve_http2(io, talk, stay)).await;
+    }
+}
+
+/// Serves a connection for as long as its client may be here.
+async fn serve_admitted<S: Service>(stream: Stream, is_http2: bool, talk: Talk<S>, mut stay: Stay) {
+    let (client, revocation) = (talk.address, talk.revocation());
+    let revoked = async move {
+        match revocation {
+            Some(revocation) => revocation.await,
+            None => std::future::pending().await,
+        }
+    };
+    let serving = async move {
+        let io = match is_http2 {
+            true => Some(Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse))),
+            false => serve_http1(stream, &talk, &mut stay).await,
+        };
+        if let Some(io) = io {
+            Box::pin(serve_http2(io, talk, stay)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = revoked => debug!(%client, "closed: the client may not call us any more"),
+        () = serving => {}
+    }
+}
+
+/// Serves a connection to its end, unless what comes first is HTTP/2: then it is given back.
+async fn serve_http1<S: Service>(stream: Stream, talk: &Talk<S>, stay: &mut Stay) -> Option<Io> {
     let wire = Wire::new(Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse)));
     loop {
-        match attend(Box::pin(h1::converse(&wire, &talk)), || wire.leave(), &mut stay).await {
-            End::Of(h1::End::Over) => return,
+        match attend(Box::pin(h1::converse(&wire, talk)), || wire.leave(), stay).await {
+            End::Of(h1::End::Over) => return None,
             End::Of(h1::End::Http2) => {
-                return match wire.into_io() {
-                    Some(io) => Box::pin(serve_http2(io, talk, stay)).await,
-                    None => debug!("the connection is somebody else's"),
-                };
+                let io = wire.into_io();
+                if io.is_none() {
+                    debug!("the connection is somebody else's");
+                }
+                return io;
             }
-            End::Of(h1::End::Broken(error)) => return debug!(client = %talk.address, %error, "connection failed"),
-            End::Late => return Box::pin(late(&wire, &talk)).await,
+            End::Of(h1::End::Broken(error)) => {
+                debug!(client = %talk.address, %error, "connection failed");
+                return None;
+            }
+            End::Late => {
+                Box::pin(late(&wire, talk)).await;
+                return None;
+            }
             End::Idle => {}
         }
         wire.shrink();
         talk.spare.take();
         if !stay.rest(&wire).await {
-            return debug!(client = %talk.address, "idle connection closed");
+            debug!(client = %talk.address, "idle connection closed");
+            return None;
         }
     }
 }
@@ -149,7 +204,11 @@ async fn serve_http2<S: Service>(io: Io, talk: Talk<S>, mut stay: Stay) {
 }
 
 /// The handshake. When the drain begins, it may take as long as an idle connection may stay.
-async fn secure(stream: TcpStream, tls: &tls::Server, stay: &Stay) -> Result<(Stream, Handshake), Refused> {
+pub(super) async fn secure(
+    stream: TcpStream,
+    tls: &tls::Entrance,
+    stay: &Stay,
+) -> Result<(Stream, Handshake), Refused> {
     let drained = async {
         stay.begun().await;
         sleep(LINGER).await;

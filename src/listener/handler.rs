@@ -4,10 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use super::stay::Stay;
 use super::{Desk, Forward, Service, Talk, connection};
 use crate::message::proxy_protocol::Ends;
+use crate::tls::Entrance;
 
 /// Takes connections, each to its end.
 pub(super) trait Handler: Sized + 'static {
@@ -27,14 +29,37 @@ pub(super) struct Raw<F>(pub(super) Rc<F>);
 
 impl<F: Forward> Handler for Raw<F> {
     fn handle(desk: &Desk<Self>, stream: TcpStream, ends: Ends, mut stay: Stay) -> impl Future<Output = ()> + 'static {
-        let forward = Rc::clone(&desk.service.0);
+        let (forward, tls) = (Rc::clone(&desk.service.0), desk.terms.tls.clone());
         // Nobody can tell when it is idle, so it never gives way.
         stay.pulse.busy();
         async move {
+            // Whoever speaks by small messages waits for each of them; a socket that refuses works all the same.
+            let _ = stream.set_nodelay(true);
             let place = stay.place.take();
-            drop(stay);
-            forward.forward(stream, ends).await;
+            match tls {
+                None => {
+                    drop(stay);
+                    forward.forward(stream.into(), ends).await;
+                }
+                Some(tls) => Box::pin(forward_secured(forward, (stream, tls), ends, stay)).await,
+            }
             drop(place);
         }
+    }
+}
+
+/// The same for what is inside of TLS, as long as the client may be here.
+async fn forward_secured<F: Forward>(forward: Rc<F>, (stream, tls): (TcpStream, Entrance), ends: Ends, stay: Stay) {
+    let (stream, told) = match connection::secure(stream, &tls, &stay).await {
+        Ok(secured) => secured,
+        Err(error) => return debug!(client = %ends.client, %error, "not secured"),
+    };
+    drop(stay);
+    let forwarding = forward.forward(stream, ends);
+    let Some(admission) = told.admission else { return forwarding.await };
+    tokio::select! {
+        biased;
+        () = admission.revoked() => debug!(client = %ends.client, "closed: the client may not call us any more"),
+        () = forwarding => {}
     }
 }

@@ -86,7 +86,7 @@ pub struct Asked {
 /// What takes connections as they are, on one thread.
 pub trait Forward: 'static {
     /// Serves one to its end.
-    fn forward(self: Rc<Self>, client: TcpStream, ends: Ends) -> impl Future<Output = ()>;
+    fn forward(self: Rc<Self>, client: tls::Stream, ends: Ends) -> impl Future<Output = ()>;
 }
 
 /// Sends an interim answer (1xx) before the final one. It is advice: where it does not fit, it is dropped.
@@ -124,7 +124,7 @@ pub struct Terms {
     /// Who may connect, each with a PROXY header first; none if there is to be no such header.
     pub announced: Option<Arc<[IpNet]>>,
     /// What its connections are secured with; none if they are plain.
-    pub tls: Option<Arc<tls::Server>>,
+    pub tls: Option<tls::Entrance>,
 }
 
 /// Accepts connections and answers the requests on them until the drain begins, then finishes those that it has.

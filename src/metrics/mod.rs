@@ -8,6 +8,7 @@ mod claims;
 mod cluster;
 mod egress;
 mod family;
+mod mesh;
 mod registration;
 mod request;
 mod tcp;
@@ -25,6 +26,7 @@ pub use claims::ClaimSeries;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
+pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
 pub use registration::RegistrationSeries;
 pub use request::{RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
@@ -47,6 +49,7 @@ pub struct Metrics {
     tls: Held<Arc<str>, TlsSeries>,
     registrations: Held<Arc<str>, RegistrationSeries>,
     claims: Held<(), ClaimSeries>,
+    mesh: Held<Arc<str>, MeshSeries>,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -106,6 +109,7 @@ impl Metrics {
             tls: Held::default(),
             registrations: Held::default(),
             claims: Held::default(),
+            mesh: Held::default(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -168,6 +172,11 @@ impl Metrics {
         self.claims.get((), ClaimSeries::default)
     }
 
+    /// The series of our part in the mesh as that service.
+    pub fn mesh(&self, service: &str) -> Arc<MeshSeries> {
+        self.mesh.get(service.into(), MeshSeries::default)
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -194,6 +203,7 @@ impl Metrics {
         families.extend(tls::families(&self.tls.all()));
         families.extend(registration::families(&self.registrations.all()));
         families.extend(claims::families(&self.claims.all()));
+        families.extend(mesh::families(&self.mesh.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
         families

@@ -21,13 +21,15 @@ pub enum Handshake {
     NoCertificate,
     /// The client has no certificate, or none that is accepted.
     ClientCertificate,
+    /// The client may not call us, whoever it is.
+    Denied,
     /// What came is not TLS, or none that both speak.
     Protocol,
     /// The client left, or ended it.
     Other,
 }
 
-const HANDSHAKES: [&str; 6] = ["ok", "timeout", "no_certificate", "client_certificate", "protocol", "other"];
+const HANDSHAKES: [&str; 7] = ["ok", "timeout", "no_certificate", "client_certificate", "denied", "protocol", "other"];
 
 /// What a listener with TLS counts.
 #[derive(Debug, Default)]

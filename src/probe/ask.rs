@@ -1,5 +1,7 @@
 //! One probe from the connection on, which is its own and ends with it, and which is secured as those of requests are.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -10,14 +12,19 @@ use crate::cluster::Secured;
 use crate::config::{Probe, ProbeKind, ProxyProtocol};
 use crate::endpoint::Address;
 use crate::message::proxy_protocol::{write_v1, write_v2};
-use crate::tls::{self, Alpn, Stream};
+use crate::tls::{self, Alpn, Peer, Stream};
 use crate::upstream::{Kind, dial};
 
 /// How we call ourselves.
 pub(super) const USER_AGENT: &str = concat!("lictor/", env!("CARGO_PKG_VERSION"));
 
 /// Asks whoever is at that address, within the probe's time.
-pub(super) async fn ask(address: &Address, settings: &Probe, secured: Option<&Secured>) -> Result<(), Failure> {
+pub(super) async fn ask(
+    (address, identity): (&Address, Option<&Arc<str>>),
+    settings: &Probe,
+    secured: Option<&Secured>,
+) -> Result<(), Failure> {
+    let peer = (address, identity);
     let asking = async {
         let mut stream = dial(address).await.map_err(|error| match error.kind {
             Kind::Local => Failure::Local(error.to_string()),
@@ -35,11 +42,11 @@ pub(super) async fn ask(address: &Address, settings: &Probe, secured: Option<&Se
         match &settings.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http(probe) => {
-                let stream = secure(stream, address, (secured, Alpn::Http1)).await?;
+                let stream = secure(stream, peer, (secured, Alpn::Http1)).await?;
                 http::ask(stream, &authority(&probe.host), probe).await
             }
             ProbeKind::Grpc(probe) => {
-                let stream = secure(stream, address, (secured, Alpn::Http2)).await?;
+                let stream = secure(stream, peer, (secured, Alpn::Http2)).await?;
                 let scheme = if secured.is_some() { "https" } else { "http" };
                 grpc::ask(stream, (scheme, &authority(&probe.host)), probe).await
             }
@@ -51,13 +58,14 @@ pub(super) async fn ask(address: &Address, settings: &Probe, secured: Option<&Se
 /// Speaks TLS where there is something to speak it with.
 async fn secure(
     stream: TcpStream,
-    address: &Address,
+    (address, identity): (&Address, Option<&Arc<str>>),
     (secured, alpn): (Option<&Secured>, Alpn),
 ) -> Result<Stream, Failure> {
     match secured.map(|secured| &**secured) {
         None => Ok(stream.into()),
         Some(Ok(client)) => {
-            let secured = client.connect(stream, &address.host(), alpn).await;
+            client.ready().map_err(|unready| Failure::Local(unready.to_string()))?;
+            let secured = client.connect(stream, Peer { host: &address.host(), identity }, alpn).await;
             secured.map_err(|error| Failure::Connect(tls::explain(&error).to_string()))
         }
         Some(Err(error)) => Err(Failure::Local(error.to_string())),

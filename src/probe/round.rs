@@ -56,7 +56,7 @@ impl Round {
         let _permit = self.permits.acquire().await;
         // A port for probes alone is taken for one in the clear.
         let secured = if self.settings.port.is_none() { self.secured() } else { None };
-        ask(address, &self.settings, secured.as_ref()).await
+        ask((address, self.endpoint.identity()), &self.settings, secured.as_ref()).await
     }
 
     /// What requests to the endpoint are secured with just now.

@@ -78,6 +78,9 @@ impl Refusal {
                 Kind::Local | Kind::Limit => {
                     (StatusCode::SERVICE_UNAVAILABLE, "the proxy has no connection to spare\n")
                 }
+                Kind::Unready => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the proxy cannot secure a connection to the endpoint just now\n")
+                }
                 Kind::Tls => (StatusCode::BAD_GATEWAY, "the endpoint could not be reached by TLS\n"),
                 Kind::Leaving => (StatusCode::BAD_GATEWAY, "the endpoint is leaving\n"),
                 Kind::Refused => (StatusCode::SERVICE_UNAVAILABLE, "the endpoint takes no more requests\n"),

@@ -26,7 +26,7 @@ fn refused(error: &Error, is_repeatable: bool, on: &Causes) -> Option<&'static s
     match error.kind {
         Kind::Downstream | Kind::DownstreamTimeout => Some("downstream"),
         // Another endpoint would need the same.
-        Kind::Local => Some("local"),
+        Kind::Local | Kind::Unready => Some("local"),
         Kind::Unsupported => Some("unsupported"),
         Kind::Deadline => Some("deadline"),
         Kind::Timeout | Kind::Drained => Some("timeout"),
@@ -67,8 +67,8 @@ pub(super) fn blame(error: &Error) -> Option<Reason> {
         Kind::Reset | Kind::Protocol => Some(Reason::Reset),
         // As good as a 503.
         Kind::Refused => Some(Reason::Gateway),
-        Kind::Downstream | Kind::DownstreamTimeout | Kind::Local | Kind::Limit | Kind::Drained => None,
-        Kind::Leaving | Kind::Unsupported => None,
+        Kind::Downstream | Kind::DownstreamTimeout | Kind::Drained => None,
+        Kind::Local | Kind::Unready | Kind::Limit | Kind::Leaving | Kind::Unsupported => None,
     }
 }
 

@@ -110,7 +110,10 @@ impl Session {
     async fn open(&self, attempt: &Attempt, preface: Option<&Bytes>) -> Result<Raw, Error> {
         let settings = self.cluster.settings();
         let connections = (settings.limits.endpoint_connections, settings.limits.connections);
-        self.worker.upstream.open_raw(attempt.endpoint(), preface, (settings.timeouts.connect, connections)).await
+        // Clients who speak TLS speak it with the endpoint; only in the mesh it is ours to speak, whatever is inside.
+        let tls = self.cluster.tls().filter(|_| settings.source.is_in_mesh());
+        let upstream = &self.worker.upstream;
+        upstream.open_raw(attempt.endpoint(), (tls, preface), (settings.timeouts.connect, connections)).await
     }
 
     /// Why nobody else is tried after so many, if so.
@@ -118,7 +121,7 @@ impl Session {
         let retry = &self.cluster.settings().retry;
         match error.kind {
             // Another endpoint would need the same.
-            Kind::Local => Some("local"),
+            Kind::Local | Kind::Unready => Some("local"),
             _ if !retry.on.connect => Some("not_chosen"),
             _ if tried > retry.attempts as usize => Some("attempts"),
             _ if !self.cluster.may_retry(Instant::now()) => Some("budget"),
@@ -174,7 +177,7 @@ impl Session {
             debug!(cluster = %self.cluster.name(), endpoint = %endpoint.address(), %error, "session ended");
             if matches!(error, Broken::Client(_)) {
                 // What ends too early must not look like an end to the other side.
-                reset(&raw.stream);
+                reset(raw.stream.socket());
             }
         }
         drop(permit);

@@ -20,7 +20,7 @@ use crate::config::{self, Claimed, Door, Forwarding, Host, Passage};
 use crate::listener::Forward;
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpLabels, TcpSeries};
-use crate::tls::{Greeting, Heard};
+use crate::tls::{Greeting, Heard, Stream};
 
 /// A greeting that is longer is none: one TLS record holds 16 KiB at most, and real ones are a tenth of it.
 const LONGEST_GREETING: usize = 16 * 1024;
@@ -71,7 +71,7 @@ impl Tcp {
 
     /// The name of the cluster for a client, and what was read of it to know that. What the file says of a name goes first, then what
     /// services claim.
-    async fn choose(&self, client: &mut TcpStream, from: IpAddr) -> Result<(Arc<str>, Vec<u8>), TcpEnd> {
+    async fn choose(&self, client: &mut Stream, from: IpAddr) -> Result<(Arc<str>, Vec<u8>), TcpEnd> {
         let (mut early, mut name) = (Vec::new(), None);
         if !self.names.is_empty() || self.claimed == Some(Claimed::Name) {
             let heard = timeout(self.within, listen(client, &mut early)).await;
@@ -128,7 +128,7 @@ impl Tcp {
         Arc::clone(series.entry(Arc::clone(cluster)).or_insert_with(|| self.worker.metrics.tcp(labels)))
     }
 
-    async fn serve(&self, mut client: TcpStream, ends: Ends) {
+    async fn serve(&self, mut client: Stream, ends: Ends) {
         let index = self.worker.index;
         let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical()).await {
             Ok(chosen) => chosen,
@@ -149,22 +149,20 @@ impl Tcp {
         let end = session.copy(joined, &mut client, &early).await;
         if end == TcpEnd::Endpoint {
             // What ends too early must not look like an end to the other side.
-            reset(&client);
+            reset(client.socket());
         }
         series.ended(index, end);
     }
 }
 
 impl Forward for Tcp {
-    async fn forward(self: Rc<Self>, client: TcpStream, ends: Ends) {
-        // Whoever speaks by small messages waits for each of them; a socket that refuses works all the same.
-        let _ = client.set_nodelay(true);
+    async fn forward(self: Rc<Self>, client: Stream, ends: Ends) {
         self.serve(client, ends).await;
     }
 }
 
 /// Reads a client's TLS greeting: the name in it, if there is one and it is one. None at all if the client left before.
-async fn listen(client: &mut TcpStream, early: &mut Vec<u8>) -> Option<Option<String>> {
+async fn listen(client: &mut Stream, early: &mut Vec<u8>) -> Option<Option<String>> {
     let mut greeting = Greeting::default();
     while early.len() < LONGEST_GREETING {
         let had = early.len();

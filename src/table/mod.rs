@@ -21,6 +21,7 @@ use crate::config::{self, Config, Door, Passage, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
 use crate::metrics::Metrics;
 use crate::route::Routes;
+use crate::tls;
 pub use beside::Beside;
 
 pub use demand::{Absent, Answer, Demand, Demands, Wanted, demand};
@@ -49,6 +50,7 @@ pub struct Builder {
     workers: usize,
     own: Own,
     metrics: Arc<Metrics>,
+    mesh: Option<Arc<tls::Mesh>>,
 }
 
 /// What is known besides the configuration.
@@ -162,7 +164,12 @@ impl Builder {
 
     /// The builder of that character.
     pub fn new(workers: usize, own: Own, metrics: &Arc<Metrics>) -> Self {
-        Builder { ids: Ids::default(), workers, own, metrics: Arc::clone(metrics) }
+        Builder { ids: Ids::default(), workers, own, metrics: Arc::clone(metrics), mesh: None }
+    }
+
+    /// The same, with a part in the mesh.
+    pub fn in_mesh(self, mesh: Option<Arc<tls::Mesh>>) -> Self {
+        Builder { mesh, ..self }
     }
 
     /// The table of a configuration and the facts known, which inherits from `previous` what stays the same.
@@ -210,8 +217,8 @@ impl Builder {
         {
             return Arc::clone(previous);
         }
-        let Builder { ids, workers, own, metrics } = self;
-        let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics };
+        let Builder { ids, workers, own, metrics, mesh } = self;
+        let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics, mesh: mesh.as_ref() };
         let cluster = Cluster::build(settings, list, previous.map(|previous| &**previous), &new);
         Arc::new(cluster.with_freshness(freshness).with_drawn(drawn))
     }

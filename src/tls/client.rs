@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ClientConfig;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -11,6 +12,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::mesh::{Callee, Mesh, Unready};
 use super::verify::{self, Refusal};
 use super::{Error, Stream, provider, roots, system_roots};
 use crate::config::ClusterTls;
@@ -33,6 +35,17 @@ pub enum Alpn {
 pub struct Client {
     configs: [Arc<ClientConfig>; 4],
     server_name: Option<ServerName<'static>>,
+    /// For endpoints in the mesh: what is known of it.
+    mesh: Option<Arc<Mesh>>,
+}
+
+/// Whom a connection leads to, and who that has to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// Its host, which may be an address.
+    pub host: &'a str,
+    /// In the mesh: the path of its name there.
+    pub identity: Option<&'a Arc<str>>,
 }
 
 impl Client {
@@ -59,13 +72,17 @@ impl Client {
             }
             None => builder.with_no_client_auth(),
         };
-        let offering = |alpn: Alpn| {
-            let mut config = plain.clone();
-            config.alpn_protocols = alpn.protocols().iter().map(|protocol| protocol.to_vec()).collect();
-            Arc::new(config)
-        };
-        let configs = [Alpn::Nothing, Alpn::Http1, Alpn::Http2, Alpn::Either].map(offering);
-        Ok(Client { configs, server_name: settings.server_name.clone() })
+        Ok(Client { configs: offers(&plain), server_name: settings.server_name.clone(), mesh: None })
+    }
+
+    /// A client for endpoints in the mesh.
+    pub fn of_mesh(mesh: &Arc<Mesh>) -> Result<Client, Error> {
+        Ok(Client { configs: offers(&mesh.client()?), server_name: None, mesh: Some(Arc::clone(mesh)) })
+    }
+
+    /// Whether a connection can be secured just now, and why not: nothing that the other side could help.
+    pub fn ready(&self) -> Result<(), Unready> {
+        self.mesh.as_ref().map_or(Ok(()), |mesh| mesh.ready(SystemTime::now()))
     }
 
     /// The configuration that offers so much. All of a client's share their sessions.
@@ -81,12 +98,36 @@ impl Client {
         }
     }
 
-    /// The handshake, on a connection to the endpoint with that host. [`explain`] says why it failed.
-    pub async fn connect(&self, stream: TcpStream, host: &str, alpn: Alpn) -> io::Result<Stream> {
-        let name = self.server_name(host).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::clone(self.config(alpn))).connect(name, stream).await?;
+    /// The handshake, on a connection that leads there. [`explain`] says why it failed.
+    pub async fn connect(&self, stream: TcpStream, peer: Peer<'_>, alpn: Alpn) -> io::Result<Stream> {
+        let name = self.server_name(peer.host).map_err(io::Error::other)?;
+        let config = match &self.mesh {
+            None => Arc::clone(self.config(alpn)),
+            Some(mesh) => self.calling(mesh, peer.identity, alpn)?,
+        };
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
+
+    /// The configuration for the one that has to be that. Made for a connection: beside its handshake that costs nothing, and
+    /// nothing has to be forgotten later.
+    fn calling(&self, mesh: &Arc<Mesh>, identity: Option<&Arc<str>>, alpn: Alpn) -> io::Result<Arc<ClientConfig>> {
+        let path =
+            identity.ok_or_else(|| io::Error::other("nobody has said who the endpoint has to be in the mesh"))?;
+        let mut config = ClientConfig::clone(self.config(alpn));
+        let callee = Callee { mesh: Arc::clone(mesh), path: Arc::clone(path) };
+        config.dangerous().set_certificate_verifier(Arc::new(callee));
+        Ok(Arc::new(config))
+    }
+}
+
+/// The same for everything that can be offered. All share their sessions.
+fn offers(plain: &ClientConfig) -> [Arc<ClientConfig>; 4] {
+    [Alpn::Nothing, Alpn::Http1, Alpn::Http2, Alpn::Either].map(|alpn| {
+        let mut config = plain.clone();
+        config.alpn_protocols = alpn.protocols().iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    })
 }
 
 impl Alpn {

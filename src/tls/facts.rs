@@ -26,6 +26,8 @@ pub struct Facts {
     pub addresses: Vec<IpAddr>,
     /// URIs of its subjectAltName, such as SPIFFE IDs.
     pub uris: Vec<String>,
+    /// Its serial number, in hexadecimal with colons.
+    pub serial: String,
     /// When it begins to be valid.
     pub not_before: SystemTime,
     /// When it ends to be valid.
@@ -45,6 +47,7 @@ impl Facts {
             dns: Vec::new(),
             addresses: Vec::new(),
             uris: Vec::new(),
+            serial: hexadecimal(certificate.serial_number().as_bytes()),
             not_before: time(certificate.validity().not_before.to_unix_duration())?,
             not_after: time(certificate.validity().not_after.to_unix_duration())?,
         };
@@ -70,6 +73,16 @@ impl Facts {
 
 fn common_name(name: &Name) -> Option<String> {
     Some(name.common_name().ok()??.value().into_owned())
+}
+
+/// As `0a:ff`; a zero before a first byte that would be negative without it is not part of the number.
+fn hexadecimal(bytes: &[u8]) -> String {
+    let number = match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        number => number,
+    };
+    let digits: Vec<String> = number.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.join(":")
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {

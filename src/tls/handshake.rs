@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::ServerConnection;
 
 use super::Facts;
+use super::mesh::{Admission, Denied};
 use crate::metrics;
 
 /// What a client said of itself while its connection was secured.
@@ -19,8 +20,12 @@ pub struct Handshake {
     pub is_tls13: bool,
     /// Whether it goes on with a session of before.
     pub is_resumed: bool,
+    /// Whether it is known by now what will be spoken; if not, HTTP/2 may begin without a word before.
+    pub is_settled: bool,
     /// Who it is, if it showed a certificate.
     pub identity: Option<Arc<Identity>>,
+    /// Its right to be here, where that can be revoked.
+    pub admission: Option<Admission>,
 }
 
 /// Who a client is by its certificate, which was checked.
@@ -49,6 +54,9 @@ pub enum Refused {
     /// The client showed none, or not the right one.
     #[error("the client's certificate is not accepted: {0}")]
     ClientCertificate(rustls::Error),
+    /// It is who it says, and may not come in.
+    #[error(transparent)]
+    Denied(Denied),
     /// Whatever came is no TLS that we speak.
     #[error("{0}")]
     Protocol(rustls::Error),
@@ -66,7 +74,9 @@ impl Handshake {
             is_http2: connection.alpn_protocol() == Some(b"h2"),
             is_tls13: connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3),
             is_resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            is_settled: true,
             identity: identity.map(Arc::new),
+            admission: None,
         }
     }
 }
@@ -91,6 +101,7 @@ impl Refused {
             Refused::Timeout => metrics::Handshake::Timeout,
             Refused::NoCertificate => metrics::Handshake::NoCertificate,
             Refused::ClientCertificate(_) => metrics::Handshake::ClientCertificate,
+            Refused::Denied(_) => metrics::Handshake::Denied,
             Refused::Plain | Refused::Protocol(_) => metrics::Handshake::Protocol,
             Refused::Ended(_) => metrics::Handshake::Other,
         }

@@ -4,13 +4,16 @@
 mod client;
 mod clients;
 mod credentials;
+mod entrance;
 mod facts;
 mod greeting;
 mod handshake;
 mod keeper;
 mod material;
+mod mesh;
 mod resolver;
 mod server;
+mod spiffe;
 mod stored;
 mod stream;
 mod verify;
@@ -26,12 +29,15 @@ use tracing::warn;
 
 use crate::config::{ClientTls, unreadable};
 
-pub use client::{Alpn, Client, explain, is_refusal};
+pub use client::{Alpn, Client, Peer, explain, is_refusal};
+pub use entrance::Entrance;
 pub use facts::Facts;
 pub use greeting::{Greeting, Heard};
 pub use handshake::{Handshake, Identity, Refused};
 pub use keeper::keep;
+pub use mesh::{Admission, Caller, Denied, Gate, Mesh, MeshServer, Pass, Questions, Unready};
 pub use server::{Renewal, Server};
+pub use spiffe::Spiffe;
 pub use stored::Values;
 pub use stream::Stream;
 
@@ -52,6 +58,9 @@ pub enum Error {
     /// Something that a listener needs.
     #[error("listener \"{0}\": {1}")]
     Listener(Arc<str>, Box<Error>),
+    /// Endpoints in the mesh, without a part in it.
+    #[error("there is no [mesh], which says who we are to those who ask")]
+    NoMesh,
     /// A combination that rustls refuses.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server};
 use tracing::{info, warn};
 
 use super::credentials::{Credentials, Current, News};
@@ -23,7 +24,7 @@ use crate::metrics::{self, TlsSeries};
 const NOTICE: Duration = Duration::from_secs(14 * DAY.as_secs());
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long whoever is told to go away may take to read it.
-const HANG_UP: Duration = Duration::from_secs(1);
+pub(super) const HANG_UP: Duration = Duration::from_secs(1);
 /// To whoever speaks HTTP where TLS is spoken.
 const PLAIN: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 25\r\n\
                      Connection: close\r\n\r\nThis port speaks TLS only";
@@ -78,25 +79,9 @@ impl Server {
         result
     }
 
-    async fn secure(&self, mut stream: TcpStream) -> Result<(Stream, Handshake), Refused> {
-        let mut first = [0];
-        let count = stream.peek(&mut first).await?;
-        if count > 0 && first[0].is_ascii_uppercase() {
-            // A method, where TLS would have the type of a record. Whether the answer arrives is the client's luck.
-            let _ = stream.write_all(PLAIN.as_bytes()).await;
-            let _ = timeout(HANG_UP, hang_up(stream)).await;
-            return Err(Refused::Plain);
-        }
+    async fn secure(&self, stream: TcpStream) -> Result<(Stream, Handshake), Refused> {
         let current = self.current.load_full();
-        let accepting = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream).into_fallible();
-        let stream = match accepting.await {
-            Ok(stream) => stream,
-            Err((error, stream)) => {
-                // The alert that says why has been written; a close on what the client still sends would take it back.
-                let _ = timeout(HANG_UP, hang_up(stream)).await;
-                return Err(error.into());
-            }
-        };
+        let stream = shake(stream, &current.config).await?;
         let connection = stream.get_ref().1;
         let handshake = Handshake::of(connection);
         if let Some(clients) = current.clients.as_ref().filter(|_| handshake.is_resumed) {
@@ -187,6 +172,30 @@ impl Server {
 
     fn credentials(&self) -> MutexGuard<'_, Credentials> {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handshake with a client, which is told if it is about something else than TLS.
+pub(super) async fn shake(
+    mut stream: TcpStream,
+    config: &Arc<ServerConfig>,
+) -> Result<server::TlsStream<TcpStream>, Refused> {
+    let mut first = [0];
+    let count = stream.peek(&mut first).await?;
+    if count > 0 && first[0].is_ascii_uppercase() {
+        // A method, where TLS would have the type of a record. Whether the answer arrives is the client's luck.
+        let _ = stream.write_all(PLAIN.as_bytes()).await;
+        let _ = timeout(HANG_UP, hang_up(stream)).await;
+        return Err(Refused::Plain);
+    }
+    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream).into_fallible();
+    match accepting.await {
+        Ok(stream) => Ok(stream),
+        Err((error, stream)) => {
+            // The alert that says why has been written; a close on what the client still sends would take it back.
+            let _ = timeout(HANG_UP, hang_up(stream)).await;
+            Err(error.into())
+        }
     }
 }
 

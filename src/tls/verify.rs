@@ -50,6 +50,12 @@ pub(super) fn explaining(
 #[derive(Clone)]
 pub(super) struct Refusal(String);
 
+impl Refusal {
+    pub(super) fn new(why: String) -> Self {
+        Refusal(why)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -22,6 +22,8 @@ pub enum Kind {
     Connect,
     /// No connection for want of something of our own (descriptors, ports, memory): not the endpoint's fault.
     Local,
+    /// No connection because we cannot say who we are, or whom to trust: our part in TLS is missing, and not the endpoint's.
+    Unready,
     /// No connection because there are as many as there may be: not the endpoint's fault either.
     Limit,
     /// No connection that can be trusted: the endpoint could not prove who it is, or TLS was not agreed on.
@@ -104,6 +106,7 @@ impl Kind {
         match self {
             Kind::Connect => "no connection",
             Kind::Local => "no connection for want of descriptors, ports or memory here",
+            Kind::Unready => "no connection that we could secure just now",
             Kind::Limit => "no connection beyond the limit",
             Kind::Tls => "no connection by TLS",
             Kind::ConnectTimeout => "no connection in time",

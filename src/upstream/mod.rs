@@ -54,6 +54,9 @@ use reach::Reached;
 /// Connections that may end under one request before it was looked at, until that is the endpoint's way and not chance.
 const MOST_MOVES: usize = 3;
 
+/// What a connection is secured with, or why it cannot be; none for one in the clear.
+type Tls<'a> = Option<&'a Arc<Result<tls::Client, tls::Error>>>;
+
 /// One worker's connections to endpoints.
 #[derive(Debug, Clone, Default)]
 pub struct Upstream {
@@ -78,7 +81,7 @@ pub struct Call<'a> {
     /// What the endpoint is spoken to in.
     pub protocol: Protocol,
     /// What the connection is secured with, if it is to be. The same connections are used only under the same.
-    pub tls: Option<&'a Arc<Result<tls::Client, tls::Error>>>,
+    pub tls: Tls<'a>,
     /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
     /// could not be repaired.
     pub probe: bool,

@@ -17,11 +17,11 @@ use tracing::warn;
 
 use super::connection::Connection;
 use super::http2::{Hub, Place, Seat, Terms};
-use super::{Call, Error, Kind, Limits, Progress, Upstream, dial};
+use super::{Call, Error, Kind, Limits, Progress, Tls, Upstream, dial};
 use crate::config::Protocol;
 use crate::endpoint::{Address, Connected, Endpoint};
 use crate::message;
-use crate::tls::{self, Alpn, Stream};
+use crate::tls::{self, Alpn, Peer, Stream};
 
 /// What carries a request.
 #[derive(Debug)]
@@ -155,23 +155,38 @@ impl Upstream {
         (offer, terms): (Alpn, &Terms),
         preface: Option<&Bytes>,
     ) -> Result<Stream, Error> {
-        let stream = self.dial_plain(endpoint.address(), preface).await?;
-        match terms.0.as_deref() {
-            None => Ok(stream.into()),
-            Some(Ok(client)) => {
-                let host = endpoint.address().host();
-                let secured = client.connect(stream, &host, offer).await;
-                secured.map_err(|error| {
-                    let why = tls::explain(&error).to_string();
-                    if self.lines.hub(endpoint).is_news(&why) {
-                        warn!(endpoint = %endpoint.address(), error = why, "an endpoint could not be reached by TLS");
-                    }
-                    Error::connect(Kind::Tls, why)
-                })
-            }
+        self.dial_secured(endpoint, (terms.0.as_ref(), offer), preface).await
+    }
+
+    /// The same, for whoever knows no terms.
+    pub(super) async fn dial_secured(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        (tls, offer): (Tls<'_>, Alpn),
+        preface: Option<&Bytes>,
+    ) -> Result<Stream, Error> {
+        let client = match tls.map(|tls| &**tls) {
+            None => return self.dial_plain(endpoint.address(), preface).await.map(Stream::from),
+            Some(Ok(client)) => client,
             // Said when it was found out; nobody's fault but ours.
-            Some(Err(error)) => Err(Error::connect(Kind::Local, error.to_string())),
-        }
+            Some(Err(error)) => return Err(Error::connect(Kind::Unready, error.to_string())),
+        };
+        client.ready().map_err(|unready| {
+            if self.lines.hub(endpoint).is_news(&unready.to_string()) {
+                warn!(endpoint = %endpoint.address(), error = %unready, "endpoints of the mesh cannot be called");
+            }
+            Error::connect(Kind::Unready, unready)
+        })?;
+        let stream = self.dial_plain(endpoint.address(), preface).await?;
+        let host = endpoint.address().host();
+        let secured = client.connect(stream, Peer { host: &host, identity: endpoint.identity() }, offer).await;
+        secured.map_err(|error| {
+            let why = tls::explain(&error).to_string();
+            if self.lines.hub(endpoint).is_news(&why) {
+                warn!(endpoint = %endpoint.address(), error = why, "an endpoint could not be reached by TLS");
+            }
+            Error::connect(Kind::Tls, why)
+        })
     }
 
     /// The stream under it, on which that has been said first.

@@ -31,6 +31,8 @@ pub struct Wish<'a> {
     /// Names and addresses.
     pub names: &'a [&'a str],
     pub uri: Option<&'a str>,
+    /// Another one beside it.
+    pub other_uri: Option<&'a str>,
     pub common_name: Option<&'a str>,
     pub is_rsa: bool,
     pub serial: Option<u64>,
@@ -71,7 +73,7 @@ impl Authority {
         if let Some(name) = wish.common_name {
             params.distinguished_name.push(DnType::CommonName, name);
         }
-        if let Some(uri) = wish.uri {
+        for uri in wish.uri.into_iter().chain(wish.other_uri) {
             params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
         }
         params.serial_number = wish.serial.map(SerialNumber::from);

@@ -17,6 +17,7 @@ pub mod fake;
 pub mod frames;
 pub mod grpc;
 pub mod h2;
+pub mod mesh;
 pub mod origin;
 pub mod raw;
 pub mod spawned;

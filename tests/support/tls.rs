@@ -106,7 +106,7 @@ pub async fn staple(trusts: &Authority, address: SocketAddr, name: &str) -> Vec<
 
 /// Believes everybody, and keeps the OCSP answer.
 #[derive(Debug, Default)]
-struct Seen(Mutex<Vec<u8>>);
+pub struct Seen(Mutex<Vec<u8>>);
 
 impl ServerCertVerifier for Seen {
     fn verify_server_cert(

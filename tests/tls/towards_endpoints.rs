@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lictor::app::App;
 use lictor::config::{self, ClusterTls, Environment};
-use lictor::tls::{Alpn, Client, explain};
+use lictor::tls::{Alpn, Client, Peer, explain};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -58,7 +58,7 @@ async fn endpoint(leaf: &Leaf, clients: Option<&Authority>) -> SocketAddr {
 
 async fn reach(settings: &ClusterTls, address: SocketAddr, host: &str, alpn: Alpn) -> Result<Option<Vec<u8>>, String> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let connected = Client::new(settings).unwrap().connect(stream, host, alpn).await;
+    let connected = Client::new(settings).unwrap().connect(stream, Peer { host, identity: None }, alpn).await;
     let mut stream = connected.map_err(|error| explain(&error).to_string())?;
     let read = tokio::io::AsyncReadExt::read_u8(&mut stream).await;
     read.map_err(|error| explain(&error).to_string())?;

@@ -76,7 +76,8 @@ pub(super) fn extend_named(
             Lookup::Service | Lookup::Connect => (Some(selection.service.clone()), None),
         };
         let Selection { filter, datacenter, peer, .. } = selection.clone();
-        raw::Selection { service, query, filter, datacenter, peer }
+        let connect = Some(selection.lookup == Lookup::Connect);
+        raw::Selection { service, query, filter, datacenter, peer, connect }
     });
     extend(key, (&mut *source, consul.as_ref()), failover, problems);
     if let (Source::Followed(draws), Some(first)) = (source, first) {
@@ -100,12 +101,19 @@ fn inherited(written: raw::Selection, consul: &raw::Selection) -> raw::Selection
         filter,
         datacenter: written.datacenter.or(place.0),
         peer: written.peer.or(place.1),
+        connect: written.connect.or(consul.connect),
     }
 }
 
 /// What is asked for, by this key.
 pub(super) fn selected(key: &str, written: raw::Selection, problems: &mut Problems) -> Selection {
+    let connect = written.connect.unwrap_or(false);
+    if connect && (written.query.is_some() || written.peer.is_some()) {
+        let message = "is for services of our own mesh: what a query or a peer names could be anybody there";
+        problems.add(format!("{key}.connect"), message);
+    }
     let (name, lookup) = match (written.service, written.query) {
+        (Some(service), None) if connect => (service, Lookup::Connect),
         (Some(service), None) => (service, Lookup::Service),
         (None, Some(query)) => (query, Lookup::Query),
         (None, None) => {

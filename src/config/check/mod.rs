@@ -6,6 +6,7 @@ mod balancing;
 mod egress;
 mod failover;
 mod http;
+mod mesh;
 mod modifier;
 mod network;
 mod policy;
@@ -56,6 +57,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         max_connections: max_connections(raw.max_connections, &mut problems),
         admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
+        mesh: raw.mesh.map(|mesh| super::mesh::check(mesh, &mut problems)),
         place: place(raw.place.unwrap_or_default(), &mut problems),
         listeners: listeners(raw.listeners, (written, &egress), &mut problems),
         routes: routes(raw.routes, &Told { written, defaults: &defaults, joined: &raw.joined }, &mut problems),
@@ -74,6 +76,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
     if problems.0.is_empty() {
         service_routes::check_listeners(&config, &mut problems);
         tcp::check_clusters(&config, &mut problems);
+        mesh::check_members(&config, &mut problems);
     }
     if problems.0.is_empty() { Ok(config) } else { Err(problems.0) }
 }
@@ -146,6 +149,7 @@ fn listeners(
         let serves = egress::serves(&key, &listener, egress, problems);
         let accepts = tcp::accepts(&key, (&listener, &serves), clusters, problems);
         let proxy_protocol = tcp::announced(&key, &listener, problems);
+        let mesh = mesh::listener(&key, &listener, problems);
         let trusted_networks = listener.trusted_networks.unwrap_or_default();
         let trusted_networks = networks(&format!("{key}.trusted_networks"), &trusted_networks, problems);
         let timeouts = listener.timeouts.unwrap_or_default();
@@ -170,6 +174,7 @@ fn listeners(
             serves,
             trusted_networks,
             tls,
+            mesh,
             handshake: timeouts.tls.unwrap_or(HANDSHAKE),
             proxy_protocol,
         });
@@ -222,11 +227,12 @@ pub(super) fn cluster_of(
     // Checked as merged; what the defaults bring along by themselves has been reported under their own key.
     let (mut merged, mut inherited) = (Problems::default(), Problems::default());
     policy::check(key, defaults.clone(), &mut inherited);
+    let says_tls = own.tls.as_ref().is_some_and(|tls| tls.enabled.unwrap_or(true));
     let policies = policy::check(key, own.or(defaults), &mut merged);
     problems.0.extend(merged.0.into_iter().filter(|problem| !inherited.0.contains(problem)));
     let policy::Policies { policy, balancing, ejection, probe, retry, hedge, limits, timeouts, .. } = policies;
     let policy::Policies { protocol, tls, proxy_protocol, .. } = policies;
-    Cluster {
+    let mut cluster = Cluster {
         name: name.into(),
         source,
         in_turn: false,
@@ -241,7 +247,9 @@ pub(super) fn cluster_of(
         protocol,
         tls,
         proxy_protocol,
-    }
+    };
+    mesh::settle(key, &mut cluster, says_tls, problems);
+    cluster
 }
 
 /// Where a cluster's endpoints come from, and the keys that defaults have as well.

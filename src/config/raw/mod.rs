@@ -40,6 +40,8 @@ pub struct File {
     pub admin: Option<Admin>,
     /// Where the Consul agent is.
     pub consul: Option<Consul>,
+    /// Who we are in the mesh.
+    pub mesh: Option<Mesh>,
     /// Where this process stands.
     pub place: Option<Place>,
     /// Addresses on which clients are served.
@@ -147,6 +149,20 @@ pub struct Consul {
     pub last_lists: Option<String>,
 }
 
+/// `[mesh]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// The service that we are.
+    pub service: String,
+    /// How often those whose connections stand are asked about.
+    #[serde(default, deserialize_with = "duration")]
+    pub recheck: Option<Duration>,
+    /// How long the last answer counts if there is no other.
+    #[serde(default, deserialize_with = "duration")]
+    pub grace: Option<Duration>,
+}
+
 /// `[[listeners]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +201,8 @@ pub struct Listener {
     pub sni: Vec<Sni>,
     /// Timeouts towards clients.
     pub timeouts: Option<ListenerTimeouts>,
+    /// Whether clients have to be of the mesh.
+    pub mesh: Option<bool>,
     /// TLS towards clients.
     pub tls: Option<ListenerTls>,
 }
@@ -295,6 +313,8 @@ pub struct Selection {
     pub datacenter: Option<String>,
     /// A cluster peer in place of a datacenter.
     pub peer: Option<String>,
+    /// Whether those are dialled who speak for it in the mesh.
+    pub connect: Option<bool>,
 }
 
 /// `[place]`

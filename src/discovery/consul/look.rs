@@ -26,8 +26,8 @@ pub struct Looked {
 
 /// Looks, for so long at most.
 pub(super) async fn look(shared: Arc<Shared>, name: Name, within: Duration) -> Looked {
-    if name.lookup() == Lookup::Connect {
-        warn!(%name, "is asked for by way of the mesh, of which lictor is no member here");
+    if name.lookup() == Lookup::Connect && !shared.in_mesh {
+        warn!(%name, "is asked for by way of the mesh, of which lictor is no member without [mesh]");
         return Looked { name, found: Err(Absent::Refused) };
     }
     let half = within / 2;

@@ -12,6 +12,7 @@ mod coordinate;
 mod documents;
 mod entries;
 mod follow;
+mod identity;
 mod look;
 mod model;
 mod place;
@@ -117,6 +118,8 @@ pub struct Watches {
 struct Shared {
     agent: Agent,
     settings: Consul,
+    /// Whether we can be called, and call, in the mesh.
+    in_mesh: bool,
     place: Place,
     queries: Semaphore,
     lanes: Arc<Lanes>,
@@ -160,6 +163,7 @@ impl Watches {
             everywhere: Everywhere::default(),
             agent,
             settings: settings.clone(),
+            in_mesh: config.mesh.is_some(),
             place: config.place.clone(),
             queries: Semaphore::new(settings.max_queries),
             is_server: OnceCell::new(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::identity::Part;
 use crate::config::{Lookup, MAX_WEIGHT, OWN_ROUTE, Selection};
 use crate::consul::Failure;
 use crate::endpoint::{Address, List, Listed, Locality, Status, Tags};
@@ -44,6 +45,8 @@ struct Service {
     weights: Option<Weights>,
     meta: Metadata,
     tags: Option<Vec<String>>,
+    #[serde(flatten)]
+    mesh: Part,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,8 +88,8 @@ const MOST_WORDS: usize = 64;
 
 /// The list in an answer's body, and how many of its entries cannot be used. `null` is not an empty list but an error. Zones
 /// are what the metadata has under `zone_key`.
-pub fn parse(body: &[u8], zone_key: &str) -> Result<(List, usize), serde_json::Error> {
-    let said = joined(serde_json::from_slice(body)?, zone_key);
+pub fn parse(body: &[u8], selection: &Selection, zone_key: &str) -> Result<(List, usize), serde_json::Error> {
+    let said = joined(serde_json::from_slice(body)?, selection, zone_key);
     Ok((said.list, said.skipped))
 }
 
@@ -103,7 +106,7 @@ pub(super) fn read(body: &[u8], selection: &Selection, zone_key: &str) -> Result
         Lookup::Query => serde_json::from_slice(body).map(|executed: Executed| executed.nodes),
         Lookup::Service | Lookup::Connect => serde_json::from_slice(body),
     };
-    entries.map(|entries| joined(entries, zone_key)).map_err(|error| Failure::Garbled(error.to_string()))
+    entries.map(|entries| joined(entries, selection, zone_key)).map_err(|error| Failure::Garbled(error.to_string()))
 }
 
 /// What a prepared query came to.
@@ -113,11 +116,11 @@ struct Executed {
     nodes: Vec<Entry>,
 }
 
-fn joined(entries: Vec<Entry>, zone_key: &str) -> Said {
+fn joined(entries: Vec<Entry>, selection: &Selection, zone_key: &str) -> Said {
     let mut by_address: BTreeMap<Address, Listed> = BTreeMap::new();
     let mut skipped = 0;
     for entry in &entries {
-        let Some(listed) = listed(entry, zone_key) else {
+        let Some(listed) = listed(entry, selection, zone_key) else {
             skipped += 1;
             continue;
         };
@@ -165,8 +168,14 @@ fn worth(listed: &Listed) -> (bool, u32) {
     (matches!(listed.status, Status::Passing | Status::Warning), listed.weight)
 }
 
-fn listed(entry: &Entry, zone_key: &str) -> Option<Listed> {
+fn listed(entry: &Entry, selection: &Selection, zone_key: &str) -> Option<Listed> {
     let service = entry.service.as_ref()?;
+    let datacenter = entry.node.as_ref().and_then(|node| node.datacenter.as_deref());
+    let identity = match selection.lookup {
+        // Nobody is dialled there who could be anybody.
+        Lookup::Connect => Some(service.mesh.identity(datacenter, &selection.service)?),
+        Lookup::Service | Lookup::Query => None,
+    };
     let status = aggregate(entry.checks.as_deref().unwrap_or_default());
     Some(Listed {
         address: address(entry.node.as_ref(), service)?,
@@ -175,6 +184,7 @@ fn listed(entry: &Entry, zone_key: &str) -> Option<Listed> {
         weight: weight(service.weights.as_ref(), status),
         locality: locality(entry.node.as_ref(), service, zone_key),
         tags: tags(service),
+        identity,
         level: 0,
     })
 }
@@ -265,7 +275,7 @@ mod tests {
     }
 
     fn parse_all(entries: Vec<Value>) -> (List, usize) {
-        parse(Value::Array(entries).to_string().as_bytes(), "zone").unwrap()
+        parse(Value::Array(entries).to_string().as_bytes(), &Selection::of("a"), "zone").unwrap()
     }
 
     fn addresses(list: &[Listed]) -> Vec<String> {
@@ -340,9 +350,9 @@ mod tests {
     #[test]
     fn what_is_not_a_list_is_an_error_and_not_an_empty_list() {
         for body in ["null", "{}", "\"\"", "[", "[{\"Node\":", "<html>", ""] {
-            assert!(parse(body.as_bytes(), "zone").is_err(), "{body}");
+            assert!(parse(body.as_bytes(), &Selection::of("a"), "zone").is_err(), "{body}");
         }
-        assert!(parse(b"[]", "zone").unwrap().0.is_empty());
+        assert!(parse(b"[]", &Selection::of("a"), "zone").unwrap().0.is_empty());
     }
 
     #[test]

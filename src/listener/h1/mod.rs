@@ -194,7 +194,7 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
     let ended = answer.send(wire, body).await;
     if let (Some(give), true, Ok(())) = (give, answer.switches, &ended) {
         // Nobody takes it if the tunnel's task is gone, and then it is closed.
-        let _ = give.send(Taken::wire(wire.clone()));
+        let _ = give.send(Taken::wire(wire.clone(), talk.revocation()));
         return Ok(false);
     }
     if let (Err(_), true) = (&ended, answer.ends_with_close()) {

@@ -1,10 +1,11 @@
 //! Consul's answers: whatever they hold, a list is in order, names each address once, and has nothing that cannot be dialled.
 
 use lictor::config::MAX_WEIGHT;
+use lictor::config::Selection;
 use lictor::discovery::consul::parse_health;
 
 pub fn check(data: &[u8]) {
-    match parse_health(data, "zone") {
+    match parse_health(data, &Selection::of("web"), "zone") {
         Ok((list, _)) => {
             assert!(list.is_sorted_by(|a, b| a.address < b.address), "{list:?}");
             for listed in list.iter() {

@@ -1,0 +1,149 @@
+//! Asking Consul whether callers may call us (`/v1/agent/connect/authorize`): for those who wait at the gate, and from time to time for
+//! those whose connections stand. Intentions change while connections last, and nobody tells us when.
+//!
+//! The agent knows nothing of trust domains when it answers: that a caller is of ours was seen in its handshake.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use crate::config;
+use crate::consul::{Agent, Failure};
+use crate::tls::{Caller, Gate, Pass, Questions};
+
+/// How long an answer may take, which is a matter of a millisecond.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Questions under way at once; more wait.
+const AT_ONCE: usize = 16;
+/// How many times in the time after which standing connections are asked about it is looked who is due: so they are not much later.
+const LOOKS: u32 = 8;
+
+/// Answers the gate's questions.
+pub(super) struct Answers {
+    asker: Arc<Asker>,
+    recheck: Duration,
+    gate: Arc<Gate>,
+    questions: Questions,
+    /// Whether the last question had an answer.
+    is_well: bool,
+}
+
+struct Asker {
+    agent: Arc<Agent>,
+    service: String,
+}
+
+type Answered = (Arc<Pass>, Result<(bool, Arc<str>), Failure>);
+
+impl Answers {
+    pub(super) fn new(agent: &Arc<Agent>, settings: &config::Mesh, (gate, questions): (Arc<Gate>, Questions)) -> Self {
+        let asker = Arc::new(Asker { agent: Arc::clone(agent), service: settings.service.clone() });
+        Answers { asker, recheck: settings.recheck, gate, questions, is_well: true }
+    }
+
+    /// Runs for as long as there is a gate.
+    pub(super) async fn run(mut self) {
+        let mut asking = JoinSet::new();
+        let mut looks = interval(self.recheck / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(answered) = asking.join_next() => if let Ok(answered) = answered { self.tell(answered) },
+                pass = self.questions.next(), if asking.len() < AT_ONCE => match pass {
+                    Some(pass) => self.ask(&mut asking, pass),
+                    None => return,
+                },
+                _ = looks.tick() => self.recheck(&mut asking),
+            }
+        }
+    }
+
+    fn ask(&self, asking: &mut JoinSet<Answered>, pass: Arc<Pass>) {
+        let asker = Arc::clone(&self.asker);
+        asking.spawn_local(async move {
+            let answer = asker.ask(pass.caller()).await;
+            (pass, answer)
+        });
+    }
+
+    /// Asks about those who are due, as far as there is room; the others stay due.
+    fn recheck(&self, asking: &mut JoinSet<Answered>) {
+        for pass in self.gate.due(Instant::now(), self.recheck) {
+            if asking.len() < AT_ONCE {
+                self.ask(asking, pass);
+            } else {
+                self.gate.put_back(&pass);
+            }
+        }
+    }
+
+    /// Passes an answer on, and says when there begin to be none.
+    fn tell(&mut self, (pass, answer): Answered) {
+        let was_well = std::mem::replace(&mut self.is_well, answer.is_ok());
+        match &answer {
+            Ok(_) if !was_well => info!("it is known again who may call us"),
+            Err(Failure::Denied { .. }) if was_well => {
+                let needs = format!("service \"{}\" {{ policy = \"write\" }}", self.asker.service);
+                warn!(
+                    needs,
+                    "it may not be asked who may call us; the last answers count for a while, and then nobody may"
+                );
+            }
+            Err(error) if was_well => {
+                warn!(%error, "nobody says who may call us; the last answers count for a while, and then nobody may");
+            }
+            _ => {}
+        }
+        self.gate.answered(&pass, answer.map_err(|failure| failure.to_string().into()));
+    }
+}
+
+impl Asker {
+    async fn ask(&self, caller: &Caller) -> Result<(bool, Arc<str>), Failure> {
+        let question = json!({
+            "Target": self.service,
+            "ClientCertURI": caller.name.to_string(),
+            "ClientCertSerial": caller.serial,
+        });
+        let asking = self.agent.post("/v1/agent/connect/authorize", &[], &question);
+        let late = || Failure::Unreachable("no answer in time".to_owned());
+        match timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(late())) {
+            Ok(answer) => read(&answer),
+            // Its word as well: such a caller cannot be allowed anything.
+            Err(Failure::Refused { message, .. }) => Ok((false, message.into())),
+            Err(failure) => {
+                if matches!(failure, Failure::Denied { .. }) {
+                    self.agent.refresh_token();
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Whether the caller may call us, and why.
+fn read(answer: &Value) -> Result<(bool, Arc<str>), Failure> {
+    let allowed = answer["Authorized"].as_bool();
+    let allowed =
+        allowed.ok_or_else(|| Failure::Garbled("it does not say whether the caller is authorized".to_owned()))?;
+    Ok((allowed, answer["Reason"].as_str().unwrap_or("no reason given").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_yes_is_a_yes() {
+        let (allowed, reason) = read(&json!({"Authorized": true, "Reason": "why not"})).unwrap();
+        assert!(allowed && &*reason == "why not");
+        assert!(!read(&json!({"Authorized": false})).unwrap().0);
+        for other in [json!({}), json!(null), json!({"Authorized": "true"}), json!({"Authorized": 1}), json!([true])] {
+            assert!(read(&other).is_err(), "{other}");
+        }
+    }
+}
