@@ -64,7 +64,7 @@ async fn a_tunnel_leads_to_the_service_that_it_names_and_keeps_it() {
     let brief = Origin::start("brief").await;
     register(&consul, "tunnel-brief", &brief, &[]).await;
     assert_eq!(ask(&proxy, "tunnel-brief").await, "brief");
-    eventually("the other is forgotten", SOON, async || followed(&proxy).await == 1.0).await;
+    eventually("the other is forgotten", SOON, async || names(&proxy).await == ["v1.tunnel.service"]).await;
     served.send("still").await;
     assert_eq!(client.read(5).await, b"still");
 }
