@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::support::app::{Proxy, configuration};
-use crate::support::client::{eventually, get};
+use crate::support::client::{Client, eventually, get};
 use crate::support::consul::{Catalog, Consul};
 use crate::support::origin::Origin;
 use crate::support::window::is_ready;
@@ -17,6 +17,8 @@ const SOON: Duration = Duration::from_secs(10);
 const ACL: &str = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" agent = "root" } }"#;
 const EDGE: &str = include_str!("../deploy/consul/edge.hcl");
 const EGRESS: &str = include_str!("../deploy/consul/egress.hcl");
+const REGISTRATION: &str = include_str!("../deploy/consul/registration.hcl");
+const MESH: &str = include_str!("../deploy/consul/mesh.hcl");
 const KV: &str = include_str!("../deploy/consul/kv.hcl");
 
 /// A token with exactly these rules.
@@ -124,6 +126,40 @@ async fn the_policy_for_egress_is_enough_and_whichever_rule_is_left_out_is_named
     let (code, out, err) = check(&text, &["--live"], &whole).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     each_is_missed(&root, &text, &all).await;
+}
+
+#[tokio::test]
+async fn the_policies_for_registration_and_the_mesh_allow_what_these_take_and_no_more() {
+    let (consul, root, _origin) = stage().await;
+    let status = async |token: &str, method: &str, path: &str, body: &str| {
+        let length = body.len();
+        let mut client = Client::connect(consul.address()).await;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nx-consul-token: {token}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.exchange(head + body).await.status
+    };
+    let (registration, mesh) = (token(&root, &rules(&[REGISTRATION])).await, token(&root, &rules(&[MESH])).await);
+    let (register, check) =
+        ("/v1/agent/service/register?replace-existing-checks=true", "/v1/agent/check/update/service:lictor");
+    let entry = |name: &str| json!({ "Name": name, "Port": 80, "Check": { "TTL": "1h" } }).to_string();
+    assert_eq!(status(&registration, "PUT", register, &entry("lictor")).await, 200);
+    assert_eq!(status(&registration, "PUT", check, "{\"Status\":\"passing\"}").await, 200);
+    assert_eq!(status(&registration, "GET", "/v1/agent/service/lictor", "").await, 200);
+    assert_eq!(status(&registration, "PUT", "/v1/agent/service/deregister/lictor", "").await, 200);
+    assert_eq!(status(&registration, "PUT", register, &entry("web")).await, 403, "nobody else's traffic");
+    let ask = |target: &str| {
+        let caller = "spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/web";
+        json!({ "Target": target, "ClientCertURI": caller, "ClientCertSerial": "01" }).to_string()
+    };
+    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/roots", "").await, 200);
+    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/lictor", "").await, 200);
+    assert_eq!(status(&mesh, "POST", "/v1/agent/connect/authorize", &ask("lictor")).await, 200);
+    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/web", "").await, 403, "nobody else's name");
+    let bare = token(&root, &rules(&[EDGE])).await;
+    assert_eq!(status(&bare, "PUT", register, &entry("lictor")).await, 403);
+    assert_eq!(status(&bare, "GET", "/v1/agent/connect/ca/leaf/lictor", "").await, 403);
+    assert_eq!(status(&bare, "POST", "/v1/agent/connect/authorize", &ask("lictor")).await, 403);
 }
 
 #[tokio::test]
