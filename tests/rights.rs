@@ -99,13 +99,14 @@ async fn each_is_missed(root: &Catalog, text: &str, all: &[&str]) {
     for left_out in all {
         let rest: Vec<&str> = all.iter().copied().filter(|rule| rule != left_out).collect();
         let (code, out, err) = check(text, &["--live"], &token(root, &rest).await).await;
-        let (resource, _) = left_out.split_once("_prefix").unwrap();
+        let resource = left_out.split(['_', ' ']).next().unwrap();
+        let access = if left_out.contains("write") { "write" } else { "read" };
         let is_vital = resource != "agent";
         let word = if is_vital { "missing   " } else { "without   " };
         let said: Vec<&str> = out.lines().filter(|line| line.starts_with(word)).collect();
         assert_eq!(said.len(), 1, "{left_out}:\n{out}");
-        assert!(said[0].starts_with(&format!("{word}{resource}:read")), "{left_out}:\n{out}");
-        assert!(said[0].contains("add ") && said[0].ends_with("{ policy = \"read\" }"), "{}", said[0]);
+        assert!(said[0].starts_with(&format!("{word}{resource}:{access}")), "{left_out}:\n{out}");
+        assert!(said[0].contains("add ") && said[0].ends_with(&format!("{{ policy = \"{access}\" }}")), "{}", said[0]);
         let expected = if is_vital { (Some(1), "lictor: 1 thing is missing\n") } else { (Some(0), "") };
         assert_eq!((code, err.as_str()), expected, "{left_out}");
     }
@@ -122,6 +123,21 @@ async fn the_policy_for_egress_is_enough_and_whichever_rule_is_left_out_is_named
     );
     let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
     eventually("web is reached", SOON, async || get(proxy.address(), "web", "/").await.text() == "one").await;
+    proxy.drain().await;
+    let (code, out, err) = check(&text, &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    each_is_missed(&root, &text, &all).await;
+}
+
+#[tokio::test]
+async fn the_policies_for_an_edge_that_enters_itself_are_enough_and_whichever_rule_is_left_out_is_named() {
+    let (consul, root, _origin) = stage().await;
+    let all = rules(&[EDGE, KV, REGISTRATION]);
+    let whole = token(&root, &all).await;
+    let text = edge(&consul.url()) + "[registration]\nname = \"lictor\"\n";
+    let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
+    let entered = async || root.get("/v1/catalog/service/lictor").await.as_array().is_some_and(|all| all.len() == 1);
+    eventually("it is in the catalogue", SOON, entered).await;
     proxy.drain().await;
     let (code, out, err) = check(&text, &["--live"], &whole).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");

@@ -63,6 +63,7 @@ pub(super) fn needs(config: &Config) -> Vec<Need> {
     let mut needs = Needs::default();
     of_services(config, &mut needs);
     of_keys(config, &mut needs);
+    of_registration(config, &mut needs);
     of_agent(config, &mut needs);
     needs.0
 }
@@ -142,6 +143,16 @@ fn of_keys(config: &Config, needs: &mut Needs) {
     }
 }
 
+/// Entries are the agent's, in its own datacenter.
+fn of_registration(config: &Config, needs: &mut Needs) {
+    let Some(registration) = &config.registration else { return };
+    let own = registration.own.as_ref().map(|own| (&own.service.name, "entering lictor"));
+    let neighbours = registration.services.iter().map(|service| (&service.name, "entering a neighbour"));
+    for (name, why) in own.into_iter().chain(neighbours) {
+        needs.add(Right { access: "write", ..Right::read("service", name) }, None, (why.to_owned(), true));
+    }
+}
+
 fn of_agent(config: &Config, needs: &mut Needs) {
     let follows = config.clusters.iter().any(|cluster| !cluster.source.draws().is_empty())
         || config.listeners.iter().any(|listener| listener.serves != Serves::Routes);
@@ -196,6 +207,12 @@ mod tests {
         assert_eq!(some, ["service:read shop-…", "service:read redis", "node:read"]);
         let one = of("service='web.service.dc2.consul'\n[consul]\nconsistency='default'");
         assert_eq!(one, ["service:read web@dc2", "node:read@dc2"]);
+    }
+
+    #[test]
+    fn who_is_entered_is_written() {
+        let needs = of("[registration]\nname='lictor'\n[[registration.services]]\nname='db'\nport=5432");
+        assert_eq!(needs, ["service:write lictor", "service:write db"]);
     }
 
     #[test]
