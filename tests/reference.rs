@@ -48,6 +48,12 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.mesh, parse(&format!("{MINIMAL}\n[mesh]\nservice = 'edge'")).mesh);
     assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.egress, built_in.egress);
+    // Off, so that there is something to see only once it is on.
+    assert_eq!((&shown.service_routes, &built_in.service_routes), (&None, &None));
+    let on = |text: &str| parse(text).service_routes;
+    let (head, rest) = REFERENCE.split_once("\n[service_routes]\n").unwrap();
+    let shown_on = format!("{head}\n[service_routes]\n{}", rest.replacen("enabled = false", "enabled = true", 1));
+    assert_eq!(on(&shown_on), on(&format!("{MINIMAL}\n[service_routes]\nenabled = true")));
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];

@@ -337,6 +337,8 @@ async fn commands_in_the_kv_store_go_over_what_tags_say() {
 
     let put = async |text: &str| consul.put("/v1/kv/fabio/config/zz", text).await;
     put(&format!("# by hand\nroute add svc /maint http://{}/\nroute del web /only\n", one.address())).await;
+    let accepted = "lictor_service_routes_commands_total{result=\"success\"}";
+    eventually("all of it is in force", SOON, async || metric(proxy.admin(), accepted).await == 2.0).await;
     served(&proxy, "a", "/maint", "one").await;
     let (_, canary) = shares(&proxy, "/only", 50).await;
     assert!(canary < 50, "what is deleted falls to the shorter path");
@@ -388,6 +390,6 @@ fn a_listener_leaves_nothing_to_claims_that_nobody_may_make() {
         "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\nservice_routes = \"port\"\n",
     );
     let error = lictor::config::parse(&text, &Environment::default()).unwrap_err().to_string();
-    assert!(error.contains("nobody may claim anything; add [service_routes]"), "{error}");
+    assert!(error.contains("since nobody may claim anything; add [service_routes]"), "{error}");
     parse(&format!("{}[service_routes]\nenabled = true\nhosts = [\"\", \"*.example.com\", \"a.com\"]\n", ""));
 }

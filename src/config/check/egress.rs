@@ -92,13 +92,19 @@ pub(super) fn serves(key: &str, listener: &raw::Listener, egress: &Egress, probl
 #[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
     pub(super) clusters: &'a BTreeMap<String, raw::Cluster>,
-    /// Whether services are asked for by their names, so that a cluster may say how one is treated and leave its endpoints to that.
+    /// Whether services are served without a cluster for each, by their names or by routes that they claim: then a cluster may say how one
+    /// is treated, and leave its endpoints to that.
     pub(super) by_name: bool,
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(clusters: &'a BTreeMap<String, raw::Cluster>, listeners: &[raw::Listener]) -> Self {
-        let by_name = listeners.iter().any(|listener| listener.egress || listener.service.is_some());
+    pub(super) fn new(
+        clusters: &'a BTreeMap<String, raw::Cluster>,
+        listeners: &[raw::Listener],
+        claims: Option<&raw::ServiceRoutes>,
+    ) -> Self {
+        let may_claim = claims.is_some_and(|claims| claims.enabled == Some(true));
+        let by_name = may_claim || listeners.iter().any(|listener| listener.egress || listener.service.is_some());
         Written { clusters, by_name }
     }
 

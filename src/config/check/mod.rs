@@ -50,7 +50,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
     let listener_names: Vec<String> = enterable.map(|listener| listener.name.clone()).collect();
     let around = registration::Around { listeners: &listener_names, has_window: raw.admin.is_some() };
     let templates = Templates::new(defaults.clone(), raw.clusters.clone());
-    let written = Written::new(&raw.clusters, &raw.listeners);
+    let written = Written::new(&raw.clusters, &raw.listeners, raw.service_routes.as_ref());
     let egress = egress::egress(raw.egress.unwrap_or_default(), &mut problems);
     let config = Config {
         workers: workers(raw.workers, &mut problems),

@@ -55,8 +55,9 @@ pub(super) fn check_listeners(config: &Config, problems: &mut Problems) {
         return;
     }
     for (index, listener) in config.listeners.iter().enumerate() {
-        if matches!(&listener.accepts, Accepts::Tcp(forwarding) if forwarding.claimed.is_some()) {
-            let message = "nobody may claim anything; add [service_routes] with enabled = true";
+        let Accepts::Tcp(forwarding) = &listener.accepts else { continue };
+        if forwarding.claimed.is_some() && forwarding.cluster.is_none() && forwarding.names.is_empty() {
+            let message = "leads nowhere, since nobody may claim anything; add [service_routes] with enabled = true";
             problems.add(format!("listeners[{index}].service_routes"), message);
         }
     }
