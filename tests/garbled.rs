@@ -39,6 +39,8 @@ impl Scene {
         let proxy = Proxy::start(&to_service(&fake.url(), ""));
         let scene = Scene { fake, proxy, one, two };
         scene.until_served(&[&scene.one], "a sound answer").await;
+        let waits = async || scene.fake.queries().iter().any(|query| query.waits_beyond(10));
+        eventually("it waits for another", SOON, waits).await;
         scene
     }
 

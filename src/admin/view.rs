@@ -52,7 +52,14 @@ struct LevelView {
 #[serde(rename_all = "snake_case")]
 enum SourceView {
     Static,
-    Consul { service: String, filter: Option<String>, datacenter: Option<String> },
+    Consul {
+        service: String,
+        filter: Option<String>,
+        datacenter: Option<String>,
+        peer: Option<String>,
+        /// `service`, `connect`, or `query`, whose name it is then.
+        lookup: &'static str,
+    },
 }
 
 #[derive(Serialize)]
@@ -185,6 +192,8 @@ fn of_cluster(cluster: &Cluster, metrics: &Metrics, now: Instant) -> ClusterView
             service: selection.service.clone(),
             filter: selection.filter.clone(),
             datacenter: selection.datacenter.clone(),
+            peer: selection.peer.clone(),
+            lookup: selection.lookup.name(),
         },
     };
     ClusterView {
