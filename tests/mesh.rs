@@ -16,6 +16,9 @@ use crate::support::origin::Origin;
 use crate::support::raw::Raw;
 use crate::support::window::{endpoints, json as window, metric, sum};
 
+const EDGE: &str = include_str!("../deploy/consul/edge.hcl");
+const MESH: &str = include_str!("../deploy/consul/mesh.hcl");
+
 const SOON: Duration = Duration::from_secs(20);
 
 async fn consul() -> Consul {
@@ -162,8 +165,15 @@ async fn applications_ask_for_services_of_the_mesh_by_name() {
     assert_eq!(get(proxy.address(), "api.connect.consul", "/").await.status, 503, "nobody speaks for it");
 }
 
+/// A token with these rules alone.
+async fn token(root: &Catalog, name: &str, rules: &str) -> String {
+    root.put("/v1/acl/policy", json!({ "Name": name, "Rules": rules }).to_string()).await;
+    let token = root.put("/v1/acl/token", json!({ "Policies": [{ "Name": name }] }).to_string()).await;
+    serde_json::from_str::<serde_json::Value>(&token).unwrap()["SecretID"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
-async fn without_a_right_to_its_certificate_it_says_so_and_serves_nobody_in_the_mesh() {
+async fn the_policy_for_the_mesh_is_enough_and_without_it_nobody_is_served_there_and_that_is_said() {
     let acl = "acl { enabled = true\n default_policy = \"deny\"\n tokens { master = \"root\" } }";
     let consul = with_authority(acl).await;
     let root = consul.with_token("root");
@@ -171,19 +181,29 @@ async fn without_a_right_to_its_certificate_it_says_so_and_serves_nobody_in_the_
     let party = Party::of(&root, "web").await;
     let native = Native::start(&party, origin.address()).await;
     native.register(&root, "web").await;
-    let rules = "node_prefix \"\" { policy = \"read\" } service_prefix \"\" { policy = \"read\" }";
-    root.put("/v1/acl/policy", json!({ "Name": "reads", "Rules": rules }).to_string()).await;
-    let token = root.put("/v1/acl/token", json!({ "Policies": [{ "Name": "reads" }] }).to_string()).await;
-    let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+    let intention = json!({ "SourceName": "web", "DestinationName": "edge", "Action": "allow" });
+    root.call("POST", "/v1/connect/intentions", intention.to_string().as_bytes()).await;
     let inside = "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n\
                   [[listeners]]\nname = \"inside\"\nbind = \"127.0.0.1:0\"\nmesh = true\n";
-    let text = to_web(&consul, inside)
-        .replace("wait = \"5s\"", &format!("wait = \"5s\"\ntoken = \"{}\"", token["SecretID"].as_str().unwrap()));
-    let proxy = Proxy::start(&text);
+    let start = |token: &str| {
+        let token = format!("wait = \"5s\"\ntoken = \"{token}\"");
+        Proxy::start(&to_web(&consul, inside).replace("wait = \"5s\"", &token))
+    };
+    let without = start(&token(&root, "edge", EDGE).await);
+    let proxy = start(&token(&root, "mesh", &format!("{EDGE}\n{MESH}")).await);
+    let inside = |proxy: &Proxy| proxy.app().address("inside").unwrap();
+    let (web, api) = (party.calling(&party.name("edge")), Party::of(&root, "api").await);
+    assert_eq!(get(proxy.address(), "shop", "/").await.text(), "web");
+    assert_eq!(ask(&web, inside(&proxy)).await.unwrap(), "web");
+    assert!(
+        ask(&api.calling(&party.name("edge")), inside(&proxy)).await.is_err(),
+        "what is not allowed is denied here"
+    );
+
     let denied = "lictor_mesh_updates_total{service=\"edge\",part=\"leaf\",result=\"denied\"}";
-    eventually("it is counted", SOON, async || metric(proxy.admin(), denied).await >= 1.0).await;
-    let answer = get(proxy.address(), "shop", "/").await;
-    assert_eq!((answer.status, native.callers().len()), (503, 0), "{}", answer.text());
-    let inside = proxy.app().address("inside").unwrap();
-    assert!(ask(&party.calling(&party.name("edge")), inside).await.is_err());
+    eventually("it is counted", SOON, async || metric(without.admin(), denied).await >= 1.0).await;
+    let answer = get(without.address(), "shop", "/").await;
+    let said = "the proxy cannot secure a connection to the endpoint just now\n";
+    assert_eq!((answer.status, answer.text().as_str()), (503, said));
+    assert!(ask(&web, inside(&without)).await.is_err());
 }

@@ -1,5 +1,4 @@
-# Beside edge.hcl or egress.hcl: being a member of the mesh.
+# Beside edge.hcl: what a member of the mesh needs ([mesh]), for the service that it is there; see `mesh.service`.
 
-# Who lictor is in the mesh: the right to its certificate, and to ask who may call it. Seeing others, and their sidecars, which are
-# services as well (NAME-sidecar-proxy), is edge.hcl's service_prefix.
-service "lictor" { policy = "write" }
+# The right to its certificate, and to ask who may call it. Whoever has it can be that service: give it to nobody else.
+service "edge" { policy = "write" }

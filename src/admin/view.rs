@@ -67,6 +67,8 @@ struct EndpointView {
     address: String,
     /// The source's name for it, if it has one.
     id: Option<String>,
+    /// Who it has to prove to be, in the mesh.
+    identity: Option<String>,
     /// The source's word.
     status: &'static str,
     /// Ours.
@@ -231,6 +233,7 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
     EndpointView {
         address: member.endpoint.address().to_string(),
         id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
+        identity: member.endpoint.identity().map(|path| path.to_string()),
         status: member.status.name(),
         standing: standing.name(),
         probe: member.endpoint.finding().map(Finding::name),

@@ -228,6 +228,8 @@ async fn guess(agent: &Agent, need: &Need, seen: &Seen) -> Finding {
     let names = seen.names.get(&need.datacenter);
     let here = || seen.instances.keys().filter(|(known, _)| *known == need.datacenter).map(|(_, name)| name);
     match need.right.resource {
+        // Who may be seen may not therefore be changed.
+        "service" if need.right.access == "write" => Finding::Unknown,
         "service" if names.is_some_and(|names| names.contains(&need.right.name)) => Finding::Allowed,
         "node" if seen.shows(&need.datacenter) => Finding::Allowed,
         // A name is in the catalogue only while it has instances, and nobody sees them.

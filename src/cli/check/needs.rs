@@ -35,6 +35,10 @@ impl Right {
         Right { resource, name: name.to_owned(), access: "read", is_prefix: false }
     }
 
+    pub(super) fn write(resource: &'static str, name: &str) -> Self {
+        Right { access: "write", ..Right::read(resource, name) }
+    }
+
     pub(super) fn below(self) -> Self {
         Right { is_prefix: true, ..self }
     }
@@ -62,6 +66,7 @@ impl fmt::Display for Right {
 pub(super) fn needs(config: &Config) -> Vec<Need> {
     let mut needs = Needs::default();
     of_services(config, &mut needs);
+    of_mesh(config, &mut needs);
     of_keys(config, &mut needs);
     of_registration(config, &mut needs);
     of_agent(config, &mut needs);
@@ -127,6 +132,13 @@ fn services(selection: &Selection) -> Vec<String> {
         Lookup::Connect => vec![selection.service.clone(), format!("{}-sidecar-proxy", selection.service)],
         // Which services it comes to is for the query to say.
         Lookup::Query => Vec::new(),
+    }
+}
+
+fn of_mesh(config: &Config, needs: &mut Needs) {
+    if let Some(mesh) = &config.mesh {
+        let why = "our certificate in the mesh, and to ask who may call us".to_owned();
+        needs.add(Right::write("service", &mesh.service), None, (why, true));
     }
 }
 
@@ -213,6 +225,15 @@ mod tests {
     fn who_is_entered_is_written() {
         let needs = of("[registration]\nname='lictor'\n[[registration.services]]\nname='db'\nport=5432");
         assert_eq!(needs, ["service:write lictor", "service:write db"]);
+    }
+
+    #[test]
+    fn who_is_in_the_mesh_has_to_be_who_it_says() {
+        let needs = of("[mesh]\nservice='edge'\n[clusters.web]\nconsul={service='web',connect=true}\n\
+                         [consul]\nconsistency='default'");
+        let expected = ["service:read web", "service:read web-sidecar-proxy", "node:read", "service:write edge"];
+        assert_eq!(needs, expected);
+        assert_eq!(Right::write("service", "edge").rule(), "service \"edge\" { policy = \"write\" }");
     }
 
     #[test]
