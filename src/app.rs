@@ -3,6 +3,9 @@
 //! Sockets are bound first, so that one that cannot be is an error at the start and nothing else. Then come the threads: one
 //! for control (discovery, the operator's window), and the workers, which accept as soon as there is a truth to serve.
 
+mod bound;
+mod entrances;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +33,9 @@ use crate::proxy::{Edge, Naming, Tcp, Worker};
 use crate::registration::{Here, Presence, Registrar};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 use crate::tls::{self, Entrance};
+
+use bound::Bound;
+use entrances::{entrances, own};
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -108,13 +114,7 @@ impl App {
         let (ends, membership) = Membership::of(&config, &metrics)?.unzip();
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
         let mesh = ends.map(|(mesh, _)| mesh);
-        let mut sockets = Vec::new();
-        for listener in &config.listeners {
-            sockets.push(listener::bind(listener.bind, config.workers)?);
-        }
-        let addresses = sockets.iter().map(|sockets| sockets[0].local_addr()).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = config.admin.map(|bind| listener::bind(bind, 1)).transpose()?.and_then(|mut one| one.pop());
-        let admin = admin_socket.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let Bound { mut sockets, addresses, window: socket, admin } = Bound::to(&config)?;
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
@@ -145,7 +145,6 @@ impl App {
         let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
-        let socket = admin_socket;
         let registering = (registrar, presence);
         let readers = (reader.clone(), metrics);
         let part =
@@ -353,31 +352,6 @@ struct Part {
     room: Arc<Room>,
     naming: Naming,
     draining: Draining,
-}
-
-/// What listeners are secured with, in their order; none where they are plain.
-fn entrances(
-    config: &Config,
-    mesh: Option<&(Arc<tls::Mesh>, Arc<tls::Gate>)>,
-    metrics: &Metrics,
-) -> Result<Vec<Option<Entrance>>, tls::Error> {
-    let secure = |listener: &config::Listener| {
-        let series = metrics.tls(&listener.name);
-        if !listener.mesh {
-            return tls::Server::new(listener, series).map(|server| server.map(Entrance::Own));
-        }
-        let (mesh, gate) = mesh.ok_or(tls::Error::NoMesh)?;
-        tls::MeshServer::new(listener, (mesh, gate), series).map(|server| Some(Entrance::Mesh(server)))
-    };
-    config.listeners.iter().map(secure).collect()
-}
-
-/// The certificates of its own that a listener is secured with.
-fn own(entrance: &Option<Entrance>) -> Option<Arc<tls::Server>> {
-    match entrance {
-        Some(Entrance::Own(server)) => Some(Arc::clone(server)),
-        _ => None,
-    }
 }
 
 /// What follows certificates that are not in files.
