@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn services_beyond_the_number_of_queries_are_asked_when_the_catalogue_changes() {
-    let consul = Consul::start().await;
+    let consul = Consul::server_with("").await;
     let [first, second] = [Origin::start("first").await, Origin::start("second").await];
     for service in ["a", "b", "c"] {
         consul.register_service(service, &format!("{service}-1"), first.address()).await;
