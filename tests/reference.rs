@@ -48,12 +48,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.mesh, parse(&format!("{MINIMAL}\n[mesh]\nservice = 'edge'")).mesh);
     assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.egress, built_in.egress);
-    // Off, so that there is something to see only once it is on.
     assert_eq!((&shown.service_routes, &built_in.service_routes), (&None, &None));
-    let on = |text: &str| parse(text).service_routes;
-    let (head, rest) = REFERENCE.split_once("\n[service_routes]\n").unwrap();
-    let shown_on = format!("{head}\n[service_routes]\n{}", rest.replacen("enabled = false", "enabled = true", 1));
-    assert_eq!(on(&shown_on), on(&format!("{MINIMAL}\n[service_routes]\nenabled = true")));
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     let listener = &built_in.listeners[0];
@@ -65,6 +60,11 @@ fn every_default_in_the_reference_is_the_built_in_one() {
         let shown = (shown.request_header, shown.idle, shown.trust_deadline);
         assert_eq!(shown, (listener.request_header, listener.idle, listener.trust_deadline));
     }
+}
+
+#[test]
+fn every_default_of_a_cluster_is_the_built_in_one() {
+    let (shown, built_in) = (parse(REFERENCE), parse(MINIMAL));
     let cluster = &built_in.clusters[0];
     for shown in &shown.clusters {
         assert_eq!(shown.policy, cluster.policy, "{}", shown.name);
@@ -78,6 +78,15 @@ fn every_default_in_the_reference_is_the_built_in_one() {
         assert_eq!(shown.protocol, cluster.protocol, "{}", shown.name);
         assert_eq!(shown.tls, cluster.tls, "{}", shown.name);
     }
+}
+
+#[test]
+fn every_default_of_what_services_may_claim_is_the_built_in_one() {
+    // Off, so that there is something to see only once it is on.
+    let on = |text: &str| parse(text).service_routes.unwrap();
+    let (head, rest) = REFERENCE.split_once("\n[service_routes]\n").unwrap();
+    let shown = format!("{head}\n[service_routes]\n{}", rest.replacen("enabled = false", "enabled = true", 1));
+    assert_eq!(on(&shown), on(&format!("{MINIMAL}\n[service_routes]\nenabled = true")));
 }
 
 #[test]

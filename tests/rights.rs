@@ -169,13 +169,13 @@ async fn the_policies_for_registration_and_the_mesh_allow_what_these_take_and_no
         json!({ "Target": target, "ClientCertURI": caller, "ClientCertSerial": "01" }).to_string()
     };
     assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/roots", "").await, 200);
-    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/lictor", "").await, 200);
-    assert_eq!(status(&mesh, "POST", "/v1/agent/connect/authorize", &ask("lictor")).await, 200);
+    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/edge", "").await, 200);
+    assert_eq!(status(&mesh, "POST", "/v1/agent/connect/authorize", &ask("edge")).await, 200);
     assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/web", "").await, 403, "nobody else's name");
     let bare = token(&root, &rules(&[EDGE])).await;
     assert_eq!(status(&bare, "PUT", register, &entry("lictor")).await, 403);
-    assert_eq!(status(&bare, "GET", "/v1/agent/connect/ca/leaf/lictor", "").await, 403);
-    assert_eq!(status(&bare, "POST", "/v1/agent/connect/authorize", &ask("lictor")).await, 403);
+    assert_eq!(status(&bare, "GET", "/v1/agent/connect/ca/leaf/edge", "").await, 403);
+    assert_eq!(status(&bare, "POST", "/v1/agent/connect/authorize", &ask("edge")).await, 403);
 }
 
 #[tokio::test]
