@@ -302,6 +302,9 @@ async fn the_demo_does_what_it_tells_people_to_try() {
         assert_eq!(get(admin, "x", path).await.status, 200, "{path}");
     }
 
+    let by_name = get(address("'Host: web.service.consul' http://"), "web.service.consul", "/").await;
+    assert_eq!((by_name.status, &by_name.text()[..10]), (200, "hello from"));
+
     assert_eq!(post(control, "/stop").await, 200);
     for _ in 0..20 {
         let response = get(proxy, "demo", "/").await;

@@ -97,6 +97,10 @@ fn configuration(consul: &str, is_real: bool) -> Result<config::Config, Error> {
         [[listeners]]
         name = "demo"
         bind = "127.0.0.1:{proxy}"
+        [[listeners]]
+        name = "egress"
+        bind = "127.0.0.1:{egress}"
+        egress = true
         [[routes]]
         cluster = "web"
         [clusters.web]
@@ -105,6 +109,7 @@ fn configuration(consul: &str, is_real: bool) -> Result<config::Config, Error> {
         "#,
         admin = free(9990)?,
         proxy = free(8080)?,
+        egress = free(15001)?,
     );
     // With a real Consul the environment may hold its token; its address was given.
     let environment = if is_real { Environment::process().without("CONSUL_HTTP_ADDR") } else { Environment::default() };
@@ -113,6 +118,7 @@ fn configuration(consul: &str, is_real: bool) -> Result<config::Config, Error> {
 
 fn explain(app: &App, consul: &str, origins: &[Origin]) {
     let proxy = app.address("demo").map(|address| address.to_string()).unwrap_or_default();
+    let egress = app.address("egress").map(|address| address.to_string()).unwrap_or_default();
     let admin = app.admin().map(|address| address.to_string()).unwrap_or_default();
     let spare = &origins[REGISTERED];
     let stopped = &origins[1];
@@ -125,6 +131,9 @@ Try, in another terminal:
 
   see the balancing:
     for i in 1 2 3 4 5 6; do curl --silent http://{proxy}/; done
+
+  reach any service by its name, one that nobody configured too (register another, and ask for it):
+    curl --silent --header 'Host: web.service.consul' http://{egress}/
 
   stop an origin (it answers no more; requests go to the others at once, and its check turns critical):
     curl --request POST http://{stopped}/stop
