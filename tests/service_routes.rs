@@ -226,15 +226,9 @@ async fn nobody_claims_anything_unless_that_is_turned_on() {
     let proxy = Proxy::start(&off);
     eventually("it has a truth to serve", SOON, async || is_ready(proxy.admin()).await).await;
     assert_eq!(status(&proxy, "a", "/").await, 404);
-    let on = |text: &str| configuration(&format!("{text}{ON}"));
-    let reload = async |text: &str| {
-        let mut config = lictor::config::parse(text, &Environment::default()).unwrap();
-        (config.listeners, config.admin) = (proxy.app_config().listeners, proxy.app_config().admin);
-        proxy.app().reload(config).await.unwrap();
-    };
-    reload(&on(&off)).await;
+    reload(&proxy, &format!("{off}{ON}")).await;
     served(&proxy, "a", "/", "web").await;
-    reload(&configuration(&off)).await;
+    reload(&proxy, &off).await;
     assert_eq!(status(&proxy, "a", "/").await, 404);
 }
 
@@ -351,6 +345,49 @@ async fn commands_in_the_kv_store_go_over_what_tags_say() {
     assert_eq!(status(&proxy, "a", "/maint").await, 200, "by the shorter path again");
     consul.call("DELETE", "/v1/kv/fabio/config?recurse", b"").await;
     eventually("none are left", SOON, async || shares(&proxy, "/", 20).await.1 > 0).await;
+}
+
+/// Goes on with another file, on the listeners that there are.
+async fn reload(proxy: &Proxy, text: &str) {
+    let mut config = lictor::config::parse(&configuration(text), &Environment::default()).unwrap();
+    (config.listeners, config.admin) = (proxy.app_config().listeners, proxy.app_config().admin);
+    proxy.app().reload(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn commands_stay_in_force_with_another_file_and_over_a_start_without_consul() {
+    let mut consul = Consul::start().await;
+    let origin = tagged(&consul, "web", &["urlprefix-/secret"]).await;
+    let put = async |text: String| consul.put("/v1/kv/fabio/config", text).await;
+    put(format!("route del web /secret\nroute add svc x/maint http://{}/ opts \"strip=/maint\"\n", origin.address()))
+        .await;
+    let shelf = tempfile::tempdir().unwrap();
+    let kept = format!("last_lists = \"{}\"\n{ON}kv = \"fabio/config\"\n", shelf.path().join("lists").display());
+    let text = following(&consul, &kept);
+    let proxy = Proxy::start(&text);
+    served(&proxy, "x", "/maint/a", "web").await;
+    let deleted = async |proxy: &Proxy| {
+        let routes = json(proxy.admin(), "/v1/routes").await;
+        let names: Vec<&str> = routes.as_array().unwrap().iter().filter_map(|route| route["name"].as_str()).collect();
+        assert!(names.contains(&"x/maint") && !names.contains(&"/secret"), "{names:?}");
+    };
+    deleted(&proxy).await;
+    reload(&proxy, &format!("{text}max_services = 10\n")).await;
+    let _late = tagged(&consul, "late", &["urlprefix-late.com/"]).await;
+    served(&proxy, "late.com", "/", "late").await;
+    deleted(&proxy).await;
+    // Off, and on again.
+    reload(&proxy, &text.replace("enabled = true", "enabled = false")).await;
+    assert_eq!(status(&proxy, "x", "/maint").await, 404);
+    reload(&proxy, &text).await;
+    served(&proxy, "x", "/maint", "web").await;
+    deleted(&proxy).await;
+    proxy.drain().await;
+
+    consul.kill();
+    let proxy = Proxy::start(&text);
+    served(&proxy, "x", "/maint", "web").await;
+    deleted(&proxy).await;
 }
 
 #[tokio::test]

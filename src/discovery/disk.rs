@@ -1,4 +1,4 @@
-//! The last lists, and the documents that counted last, as a file's content: a line with a version and a checksum, and JSON behind it. What is not exactly what was
+//! The last lists, and the documents and route commands that counted last, as a file's content: a line with a version and a checksum, and JSON behind it. What is not exactly what was
 //! written, or was written for another catalogue, is not read at all: better no list than a wrong one.
 //!
 //! Of a suspect it says nothing: whoever is on a list here could serve when it was written.
@@ -33,6 +33,8 @@ pub(super) struct Content {
     pub(super) lists: Vec<Kept>,
     /// The documents beside the file that counted last; none if none ever did.
     pub(super) documents: Option<Arc<Documents>>,
+    /// The route commands that counted last, as they stand in the store; none if none ever did.
+    pub(super) commands: Option<Arc<Documents>>,
 }
 
 /// Whose lists they are: what another agent says of a service of the same name is no list of ours.
@@ -69,6 +71,8 @@ struct Body {
     lists: Vec<Entry>,
     #[serde(default)]
     documents: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    commands: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,8 +131,10 @@ impl std::fmt::Display for Catalogue {
 pub(super) fn encode(catalogue: &Catalogue, content: &Content) -> Result<Vec<u8>, Error> {
     // Those that counted were text.
     let text = |(key, value): (&String, &Vec<u8>)| (key.clone(), String::from_utf8_lossy(value).into_owned());
-    let documents = content.documents.as_ref().map(|documents| documents.iter().map(text).collect());
-    let body = Body { catalogue: catalogue.clone(), lists: content.lists.iter().map(entry).collect(), documents };
+    let texts = |all: &Option<Arc<Documents>>| all.as_ref().map(|all| all.iter().map(text).collect());
+    let (documents, commands) = (texts(&content.documents), texts(&content.commands));
+    let lists = content.lists.iter().map(entry).collect();
+    let body = Body { catalogue: catalogue.clone(), lists, documents, commands };
     let body = serde_json::to_vec(&body)?;
     let mut content = format!("{MAGIC} {VERSION} {}\n", checksum(&body)).into_bytes();
     content.extend(body);
@@ -155,8 +161,9 @@ pub(super) fn decode(content: &[u8], ours: &Catalogue) -> Result<Content, Error>
         return Err(Error::Foreign(Box::new(body.catalogue), Box::new(ours.clone())));
     }
     let bytes = |(key, text): (String, String)| (key, text.into_bytes());
-    let documents = body.documents.map(|documents| Arc::new(documents.into_iter().map(bytes).collect()));
-    Ok(Content { lists: body.lists.into_iter().filter_map(kept).collect(), documents })
+    let all = |texts: Option<BTreeMap<String, String>>| texts.map(|all| Arc::new(all.into_iter().map(bytes).collect()));
+    let (documents, commands) = (all(body.documents), all(body.commands));
+    Ok(Content { lists: body.lists.into_iter().filter_map(kept).collect(), documents, commands })
 }
 
 fn checksum(body: &[u8]) -> String {
@@ -252,7 +259,8 @@ mod tests {
             Kept { selection, list: [first, second, third].into(), heard },
             Kept { selection: bare, list: [].into(), heard },
         ];
-        Content { lists, documents: Some(Arc::new(documents)) }
+        let commands = Documents::from([("fabio/config".to_owned(), "route del web\n".into())]);
+        Content { lists, documents: Some(Arc::new(documents)), commands: Some(Arc::new(commands)) }
     }
 
     #[test]
@@ -263,10 +271,10 @@ mod tests {
 
     #[test]
     fn a_file_from_before_there_were_documents_is_read_all_the_same() {
-        let without = Content { documents: None, ..content() };
+        let without = Content { documents: None, commands: None, ..content() };
         let written = String::from_utf8(encode(&catalogue(""), &without).unwrap()).unwrap();
         let (_, body) = written.split_once('\n').unwrap();
-        let body = body.replace(",\"documents\":null", "");
+        let body = body.replace(",\"documents\":null,\"commands\":null", "");
         assert!(!body.contains("documents"));
         let older = format!("{MAGIC} {VERSION} {}\n{body}", checksum(body.as_bytes()));
         assert_eq!(decode(older.as_bytes(), &catalogue("")).unwrap(), without);

@@ -184,7 +184,7 @@ mod tests {
     fn lists(service: &str) -> Content {
         let selection = Selection::of(service);
         let lists = vec![Kept { selection, list: [].into(), heard: std::time::UNIX_EPOCH }];
-        Content { lists, documents: None }
+        Content { lists, ..Content::default() }
     }
 
     #[test]

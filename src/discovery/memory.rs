@@ -30,6 +30,8 @@ pub(super) struct Memory {
     keeper: Option<Keeper>,
     /// The documents beside the file that counted last, be it before the start.
     documents: Option<Arc<Documents>>,
+    /// The route commands that counted last, be it before the start.
+    commands: Option<Arc<Documents>>,
     /// When lists from disk serve where nothing has been heard; none once they do.
     fall_back: Option<Instant>,
 }
@@ -39,7 +41,7 @@ impl Memory {
     pub(super) fn new(settings: &Consul, metrics: &Arc<Metrics>, vantage: Vantage) -> Self {
         let (now, wall, catalogue) = (Instant::now(), SystemTime::now(), Catalogue::of(settings));
         let kept = settings.last_lists.as_ref().map(|path| keeper::recall(path, &catalogue)).unwrap_or_default();
-        let Content { lists, documents } = kept;
+        let Content { lists, documents, commands } = kept;
         let recalled = |kept: Kept| {
             let mut said = Said::new(settings, now);
             let age = wall.duration_since(kept.heard).unwrap_or_default();
@@ -49,6 +51,7 @@ impl Memory {
         Memory {
             fall_back: (!lists.is_empty() || documents.is_some()).then_some(now + GRACE),
             documents,
+            commands,
             said: lists.into_iter().map(recalled).collect(),
             facts: Facts { vantage: Arc::new(vantage), ..Facts::default() },
             keeper: settings.last_lists.as_ref().and_then(|path| Keeper::new(path, catalogue, metrics)),
@@ -115,6 +118,19 @@ impl Memory {
             if is_news {
                 self.changed(Instant::now());
             }
+        }
+    }
+
+    /// The route commands from before the start, or those that counted last.
+    pub(super) fn commands(&self) -> Option<&Arc<Documents>> {
+        self.commands.as_ref()
+    }
+
+    /// Which route commands count; none if nobody may give any.
+    pub(super) fn obey(&mut self, commands: Option<&Arc<Documents>>) {
+        if self.commands.as_ref() != commands {
+            self.commands = commands.cloned();
+            self.changed(Instant::now());
         }
     }
 
@@ -227,7 +243,8 @@ impl Memory {
         };
         if let Some(keeper) = &mut self.keeper {
             let lists = self.said.iter().filter_map(kept).collect();
-            keeper.keep(Content { lists, documents: self.documents.clone() }, now);
+            let (documents, commands) = (self.documents.clone(), self.commands.clone());
+            keeper.keep(Content { lists, documents, commands }, now);
         }
     }
 }

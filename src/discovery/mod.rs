@@ -14,7 +14,7 @@ mod said;
 mod suspects;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +52,8 @@ pub struct Discovery {
     egress: Egress,
     /// What services claim, if they may.
     claims: Option<Claims>,
+    /// What stands under keys of route commands, for a file that asks for them again.
+    heard: BTreeMap<String, Documents>,
     metrics: Arc<Metrics>,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
@@ -89,6 +91,7 @@ impl Discovery {
             builder,
             egress,
             claims: None,
+            heard: BTreeMap::new(),
             metrics: Arc::clone(metrics),
             selections: BTreeSet::new(),
             beside,
@@ -224,6 +227,9 @@ impl Discovery {
         if let Some(claims) = self.claims.as_mut().filter(|claims| claims.settings().kv.as_deref() == Some(prefix)) {
             claims.ordered(&documents);
         }
+        if self.heard.contains_key(prefix) || !self.is_beside(prefix) {
+            self.heard.insert(prefix.to_owned(), documents.clone());
+        }
         if self.is_beside(prefix)
             && let Some(config) = self.beside.hear(documents)
         {
@@ -245,8 +251,18 @@ impl Discovery {
         match (settings, &mut self.claims) {
             (Some(settings), Some(claims)) if claims.settings() == settings => claims.rebase(),
             (Some(settings), claims) => {
-                let known = self.memory.known();
-                *claims = Some(Claims::new(settings, &self.metrics, known.iter(), Instant::now()));
+                let (known, now) = (self.memory.known(), Instant::now());
+                let mut next = Claims::new(settings, &self.metrics, known.iter(), now);
+                if let Some(before) = self.memory.commands() {
+                    next.recall(before, now);
+                }
+                let is_same = claims.as_mut().is_some_and(|claims| next.succeed(claims));
+                // Nobody is told twice what stands under a key.
+                let heard = settings.kv.as_ref().and_then(|key| self.heard.get(key));
+                if let Some(heard) = heard.filter(|_| !is_same) {
+                    next.ordered(heard);
+                }
+                *claims = Some(next);
             }
             (None, claims) => {
                 *claims = None;
@@ -304,13 +320,15 @@ impl Discovery {
             self.watches.read(&kv.prefix, self.beside.good().map(|good| Documents::clone(good)));
         }
         if let Some(key) = self.claims.as_ref().and_then(|claims| claims.settings().kv.as_deref()) {
-            self.watches.read(key, None);
+            let known = self.claims.as_ref().and_then(Claims::good);
+            self.watches.read(key, known.map(|good| Documents::clone(good)));
         }
     }
 
     fn publish(&mut self) {
         self.claim();
         self.memory.stand_beside(self.beside.facts(), self.beside.good());
+        self.memory.obey(self.claims.as_ref().and_then(Claims::good));
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
         report(&self.publisher.current(), &table);

@@ -18,6 +18,8 @@ use crate::table::Lists;
 
 /// How long the first answers may take before what there is goes without them.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where there are commands of before the start to go by, as for lists.
+const GRACE: Duration = Duration::from_secs(1);
 /// Claims of one service; more are a mistake.
 const MOST: usize = 256;
 /// New rejections that are said one by one.
@@ -34,6 +36,10 @@ pub(in crate::discovery) struct Claims {
     read: BTreeMap<Arc<str>, Read>,
     /// The last good commands; unknown before the first answer.
     orders: Option<Vec<Ordered>>,
+    /// Those of before the start, which count if nothing better is to be had.
+    before: Option<Vec<Ordered>>,
+    /// What stands in the store where those are from that count, or would.
+    good: Option<Arc<Documents>>,
     /// True if something else than a list has changed since the last part.
     changed: bool,
     /// When it goes on without answers; none once it does.
@@ -64,6 +70,8 @@ impl Claims {
             followed: BTreeMap::new(),
             read: BTreeMap::new(),
             orders: None,
+            before: None,
+            good: None,
             changed: true,
             patience: Some(now + PATIENCE),
             rejected: BTreeSet::new(),
@@ -80,6 +88,31 @@ impl Claims {
             }
         }
         claims
+    }
+
+    /// Goes on with the commands of whoever went by another file before; false if those are of another key.
+    pub(in crate::discovery) fn succeed(&mut self, other: &mut Claims) -> bool {
+        let is_same = self.settings.kv == other.settings.kv;
+        if is_same {
+            (self.orders, self.before, self.good) = (other.orders.take(), other.before.take(), other.good.take());
+        }
+        is_same
+    }
+
+    /// Commands of before the start, which were good then.
+    pub(in crate::discovery) fn recall(&mut self, values: &Arc<Documents>, now: Instant) {
+        let is_ours = |key: &str| values.keys().all(|name| name.starts_with(key));
+        let Some(Ok(orders)) = self.settings.kv.as_deref().filter(|key| is_ours(key)).map(|_| self.orders_of(values))
+        else {
+            return;
+        };
+        (self.before, self.good) = (Some(orders), Some(Arc::clone(values)));
+        self.patience = Some(now + GRACE);
+    }
+
+    /// What stands in the store where the commands are from that count, or would if nothing better were to be had.
+    pub(in crate::discovery) fn good(&self) -> Option<&Arc<Documents>> {
+        self.good.as_ref()
     }
 
     /// What it goes by.
@@ -110,6 +143,26 @@ impl Claims {
 
     /// What stands under the key of commands, as of now: all of it is good, or what was good before stays.
     pub(in crate::discovery) fn ordered(&mut self, values: &Documents) {
+        self.changed = true;
+        match self.orders_of(values) {
+            Ok(orders) => {
+                info!(commands = orders.len(), "route commands are in force");
+                (self.orders, self.before) = (Some(orders), None);
+                self.good = Some(Arc::new(values.clone()));
+                self.series.commands(true);
+            }
+            Err(error) => {
+                warn!(%error, "route commands are refused; the last good ones stay in force");
+                // Without any that were good there is nothing to wait for.
+                let before = self.before.take();
+                self.orders.get_or_insert_with(|| before.unwrap_or_default());
+                self.series.commands(false);
+            }
+        }
+    }
+
+    /// The commands among what stands under their key.
+    fn orders_of(&self, values: &Documents) -> Result<Vec<Ordered>, Malformed> {
         let key = self.settings.kv.as_deref().unwrap_or_default();
         // A longer key beside it is somebody else's.
         let is_ours =
@@ -120,20 +173,7 @@ impl Claims {
         };
         let values = values.iter().filter(|(name, _)| is_ours(name));
         let texts: Result<BTreeMap<String, String>, Malformed> = values.map(text).collect();
-        self.changed = true;
-        match texts.and_then(|texts| command::read(&texts)) {
-            Ok(orders) => {
-                info!(commands = orders.len(), "route commands are in force");
-                self.orders = Some(orders);
-                self.series.commands(true);
-            }
-            Err(error) => {
-                warn!(%error, "route commands are refused; the last good ones stay in force");
-                // Without any that were good there is nothing to wait for.
-                self.orders.get_or_insert_default();
-                self.series.commands(false);
-            }
-        }
+        command::read(&texts?)
     }
 
     /// When it goes on without the answers that are missing.
@@ -183,6 +223,9 @@ impl Claims {
         self.changed = false;
         if is_heard || self.patience.is_some_and(|patience| patience <= now) {
             self.patience = None;
+            if self.orders.is_none() && self.before.is_some() {
+                warn!("the route commands from before the start count until others are read");
+            }
         }
         if self.patience.is_some() && self.orders.is_none() && self.settings.kv.is_some() {
             // What a command takes away must not be there before it.
@@ -210,7 +253,7 @@ impl Claims {
             self.read.insert(Arc::clone(service), read);
         }
         self.overflow(&mut rejected);
-        for ordered in self.orders.iter().flatten() {
+        for ordered in self.orders.as_ref().or(self.before.as_ref()).into_iter().flatten() {
             if !board.obey(ordered, lists) {
                 let why = "changes nothing as things are".to_owned();
                 rejected.insert(Rejected { origin: Arc::clone(&ordered.origin), why });
