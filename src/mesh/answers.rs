@@ -3,7 +3,8 @@
 //!
 //! The agent knows nothing of trust domains when it answers: that a caller is of ours was seen in its handshake.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use crate::tls::{Caller, Gate, Pass, Questions};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Questions under way at once; more wait.
 const AT_ONCE: usize = 16;
+/// Of them, those about connections that stand: whoever comes does not wait for all of these.
+const ABOUT_STANDING: usize = AT_ONCE / 2;
 /// How many times in the time after which standing connections are asked about it is looked who is due: so they are not much later.
 const LOOKS: u32 = 8;
 
@@ -47,7 +50,7 @@ impl Answers {
 
     /// Runs for as long as there is a gate.
     pub(super) async fn run(mut self) {
-        let mut asking = JoinSet::new();
+        let (mut asking, mut due) = (JoinSet::new(), VecDeque::new());
         let mut looks = interval(self.recheck / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -57,8 +60,10 @@ impl Answers {
                     Some(pass) => self.ask(&mut asking, pass),
                     None => return,
                 },
-                _ = looks.tick() => self.recheck(&mut asking),
+                // Those of before are among them, unless they have left.
+                _ = looks.tick() => due = self.gate.due(Instant::now(), self.recheck).into(),
             }
+            self.recheck(&mut asking, &mut due);
         }
     }
 
@@ -70,13 +75,12 @@ impl Answers {
         });
     }
 
-    /// Asks about those who are due, as far as there is room; the others stay due.
-    fn recheck(&self, asking: &mut JoinSet<Answered>) {
-        for pass in self.gate.due(Instant::now(), self.recheck) {
-            if asking.len() < AT_ONCE {
+    /// Asks about those who are due, as far as there is room.
+    fn recheck(&self, asking: &mut JoinSet<Answered>, due: &mut VecDeque<Weak<Pass>>) {
+        while asking.len() < ABOUT_STANDING {
+            let Some(pass) = due.pop_front() else { return };
+            if let Some(pass) = pass.upgrade().filter(|pass| self.gate.claim(pass)) {
                 self.ask(asking, pass);
-            } else {
-                self.gate.put_back(&pass);
             }
         }
     }
@@ -135,7 +139,15 @@ fn read(answer: &Value) -> Result<(bool, Arc<str>), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    use std::rc::Rc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::tls::Spiffe;
 
     #[test]
     fn only_a_plain_yes_is_a_yes() {
@@ -145,5 +157,65 @@ mod tests {
         for other in [json!({}), json!(null), json!({"Authorized": "true"}), json!({"Authorized": 1}), json!([true])] {
             assert!(read(&other).is_err(), "{other}");
         }
+    }
+
+    /// Says yes to everybody, and notes whom it was asked about.
+    async fn agent(listener: TcpListener, asked: Rc<RefCell<HashMap<String, usize>>>) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let asked = Rc::clone(&asked);
+            tokio::task::spawn_local(async move {
+                let mut read = Vec::new();
+                loop {
+                    if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                    let text = String::from_utf8_lossy(&read);
+                    let Some(question) = text.split_once("\r\n\r\n").filter(|(_, body)| body.ends_with('}')) else {
+                        continue;
+                    };
+                    let question: Value = serde_json::from_str(question.1).unwrap();
+                    let serial = question["ClientCertSerial"].as_str().unwrap().to_owned();
+                    *asked.borrow_mut().entry(serial).or_default() += 1;
+                    read.clear();
+                    let body = r#"{"Authorized":true,"Reason":"why not"}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_about_a_third_time_before_everybody_was_a_second_time_however_many_they_are() {
+        const CALLERS: usize = 400;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = format!(
+            "[consul]\naddress = \"{}\"\n[mesh]\nservice = \"edge\"\nrecheck = \"500ms\"\n[[listeners]]\nname = \"edge\"\n\
+             bind = \"127.0.0.1:0\"\n[[routes]]\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"127.0.0.1:1\"]\n",
+            listener.local_addr().unwrap()
+        );
+        let config = config::parse(&config, &config::Environment::default()).unwrap();
+        let (gate, questions) = Gate::new(Duration::from_secs(60), Arc::default());
+        let agent = Arc::new(Agent::new(&config.consul).unwrap());
+        let answers = Answers::new(&agent, config.mesh.as_ref().unwrap(), (Arc::clone(&gate), questions));
+        let asked: Rc<RefCell<HashMap<String, usize>>> = Rc::default();
+        let caller = |serial: usize| {
+            let name = Spiffe::parse("spiffe://a.example/ns/default/dc/dc1/svc/web").unwrap();
+            gate.admit(Caller { name, serial: serial.to_string() })
+        };
+        let work = async {
+            let _serving = tokio::task::spawn_local(self::agent(listener, Rc::clone(&asked)));
+            let _answering = tokio::task::spawn_local(answers.run());
+            // As long as their connections stand.
+            let _admitted = futures_util::future::try_join_all((0..CALLERS).map(caller)).await.unwrap();
+            let times = |times| asked.borrow().values().filter(|asked| **asked >= times).count();
+            while times(3) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            times(2)
+        };
+        let twice = tokio::task::LocalSet::new().run_until(timeout(Duration::from_secs(30), work)).await;
+        assert_eq!(twice.expect("they are asked about again"), CALLERS);
     }
 }

@@ -3,12 +3,14 @@
 //!
 //! Whoever was let in holds an [`Admission`], which tells when that is revoked. In doubt nobody is let in.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::verdict::{Decision, Standing};
@@ -19,6 +21,9 @@ use crate::tls::Spiffe;
 const MOST: usize = 16 * 1024;
 /// Questions that may wait to be asked.
 const WAITING: usize = 1024;
+/// Who was let in lately waits for so long to be let in again, and then by the last answer: an agent that hangs answers a few questions
+/// every other second, and everybody's turn would come when they have left.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A caller, by the certificate that it has shown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -101,10 +106,7 @@ impl Gate {
         };
         if decision == Decision::Ask {
             self.ask(&pass);
-            decision = match seen.wait_for(|standing| standing.turns != turns).await {
-                Ok(standing) => standing.conclude(Instant::now(), self.grace),
-                Err(_) => Decision::Unanswered("nobody is asked any more".into()),
-            };
+            decision = self.answer(&pass, &mut seen, turns).await;
         }
         match decision {
             Decision::Admit => Ok(Admission { pass, series: Arc::clone(&self.series) }),
@@ -112,6 +114,20 @@ impl Gate {
             Decision::Unanswered(why) => Err(Denied::Unanswered(name, why)),
             Decision::Ask => Err(Denied::Unanswered(name, "nobody was asked".into())),
         }
+    }
+
+    /// What follows from the answer to a question: from the last one if this takes too long, and that one still counts.
+    async fn answer(&self, pass: &Pass, seen: &mut watch::Receiver<Standing>, turns: u64) -> Decision {
+        let conclude = |standing: &Standing| standing.conclude(Instant::now(), self.grace);
+        let nobody = || Decision::Unanswered("nobody is asked any more".into());
+        let is_answered = |standing: &Standing| standing.turns != turns;
+        if let Ok(answered) = timeout(PATIENCE, seen.wait_for(is_answered)).await {
+            return answered.map_or_else(|_| nobody(), |standing| conclude(&standing));
+        }
+        if let Some(last) = pass.standing.borrow().last(Instant::now(), self.grace) {
+            return last;
+        }
+        seen.wait_for(is_answered).await.map_or_else(|_| nobody(), |standing| conclude(&standing))
     }
 
     /// What is known of a caller; none if there are too many.
@@ -138,9 +154,14 @@ impl Gate {
 
     /// Has it asked, unless it is being asked.
     fn ask(&self, pass: &Arc<Pass>) {
-        if !pass.is_asked.swap(true, Ordering::AcqRel) && self.questions.try_send(Arc::clone(pass)).is_err() {
+        if self.claim(pass) && self.questions.try_send(Arc::clone(pass)).is_err() {
             self.answered(pass, Err("there are too many questions, or nobody to ask them".into()));
         }
+    }
+
+    /// Takes it on to ask about somebody, which has to end in an answer: others wait for that. False if it is being asked already.
+    pub fn claim(&self, pass: &Pass) -> bool {
+        !pass.is_asked.swap(true, Ordering::AcqRel)
     }
 
     /// Takes the answer to a question: whether the caller may call us, with a reason; or why there is no answer.
@@ -167,23 +188,21 @@ impl Gate {
         });
     }
 
-    /// Those who hold connections and were last asked about so long ago, or more; each of them is taken for asked from now on. To be
-    /// called now and then: what nobody needs any more is forgotten with it.
-    pub fn due(&self, now: Instant, every: Duration) -> Vec<Arc<Pass>> {
+    /// Those who hold connections, were last asked about so long ago, or more, and are not being asked about. To be called now and then:
+    /// what nobody needs any more is forgotten with it.
+    pub fn due(&self, now: Instant, every: Duration) -> Vec<Weak<Pass>> {
         let mut passes = self.passes();
         let age = |pass: &Pass| pass.standing.borrow().asked().map(|asked| now.saturating_duration_since(asked));
         let grace = self.grace;
         passes.retain(|_, pass| is_held(pass) || age(pass).is_some_and(|age| age <= grace));
         let is_due = |pass: &&Arc<Pass>| {
             let is_old = age(pass).is_some_and(|age| age >= every);
-            is_held(pass) && is_old && !pass.is_asked.swap(true, Ordering::AcqRel)
+            is_held(pass) && is_old && !pass.is_asked.load(Ordering::Acquire)
         };
-        passes.values().filter(is_due).cloned().collect()
-    }
-
-    /// The question could not be asked after all.
-    pub fn put_back(&self, pass: &Pass) {
-        pass.is_asked.store(false, Ordering::Release);
+        // Whoever has waited longest comes first, should there not be time for all of them.
+        let mut due: Vec<_> = passes.values().filter(is_due).map(|pass| (age(pass), Arc::downgrade(pass))).collect();
+        due.sort_by_key(|(age, _)| Reverse(*age));
+        due.into_iter().map(|(_, pass)| pass).collect()
     }
 
     fn passes(&self) -> MutexGuard<'_, HashMap<Caller, Arc<Pass>>> {
@@ -284,6 +303,7 @@ mod tests {
             admitted.push(admission.unwrap());
         }
         let due = gate.due(Instant::now() + GRACE, GRACE);
+        let due: Vec<Arc<Pass>> = due.iter().filter_map(Weak::upgrade).filter(|pass| gate.claim(pass)).collect();
         assert_eq!(due.len(), 2, "a caller each");
         assert!(gate.due(Instant::now() + GRACE, GRACE).is_empty(), "they are being asked about");
         for pass in &due {
@@ -307,8 +327,7 @@ mod tests {
         let later = Instant::now() + GRACE * 2;
         let due = gate.due(later, GRACE);
         assert_eq!(due.len(), 1);
-        due.iter().for_each(|pass| gate.put_back(pass));
-        drop((admission, due));
+        drop(admission);
         assert!(gate.due(Instant::now(), Duration::ZERO).is_empty());
         assert_eq!(gate.passes().len(), 1, "it may come again soon");
         gate.due(later, GRACE);
@@ -323,6 +342,17 @@ mod tests {
         held.truncate(10);
         assert!(gate.pass(caller(MOST)).is_some());
         assert_eq!(gate.passes().len(), 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_hangs_keeps_nobody_out_who_was_let_in_lately() {
+        let (gate, _questions) = Gate::new(GRACE, Arc::default());
+        let earlier = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        gate.pass(caller(1)).unwrap().standing.send_modify(|standing| {
+            standing.hear(yes(), earlier);
+        });
+        assert!(timeout(PATIENCE * 2, gate.admit(caller(1))).await.expect("it does not take long").is_ok());
+        assert!(timeout(GRACE, gate.admit(caller(2))).await.is_err(), "who was never let in waits for an answer");
     }
 
     #[tokio::test]

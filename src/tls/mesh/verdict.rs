@@ -63,6 +63,12 @@ impl Standing {
         }
     }
 
+    /// By the last answer alone, where that still counts.
+    pub(super) fn last(&self, now: Instant, grace: Duration) -> Option<Decision> {
+        let verdict = self.verdict.as_ref()?;
+        (now.saturating_duration_since(verdict.heard) < grace).then(|| verdict.decision())
+    }
+
     /// Takes an answer, or why there was none. True if from now on another answer than before holds.
     pub(super) fn hear(&mut self, answer: Result<(bool, Arc<str>), Arc<str>>, now: Instant) -> bool {
         self.turns += 1;
