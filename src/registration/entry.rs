@@ -84,9 +84,8 @@ impl Entry {
                 }
                 Order::Leave => {
                     let Some(id) = self.told.clone() else { return };
-                    self.leave(&id).await;
                     // Nobody else runs in between: whoever orders next finds either this or nobody.
-                    if !self.orders.has_changed().unwrap_or(false) {
+                    if self.leave(&id).await && !self.orders.has_changed().unwrap_or(false) {
                         return;
                     }
                 }
@@ -151,8 +150,8 @@ impl Entry {
         }
     }
 
-    /// Takes it out, however often it takes, unless there is another order.
-    async fn leave(&mut self, id: &str) {
+    /// Takes it out, however often it takes. False if there is another order first.
+    async fn leave(&mut self, id: &str) -> bool {
         let agent = Arc::clone(&self.agent);
         loop {
             match (Tell { agent: &agent, id }).leave().await {
@@ -160,11 +159,11 @@ impl Entry {
                     self.backoff.reset();
                     self.note(false);
                     info!(%id, "taken out of the catalogue");
-                    return;
+                    return true;
                 }
                 Err(failure) => {
                     if !self.failed(&failure, id, "cannot be taken out of the catalogue").await {
-                        return;
+                        return false;
                     }
                 }
             }
@@ -191,7 +190,8 @@ impl Entry {
         };
         tokio::select! {
             () = wait => true,
-            _ = self.orders.changed() => false,
+            // Where nobody orders any more, what was ordered last holds.
+            Ok(()) = self.orders.changed() => false,
         }
     }
 

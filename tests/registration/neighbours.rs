@@ -96,3 +96,25 @@ async fn an_application_may_stay_when_lictor_goes_but_not_when_it_is_written_out
     again.app().reload(parse(&lictor(&consul, &edge, ""))).await.unwrap();
     eventually("it is not wanted any more", SOON, async || statuses(&consul, "db").await.is_empty()).await;
 }
+
+#[tokio::test]
+async fn who_could_not_be_taken_out_and_is_wanted_again_is_there_again() {
+    let (mut consul, edge) = (Consul::start().await, Origin::start("one").await);
+    let with = |lines: &str| parse(&lictor(&consul, &edge, &format!("{}{lines}", service("other", ""))));
+    let (all, less) = (service("billing", "tags = [\"again\"]"), with(""));
+    let again = with(&all);
+    let proxy = Proxy::start(&lictor(&consul, &edge, &format!("{}{}", service("other", ""), service("billing", ""))));
+    becomes(&consul, "billing", "passing").await;
+    consul.kill();
+    let failures = async || metric(proxy.admin(), "lictor_registration_failures_total{instance=\"billing\"}").await;
+    eventually("it is seen that the agent is away", SOON, async || failures().await >= 1.0).await;
+    let before = failures().await;
+    proxy.app().reload(less).await.unwrap();
+    eventually("it cannot be taken out", SOON, async || failures().await > before).await;
+    proxy.app().reload(again).await.unwrap();
+    consul.restart().await;
+    eventually("it is there", SOON, async || {
+        known(&consul, "billing").await.is_some_and(|entry| entry["Tags"] == serde_json::json!(["again"]))
+    })
+    .await;
+}
