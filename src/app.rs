@@ -114,6 +114,7 @@ impl App {
         let (ends, membership) = Membership::of(&config, &metrics)?.unzip();
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
         let mesh = ends.map(|(mesh, _)| mesh);
+        readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
         let Bound { mut sockets, addresses, window: socket, admin } = Bound::to(&config)?;
 
         let (publisher, reader) = table::channel();
@@ -141,14 +142,25 @@ impl App {
             stop,
             threads: Vec::new(),
         };
+        let proof = mesh.clone().zip(Some(readiness.clone()));
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
         let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
         let registering = (registrar, presence);
         let readers = (reader.clone(), metrics);
-        let part =
-            Control { discovery, probes, registering, servers, certificates, membership, window, socket, readers };
+        let part = Control {
+            discovery,
+            probes,
+            registering,
+            servers,
+            certificates,
+            membership,
+            proof,
+            window,
+            socket,
+            readers,
+        };
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
         for index in 0..app.config.workers {
@@ -284,6 +296,7 @@ struct Control {
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
     membership: Option<Membership>,
+    proof: Option<(Arc<tls::Mesh>, Readiness)>,
     window: Admin,
     socket: Option<std::net::TcpListener>,
     readers: (Reader, Arc<Metrics>),
@@ -301,7 +314,8 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
 /// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
-    let Control { discovery, probes, registering, servers, certificates, membership, window, socket, readers } = part;
+    let Control { discovery, probes, registering, servers, certificates, membership, proof, window, socket, readers } =
+        part;
     let ((registrar, presence), (reader, metrics)) = (registering, readers);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
@@ -313,6 +327,12 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
     }
     if let Some(membership) = membership {
         tasks.spawn_local(membership.run());
+    }
+    if let Some((mesh, readiness)) = proof {
+        tasks.spawn_local(async move {
+            mesh.stocked().await;
+            readiness.unproven(false);
+        });
     }
     if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
         let terms = Terms {

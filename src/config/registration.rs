@@ -102,6 +102,11 @@ impl Registration {
     pub fn all(&self) -> impl Iterator<Item = &Service> {
         self.own.iter().map(|own| &own.service).chain(&self.services)
     }
+
+    /// True if others find lictor in the mesh.
+    pub fn is_in_mesh(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.service.connect_native)
+    }
 }
 
 impl CheckKind {

@@ -17,6 +17,7 @@ struct Flags {
     truth: AtomicBool,
     draining: AtomicBool,
     stale: AtomicBool,
+    unproven: AtomicBool,
     changes: Notify,
 }
 
@@ -39,12 +40,20 @@ impl Readiness {
         self.0.changes.notify_waiters();
     }
 
+    /// We are found in the mesh, and have nothing to show there yet; or do have it.
+    pub fn unproven(&self, is_unproven: bool) {
+        self.0.unproven.store(is_unproven, Ordering::Release);
+        self.0.changes.notify_waiters();
+    }
+
     /// Why not, or nothing if ready.
     pub fn blocker(&self) -> Option<&'static str> {
         if self.0.draining.load(Ordering::Acquire) {
             Some("draining")
         } else if !self.0.truth.load(Ordering::Acquire) {
             Some("waiting for the first answer of discovery")
+        } else if self.0.unproven.load(Ordering::Acquire) {
+            Some("waiting for our certificate in the mesh")
         } else if self.0.stale.load(Ordering::Acquire) {
             Some("discovery is stale")
         } else {

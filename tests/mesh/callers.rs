@@ -191,3 +191,32 @@ async fn http2_is_understood_whether_tls_agrees_on_it_or_not() {
         driving.abort();
     }
 }
+
+#[tokio::test]
+async fn a_lictor_of_the_mesh_is_found_and_called_by_another_as_any_service_of_it() {
+    let (consul, origin) = (consul().await, Origin::start("shop").await);
+    let registration = "[registration]\nname = \"edge\"\nid = \"edge\"\nconnect_native = true\n";
+    let inner = Proxy::start(&inside(&consul, origin.address(), "", &format!("{EVERYBODY}\n{registration}")));
+    let outer = format!(
+        "[consul]\naddress = \"{}\"\n[mesh]\nservice = \"web\"\n[[routes]]\ncluster = \"edge\"\n\
+         [clusters.edge]\nconsul = {{ service = \"edge\", connect = true }}\n",
+        consul.url()
+    );
+    let outer = Proxy::start(&outer);
+    eventually("it is found", SOON, async || get(outer.address(), "shop", "/").await.status == 200).await;
+    assert_eq!(get(outer.address(), "shop", "/").await.text(), "shop");
+    let clusters = window(outer.admin(), "/v1/clusters").await;
+    let shown = &clusters[0]["endpoints"];
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{clusters}");
+    assert_eq!(shown[0]["identity"], "/ns/default/dc/dc1/svc/edge");
+    assert_eq!(shown[0]["address"], inner.address().to_string());
+    // Only web may not.
+    intend(&consul, "web", "deny").await;
+    eventually("it may not call any more", SOON, async || {
+        ask(&caller(&consul, "web").await.1, inner.address()).await.is_err()
+    })
+    .await;
+    inner.drain().await;
+    eventually("it is gone", SOON, async || window(outer.admin(), "/v1/clusters").await[0]["endpoints"] == json!([]))
+        .await;
+}

@@ -3,6 +3,8 @@
 use super::super::{Cluster, Config, Lookup, Serves, raw};
 use super::Problems;
 
+const NO_MESH: &str = "needs [mesh], which says who we are: add [mesh] with service = \"…\"";
+
 /// Whether a listener's clients have to be of the mesh.
 pub(super) fn listener(key: &str, written: &raw::Listener, problems: &mut Problems) -> bool {
     let is_of_mesh = written.mesh.unwrap_or(false);
@@ -34,10 +36,11 @@ pub(super) fn settle(key: &str, cluster: &mut Cluster, says_tls: bool, problems:
 
 /// Sees to it that there is a part in the mesh for whoever needs one.
 pub(super) fn check_members(config: &Config, problems: &mut Problems) {
+    check_native(config, problems);
     if config.mesh.is_some() {
         return;
     }
-    let missing = "needs [mesh], which says who we are: add [mesh] with service = \"…\"";
+    let missing = NO_MESH;
     for (index, _) in config.listeners.iter().enumerate().filter(|(_, listener)| listener.mesh) {
         problems.add(format!("listeners[{index}].mesh"), missing);
     }
@@ -48,5 +51,23 @@ pub(super) fn check_members(config: &Config, problems: &mut Problems) {
     }
     for cluster in config.clusters.iter().filter(|cluster| cluster.source.is_in_mesh()) {
         problems.add(format!("clusters.{}.consul.connect", cluster.name), missing);
+    }
+}
+
+/// Whoever is found in the mesh has to show the name that it is looked up by, where it is found.
+fn check_native(config: &Config, problems: &mut Problems) {
+    let own = config.registration.as_ref().and_then(|registration| registration.own.as_ref());
+    let Some(own) = own.filter(|own| own.service.connect_native) else { return };
+    let key = "registration.connect_native";
+    let Some(mesh) = &config.mesh else { return problems.add(key, NO_MESH) };
+    if mesh.service != own.service.name {
+        let (name, service) = (&own.service.name, &mesh.service);
+        let message = format!("those who look up \"{name}\" refuse [mesh]'s certificate, which is for \"{service}\"");
+        problems.add(key, format!("{message}: name both alike"));
+    }
+    let listener = config.listeners.iter().find(|listener| Some(&listener.name) == own.listener.as_ref());
+    if let Some(plain) = listener.filter(|listener| !listener.mesh) {
+        problems
+            .add(key, format!("the listener \"{}\" that is entered is not of the mesh; add mesh = true", plain.name));
     }
 }

@@ -44,6 +44,20 @@ fn only_services_of_our_own_mesh_are_called_in_it() {
 }
 
 #[test]
+fn who_is_found_in_the_mesh_shows_there_the_name_that_it_is_found_by() {
+    let native = |listener: &str, mesh: &str| {
+        parse_file(&format!("{LISTENER}{listener}\n{mesh}\n[registration]\nname='edge'\nconnect_native=true\n"))
+    };
+    let wrong = |listener: &str, mesh: &str| native(listener, mesh).unwrap_err().to_string();
+    assert!(wrong("", "").contains("registration.connect_native: needs [mesh]"));
+    let other = wrong("mesh=true", "[mesh]\nservice='Edge'");
+    assert!(other.contains("registration.connect_native: those who look up \"edge\" refuse"), "{other}");
+    let plain = wrong("", "[mesh]\nservice='edge'");
+    assert!(plain.contains("registration.connect_native: the listener \"a\" that is entered is not of the"), "{plain}");
+    native("mesh=true", "[mesh]\nservice='edge'").unwrap();
+}
+
+#[test]
 fn our_name_is_one_segment_and_looks_are_not_all_the_time() {
     for service in ["", "a/b", "..", "a\\u0007"] {
         let text = format!("[mesh]\nservice=\"{service}\"");

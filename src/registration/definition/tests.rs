@@ -12,7 +12,9 @@ fn here() -> Here {
 fn defined(lines: &str) -> Vec<Definition> {
     let listener = |name: &str| format!("[[listeners]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\n");
     let listeners: String = ["edge", "inner", "six"].map(listener).concat();
-    let text = format!("{listeners}[admin]\nbind = \"127.0.0.1:0\"\n[registration]\n{lines}");
+    let listeners = listeners.replace("\"inner\"\n", "\"inner\"\nmesh = true\n");
+    let text =
+        format!("{listeners}[mesh]\nservice = \"edge\"\n[admin]\nbind = \"127.0.0.1:0\"\n[registration]\n{lines}");
     let config = config::parse(&text, &Environment::default()).unwrap_or_else(|error| panic!("{error}"));
     all(&config.registration.unwrap(), &here())
 }
