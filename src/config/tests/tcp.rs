@@ -36,7 +36,10 @@ fn what_belongs_to_the_other_protocol_is_refused() {
         ("protocol = 'udp'", ".protocol: no protocol \"udp\"; use \"http\" or \"tcp\""),
         ("cluster = 'db'", ".cluster: is for protocol = \"tcp\"; HTTP goes where its routes say"),
         ("sni = [{ names = ['a.b'], cluster = 'db' }]", ".sni: is for protocol = \"tcp\""),
-        ("protocol = 'tcp'", ": leads nowhere; add cluster = \"…\", service = \"…\" or [[listeners.sni]]"),
+        (
+            "protocol = 'tcp'",
+            ": leads nowhere; add cluster = \"…\", service = \"…\", service_routes = \"port\" or [[listeners.sni]]",
+        ),
         ("protocol = 'tcp'\ncluster = 'bd'", ".cluster: no cluster \"bd\"; did you mean \"db\"?"),
         (
             "protocol = 'tcp'\ncluster = 'db'\ntimeouts = { idle = '1s' }",
