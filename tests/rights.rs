@@ -17,6 +17,7 @@ const SOON: Duration = Duration::from_secs(10);
 const ACL: &str = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" agent = "root" } }"#;
 const EDGE: &str = include_str!("../deploy/consul/edge.hcl");
 const EGRESS: &str = include_str!("../deploy/consul/egress.hcl");
+const SERVICE_ROUTES: &str = include_str!("../deploy/consul/service-routes.hcl");
 const REGISTRATION: &str = include_str!("../deploy/consul/registration.hcl");
 const MESH: &str = include_str!("../deploy/consul/mesh.hcl");
 const KV: &str = include_str!("../deploy/consul/kv.hcl");
@@ -123,6 +124,29 @@ async fn the_policy_for_egress_is_enough_and_whichever_rule_is_left_out_is_named
     );
     let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
     eventually("web is reached", SOON, async || get(proxy.address(), "web", "/").await.text() == "one").await;
+    proxy.drain().await;
+    let (code, out, err) = check(&text, &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    each_is_missed(&root, &text, &all).await;
+}
+
+#[tokio::test]
+async fn the_policy_for_service_routes_is_enough_and_whichever_rule_is_left_out_is_named() {
+    let (consul, root, origin) = stage().await;
+    let all = rules(&[SERVICE_ROUTES]);
+    let whole = token(&root, &all).await;
+    let address = origin.address();
+    let claiming = json!({ "Name": "shop", "Address": address.ip(), "Port": address.port(), "Tags": ["urlprefix-/a"] });
+    root.register(claiming).await;
+    let command = format!("route add svc /b http://{address}/\n");
+    root.put("/v1/kv/fabio/config", command).await;
+    let text =
+        format!("[consul]\naddress = \"{}\"\n[service_routes]\nenabled = true\nkv = \"fabio/config\"\n", consul.url());
+    let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
+    eventually("ready", SOON, async || is_ready(proxy.admin()).await).await;
+    for path in ["/a", "/b"] {
+        assert_eq!(get(proxy.address(), "x", path).await.text(), "one");
+    }
     proxy.drain().await;
     let (code, out, err) = check(&text, &["--live"], &whole).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");

@@ -108,13 +108,15 @@ fn of_services(config: &Config, needs: &mut Needs) {
         }
         places.insert(datacenter);
     }
-    if config.listeners.iter().any(|listener| listener.serves == Serves::Names) {
-        for pattern in &config.egress.services {
+    let asked = config.listeners.iter().any(|listener| listener.serves == Serves::Names);
+    let asked = asked.then_some((&config.egress.services, "whatever egress listeners are asked for"));
+    let claiming = config.service_routes.as_ref().map(|routes| (&routes.services, "services that claim routes"));
+    for (patterns, why) in asked.into_iter().chain(claiming) {
+        for pattern in patterns {
             let pattern = pattern.to_string();
             let (name, is_prefix) = pattern.split_once('*').map_or((&*pattern, false), |(first, _)| (first, true));
             let right = Right { is_prefix, ..Right::read("service", name) };
-            let why = "whatever egress listeners are asked for".to_owned();
-            needs.add(right, config.consul.datacenter.as_ref(), (why, true));
+            needs.add(right, config.consul.datacenter.as_ref(), (why.to_owned(), true));
         }
         places.insert(config.consul.datacenter.clone());
     }
@@ -147,6 +149,9 @@ fn of_keys(config: &Config, needs: &mut Needs) {
     if let Some(kv) = &config.kv {
         needs.add(Right::read("key", &kv.prefix).below(), datacenter, ("the documents of [kv]".to_owned(), true));
     }
+    if let Some(key) = config.service_routes.as_ref().and_then(|routes| routes.kv.as_ref()) {
+        needs.add(Right::read("key", key).below(), datacenter, ("the commands of service_routes.kv".to_owned(), true));
+    }
     for listener in &config.listeners {
         if let Some(prefix) = listener.tls.as_ref().and_then(|tls| tls.kv.as_ref()) {
             let why = format!("certificates of listener {}", listener.name);
@@ -167,6 +172,7 @@ fn of_registration(config: &Config, needs: &mut Needs) {
 
 fn of_agent(config: &Config, needs: &mut Needs) {
     let follows = config.clusters.iter().any(|cluster| !cluster.source.draws().is_empty())
+        || config.service_routes.is_some()
         || config.listeners.iter().any(|listener| listener.serves != Serves::Routes);
     if follows && config.consul.consistency == Consistency::Stale {
         let why = "without it the leader is asked, and no follower".to_owned();
@@ -219,6 +225,15 @@ mod tests {
         assert_eq!(some, ["service:read shop-…", "service:read redis", "node:read"]);
         let one = of("service='web.service.dc2.consul'\n[consul]\nconsistency='default'");
         assert_eq!(one, ["service:read web@dc2", "node:read@dc2"]);
+    }
+
+    #[test]
+    fn who_lets_services_claim_routes_has_to_see_those_and_the_commands() {
+        let all = of("[service_routes]\nenabled=true\nkv='fabio/config'");
+        assert_eq!(all, ["service:read", "node:read", "key:read fabio/config…", "agent:read?"]);
+        let some = of("[service_routes]\nenabled=true\nservices=['web-*']\n[consul]\nconsistency='default'");
+        assert_eq!(some, ["service:read web-…", "node:read"]);
+        assert!(of("[service_routes]\nkv='fabio/config'").is_empty());
     }
 
     #[test]
