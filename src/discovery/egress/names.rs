@@ -128,6 +128,11 @@ impl Names {
     pub(super) fn found(&mut self, name: Name, used: impl Fn(&str) -> Option<Instant>, now: Instant) -> bool {
         let text: Arc<str> = name.to_string().into();
         let answers = self.sought.remove(&text).unwrap_or_default();
+        if let Some(known) = self.known.get_mut(&text) {
+            known.since = now;
+            self.waiting.extend(answers.into_iter().map(|answer| (Arc::clone(&text), answer)));
+            return true;
+        }
         if self.known.len() >= self.most {
             let Some(other) = self.spare(used, now) else {
                 for answer in answers {
@@ -359,6 +364,7 @@ mod tests {
             let _ = want(&mut names, host, now);
             assert!(names.found(name(host), |_| None, now));
         }
+        assert!(names.found(name("kept"), |_| None, now), "as if it had been in use before the start");
         let idle = Duration::from_secs(600);
         let used = |name: &str| (name == "db").then(|| now + Duration::from_secs(1));
         assert_eq!(names.pass(used, now + idle - Duration::from_secs(1)), Vec::<Arc<str>>::new());
