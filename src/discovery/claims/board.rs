@@ -193,6 +193,11 @@ fn joined(groups: Vec<Group>) -> Vec<Group> {
 }
 
 fn delete(groups: &mut Vec<Group>, (who, address): (&Who, Option<&(String, u16)>), lists: &Lists) -> bool {
+    let is_concerned = |group: &Group| who.service.as_ref().is_none_or(|service| **service == *group.service);
+    // Orders may be many, and so may places.
+    if !groups.iter().any(is_concerned) {
+        return false;
+    }
     let before = groups.clone();
     *groups = before
         .iter()
