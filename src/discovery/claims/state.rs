@@ -299,6 +299,8 @@ impl Claims {
     fn say(&mut self, rejected: BTreeSet<Rejected>, routes: usize) {
         let new: Vec<&Rejected> = rejected.difference(&self.rejected).collect();
         for Rejected { origin, why } in new.iter().take(SAID) {
+            // Whoever registers a service writes what stands there.
+            let origin = origin.escape_debug();
             warn!(%origin, why, "a claim is not served as it stands");
         }
         if new.len() > SAID {

@@ -167,6 +167,18 @@ pub(super) fn weight(written: &str) -> Result<f64, Malformed> {
         .ok_or_else(|| Malformed(format!("the weight \"{written}\" is not a number; use 0.05")))
 }
 
+/// Clients are known by their IPv4 address, however they came.
+fn plain(network: IpNet) -> IpNet {
+    let mapped = |network: ipnet::Ipv6Net| {
+        let address = network.addr().to_ipv4_mapped()?;
+        ipnet::Ipv4Net::new(address, network.prefix_len().checked_sub(96)?).ok()
+    };
+    match network {
+        IpNet::V6(network) => mapped(network).map_or(IpNet::V6(network), IpNet::V4),
+        IpNet::V4(_) => network,
+    }
+}
+
 /// `ip:10.0.0.0/8,ip:fe80::1`: the word may be missing, and a single address is a network of its own.
 fn networks(name: &str, written: &str) -> Result<Vec<IpNet>, Malformed> {
     let network = |item: &str| {
@@ -175,6 +187,7 @@ fn networks(name: &str, written: &str) -> Result<Vec<IpNet>, Malformed> {
         let network = text.parse::<IpNet>().ok().map(|network| network.trunc());
         let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
         network
+            .map(plain)
             .ok_or_else(|| Malformed(format!("{name}: \"{item}\" is not an address or a network; use ip:10.0.0.0/8")))
     };
     written.split(',').map(network).collect()
