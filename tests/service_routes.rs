@@ -115,6 +115,8 @@ const DOCUMENTED: [(&str, &[&str]); 7] = [
             "urlprefix-/path redirect=303,https://www.foo.com$path",
             "urlprefix-example.com:80/ redirect=301,https://example.com$path",
             "urlprefix-example.com/deep",
+            "urlprefix-*.loop.com/ redirect=301,http://www.loop.com$path",
+            "urlprefix-/turn redirect=302,/turn?",
         ],
     ),
     (
@@ -185,6 +187,11 @@ async fn each_example_of_fabios_documentation_is_routed_as_it_says() {
         ("a", "/guarded", 404),
         ("a", "/private", 403),
         ("a", "/strict", 502),
+        ("www.loop.com", "/x", 404),
+        ("WWW.loop.com.:80", "/x", 404),
+        ("www.loop.com:81", "/x", 301),
+        ("a", "/turn", 404),
+        ("a", "/turns", 302),
     ] {
         assert_eq!(status(&proxy, host, path).await, expected, "{host}{path}");
     }

@@ -164,7 +164,10 @@ fn predicates(all: &Predicates) -> Vec<String> {
         Principal::Prefix(prefix) => format!("{prefix}*"),
     };
     one_of("identity", all.identities.iter().map(identity).collect());
-    one_of("scheme not", all.not_scheme.into_iter().map(str::to_owned).collect());
+    if let Some(spot) = &all.not_at {
+        let is_scheme = spot.host.is_none() && spot.port.is_none() && spot.path.is_none();
+        one_of(if is_scheme { "scheme not" } else { "not at" }, vec![spot.to_string()]);
+    }
     words.extend(all.headers.iter().map(|(name, wanted)| format!("header {name} {}", word(wanted))));
     words.extend(all.query.iter().map(|(name, wanted)| format!("query {name} {}", word(wanted))));
     words

@@ -50,7 +50,7 @@ pub use protection::{Adaptive, Causes, Ejection, Failures, Hedge, Limits, Retry,
 pub use registration::{Check, CheckKind, Own, Registration, Service, Weights};
 pub use route::{
     Action, Ends, Forward, HeaderRules, Host, Match, Mirror, NewHost, NewPath, Predicates, Principal, Redirect,
-    Respond, Rewrite, Route, Target, Terms,
+    Respond, Rewrite, Route, Spot, Target, Terms,
 };
 pub use service_routes::{Claimable, Claimed, Door, OWN_ROUTE, Only, Passage, ServiceRoutes};
 pub use template::{Speech, Templates};

@@ -69,8 +69,21 @@ pub struct Predicates {
     pub server_names: Vec<Host>,
     /// The client has proved to be one of these.
     pub identities: Vec<Principal>,
-    /// It came by another scheme than this: whoever is sent there must not be sent there again.
-    pub not_scheme: Option<&'static str>,
+    /// It came elsewhere than there: whoever is sent there must not be sent there again.
+    pub not_at: Option<Box<Spot>>,
+}
+
+/// Where requests come, as far as that is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spot {
+    /// By this scheme.
+    pub scheme: Option<&'static str>,
+    /// To this host, lower case and in brackets if it is an IPv6 address.
+    pub host: Option<String>,
+    /// To this port; with a host and without a port, to the scheme's own.
+    pub port: Option<u16>,
+    /// With exactly this path.
+    pub path: Option<String>,
 }
 
 /// What a value has to be. Where there are several of one name, one of them.
@@ -234,6 +247,19 @@ pub struct HeaderRules {
     pub add: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl std::fmt::Display for Spot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Spot { scheme, host, port, path } = self;
+        f.write_str(scheme.unwrap_or_default())?;
+        if host.is_some() || port.is_some() {
+            f.write_str("://")?;
+        }
+        f.write_str(host.as_deref().unwrap_or_default())?;
+        port.iter().try_for_each(|port| write!(f, ":{port}"))?;
+        f.write_str(path.as_deref().unwrap_or_default())
+    }
+}
+
 impl Predicates {
     /// How many there are: the more, the more particular.
     pub fn count(&self) -> usize {
@@ -242,7 +268,7 @@ impl Predicates {
             self.client_networks.is_empty(),
             self.server_names.is_empty(),
             self.identities.is_empty(),
-            self.not_scheme.is_none(),
+            self.not_at.is_none(),
         ];
         self.headers.len() + self.query.len() + lists.into_iter().filter(|is_empty| !is_empty).count()
     }

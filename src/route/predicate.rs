@@ -1,8 +1,9 @@
 //! What a request has to be beside its host and path: methods, headers, query, where its client stands, and who it is.
 
+use http::header::HOST;
 use http::{HeaderValue, request};
 
-use crate::config::{Host, Match, Predicates, Principal};
+use crate::config::{Host, Match, Predicates, Principal, Spot};
 use crate::message::{self, Sender};
 
 /// A request, as far as routes go by it.
@@ -17,10 +18,10 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// True if it is all of this. What costs least to know is asked first.
     pub(super) fn fits(&self, predicates: &Predicates) -> bool {
-        let Predicates { methods, headers, query, client_networks, server_names, identities, not_scheme } = predicates;
+        let Predicates { methods, headers, query, client_networks, server_names, identities, not_at } = predicates;
         let head = self.head;
         (methods.is_empty() || methods.contains(&head.method))
-            && not_scheme.is_none_or(|scheme| self.sender.scheme(&head.headers) != scheme)
+            && not_at.as_deref().is_none_or(|spot| !self.is_at(spot))
             && (server_names.is_empty() || self.asked_for_one_of(server_names))
             && headers
                 .iter()
@@ -38,6 +39,25 @@ impl Question<'_> {
     /// The port of its scheme.
     pub(super) fn usual_port(&self) -> u16 {
         if self.sender.scheme(&self.head.headers) == "https" { 443 } else { 80 }
+    }
+
+    /// True if that is where it came.
+    fn is_at(&self, spot: &Spot) -> bool {
+        let scheme = self.sender.scheme(&self.head.headers);
+        let came_to = || {
+            let host = self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let usual = if scheme == "https" { 443 } else { 80 };
+            let end = host.rfind(']').map_or(0, |end| end + 1);
+            let (name, port) = match host[end..].rsplit_once(':') {
+                Some((name, port)) => (&host[..end + name.len()], port.parse().unwrap_or(usual)),
+                None => (host, usual),
+            };
+            let is_host = |wanted: &String| name.trim_end_matches('.').eq_ignore_ascii_case(wanted);
+            spot.host.as_ref().is_none_or(is_host) && port == spot.port.unwrap_or(usual)
+        };
+        spot.scheme.is_none_or(|wanted| scheme == wanted)
+            && spot.path.as_ref().is_none_or(|path| self.head.uri.path() == path)
+            && (spot.host.is_none() && spot.port.is_none() || came_to())
     }
 
     fn asked_for_one_of(&self, names: &[Host]) -> bool {

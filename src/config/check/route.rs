@@ -9,7 +9,7 @@ use regex::bytes::RegexBuilder;
 
 use super::super::documents::{self, Joined};
 use super::super::text::nearest;
-use super::super::{Action, Ends, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, raw};
+use super::super::{Action, Ends, HeaderRules, Host, Match, Predicates, Principal, Redirect, Route, Spot, raw};
 use super::egress::Written;
 use super::{Problems, action, modifier, networks};
 
@@ -67,7 +67,7 @@ pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut P
         let name = name(&key, route.name.take(), (&host, &path, &mut names), problems);
         let action = action::action(&key, route, told, problems);
         if let Action::Redirect(redirect) = &action {
-            predicates.not_scheme = not_scheme(redirect);
+            predicates.not_at = not_at(redirect);
         }
         let beside = places.entry((host.to_string(), path.clone())).or_default();
         if let Some(first) = beside.iter().find(|other| routes[**other].predicates == predicates) {
@@ -83,8 +83,9 @@ pub(super) fn routes(written: Vec<raw::Route>, told: &Told<'_>, problems: &mut P
 }
 
 /// A redirect that changes nothing but the scheme is for those who came by another one.
-fn not_scheme(redirect: &Redirect) -> Option<&'static str> {
-    redirect.scheme.filter(|_| redirect.host.is_none() && redirect.path.is_none())
+fn not_at(redirect: &Redirect) -> Option<Box<Spot>> {
+    let scheme = redirect.scheme.filter(|_| redirect.host.is_none() && redirect.path.is_none());
+    scheme.map(|scheme| Box::new(Spot { scheme: Some(scheme), ..Spot::default() }))
 }
 
 fn name(

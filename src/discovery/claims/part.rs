@@ -301,12 +301,12 @@ fn routes((host, path): (Host, String), groups: &[(Group, u32)], targets: Vec<Ta
         })),
     };
     let name = Place::Web { host: host.clone(), path: path.clone() }.to_string();
-    let not_scheme = first.terms.elsewhere.as_ref().and_then(|elsewhere| elsewhere.not_scheme(&host));
+    let not_at = first.terms.elsewhere.as_ref().and_then(|elsewhere| elsewhere.spot(&host));
     let (path, ends) = if path == "/" { (String::new(), Ends::Segment) } else { (path, Ends::Anywhere) };
     let origin = origin(groups);
     let route = |name: &str, networks: &[ipnet::IpNet], action: Action| {
-        let not_scheme = not_scheme.filter(|_| matches!(action, Action::Redirect(_)));
-        let predicates = Predicates { client_networks: networks.to_vec(), not_scheme, ..Predicates::default() };
+        let not_at = not_at.clone().filter(|_| matches!(action, Action::Redirect(_)));
+        let predicates = Predicates { client_networks: networks.to_vec(), not_at, ..Predicates::default() };
         Arc::new(Route {
             name: name.into(),
             host: host.clone(),

@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use super::Malformed;
-use crate::config::{Host, NewPath, Redirect, Rewrite};
+use crate::config::{Host, NewPath, Redirect, Rewrite, Spot};
 
 /// Those that a client goes on from with the address that it is given.
 const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
@@ -101,14 +101,22 @@ impl Elsewhere {
         Redirect { scheme: self.scheme, host: self.host.clone(), port: self.port, path, status }
     }
 
-    /// The scheme that a request must not have come by, lest it be sent where it already is.
-    pub(super) fn not_scheme(&self, host: &Host) -> Option<&'static str> {
-        let is_same = match (&self.host, host) {
-            (None, _) => true,
-            (Some(to), Host::Exact(own) | Host::At(own, _)) => to == own,
-            (Some(_), Host::Any | Host::Below(_)) => false,
+    /// Where a request to this host must not have come already, lest it be sent there for ever; none if it cannot have.
+    pub(super) fn spot(&self, host: &Host) -> Option<Box<Spot>> {
+        let may_come = |to: &String| match (to.trim_matches(['[', ']']), host) {
+            (to, Host::At(own, _)) => own == to,
+            (to, own) => own.covers(&Host::Exact(to.to_owned())),
         };
-        let is_whole = matches!(&self.path, Way::Own { strip, prepend } if strip.is_empty() && prepend.is_empty());
-        self.scheme.filter(|_| is_same && is_whole)
+        if !self.host.as_ref().is_none_or(may_come) {
+            return None;
+        }
+        let path = match &self.path {
+            Way::Own { strip, prepend } if strip.is_empty() && prepend.is_empty() => None,
+            // Each time it is another.
+            Way::Own { .. } => return None,
+            Way::Target(target) => Some(target.split(['?', '#']).next().unwrap_or_default().to_owned()),
+        };
+        let (scheme, host, port) = (self.scheme, self.host.clone(), self.port);
+        Some(Box::new(Spot { scheme, host, port, path }))
     }
 }

@@ -101,8 +101,12 @@ fn a_redirect_keeps_the_path_only_where_it_says_so() {
     let Redirect { scheme, host, path, .. } = to("a.com:80/ redirect=308,https://$host$path");
     assert_eq!((scheme, host, path), (Some("https"), None, None));
     assert_eq!(to("/a redirect=307,https://b.com").path, Some(NewPath::Target("/".into())));
+    assert_eq!(read("/a redirect=302,/b?c=d").terms.elsewhere.unwrap().spot(&Host::Any).unwrap().to_string(), "/b");
+    assert!(read("/a redirect=302,/b$path").terms.elsewhere.unwrap().spot(&Host::Any).is_none());
     let loops = read("a.com:80/ redirect=301,https://a.com$path").terms.elsewhere.unwrap();
-    assert_eq!(loops.not_scheme(&Host::At("a.com".into(), 80)), Some("https"), "not to where it already is");
+    let (at, other) = (Host::At("a.com".into(), 80), Host::Exact("b.com".into()));
+    assert_eq!(loops.spot(&at).unwrap().to_string(), "https://a.com", "not to where it already is");
+    assert!(loops.spot(&other).is_none() && loops.spot(&Host::Below("com".into())).is_some());
     for text in [
         "/ redirect=301",
         "/ redirect=200,https://a.com/",
