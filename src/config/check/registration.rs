@@ -160,6 +160,11 @@ fn service(key: &str, instance: Instance, problems: &mut Problems) -> Service {
     name(&format!("{key}.name"), "service", &written.name, problems);
     if let Some(id) = &written.id {
         name(&format!("{key}.id"), "instance", id, problems);
+        if id.len() > 1 && id.split('/').any(|segment| ["", ".", ".."].contains(&segment)) {
+            let message =
+                "is sent in a path, which Consul clears of empty segments and of dots: it would never be taken out";
+            problems.add(format!("{key}.id"), message);
+        }
     }
     if let Some(address) = written.address.as_ref().filter(|address| !is_host(address)) {
         problems

@@ -61,6 +61,7 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
             "name = \"edge\"\nlistener = \"egde\"",
             "registration.listener: no listener \"egde\" that others could come in by; did you mean \"edge\"?",
         ),
+        ("name = \"edge\"\nid = \"a//b\"", "registration.id: is sent in a path, which Consul clears of empty segments"),
         ("name = \"edge\"\naddress = \"0.0.0.0\"", "registration.address: \"0.0.0.0\" is not an address"),
         ("name = \"edge\"\nport = 0", "registration.port: 0 is not a port"),
         ("name = \"edge\"\ntags = [\"\"]", "registration.tags[0]: a tag's name has "),
