@@ -116,6 +116,8 @@ mod tests {
             assert!(!error.contains("SECRET"), "{error}");
         }
         assert!(Material::Roots.take(br#"{"TrustDomain": "", "Roots": null}"#, &mesh).is_err());
+        let error = Material::Roots.take(br#"{"TrustDomain": "a.example/b", "Roots": []}"#, &mesh).unwrap_err();
+        assert_eq!(error, "\"a.example/b\" is not a trust domain");
         assert!(Material::Roots.take(br#"{"TrustDomain": "a.example", "Roots": []}"#, &mesh).is_err());
     }
 

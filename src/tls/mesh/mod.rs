@@ -35,6 +35,8 @@ pub(super) use verify::{Callee, Nobody, Shown};
 
 /// More than any mesh has, even in the middle of several rotations.
 const MOST_ROOTS: usize = 64;
+/// Of a chain, which is sent in each handshake.
+const MOST_LINKS: usize = 16;
 
 /// What our handshakes in the mesh go by.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl Mesh {
     /// names are of that trust domain. True if that is something new. On an error what was before stays in force.
     pub fn trust(&self, domain: &str, pems: &[&str]) -> Result<bool, String> {
         let domain = domain.to_ascii_lowercase();
-        if Spiffe::parse(&format!("spiffe://{domain}/x")).is_none() {
+        if Spiffe::parse(&format!("spiffe://{domain}/x")).is_none_or(|id| id.domain() != domain) {
             return Err(format!("\"{domain}\" is not a trust domain"));
         }
         let mut certificates = Vec::new();
@@ -121,6 +123,12 @@ impl Mesh {
         let Material { certified, facts, .. } = Material::of_pem(chain.as_bytes(), key.as_bytes())?;
         if !Spiffe::of(&facts).is_some_and(|own| own.is_service()) {
             return Err(format!("it is for {}, and not for one service of a mesh", facts.names()));
+        }
+        if certified.cert.len() > MOST_LINKS {
+            return Err(format!(
+                "{} certificates in a chain, where there should be {MOST_LINKS} at most",
+                certified.cert.len()
+            ));
         }
         if self.leaf.load().as_ref().is_some_and(|known| known.certified.cert == certified.cert) {
             return Ok(false);
@@ -170,5 +178,24 @@ impl Mesh {
         // There is no host name to ask for.
         config.enable_sni = false;
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_would_burden_each_handshake_is_refused_and_the_one_before_stays() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        let name = "spiffe://a.example/ns/default/dc/dc1/svc/web";
+        params.subject_alt_names = vec![rcgen::SanType::URI(name.try_into().unwrap())];
+        let (leaf, key) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        let mesh = Mesh::new(Arc::default());
+        assert!(mesh.identify(&leaf, &key).unwrap());
+        let error = mesh.identify(&leaf.repeat(MOST_LINKS + 1), &key).unwrap_err();
+        assert_eq!(error, "17 certificates in a chain, where there should be 16 at most");
+        assert!(!mesh.identify(&leaf, &key).unwrap(), "it is the same");
     }
 }
