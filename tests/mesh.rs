@@ -165,6 +165,27 @@ async fn applications_ask_for_services_of_the_mesh_by_name() {
     assert_eq!(get(proxy.address(), "api.connect.consul", "/").await.status, 503, "nobody speaks for it");
 }
 
+#[tokio::test]
+async fn a_service_of_another_datacenter_is_called_by_the_name_that_it_has_there() {
+    let connect = "primary_datacenter = \"dc1\"\nconnect { enabled = true }";
+    let [here, there] = Consul::two_datacenters_with([connect, connect]).await;
+    let signs = async || {
+        let answer = get(there.address(), "consul", "/v1/agent/connect/ca/leaf/web").await;
+        answer.status == 200
+    };
+    eventually("its authority has been signed by the first one's", SOON, signs).await;
+    let origin = Origin::start("far").await;
+    let party = Party::of(&there, "web").await;
+    let native = Native::start(&party, origin.address()).await;
+    native.register(&there, "web").await;
+    let text = to_web(&here, "").replace("connect = true", "connect = true, datacenter = \"dc2\"");
+    let proxy = Proxy::start(&text);
+    eventually("it is called", SOON, async || status(&proxy).await == 200).await;
+    let clusters = window(proxy.admin(), "/v1/clusters").await;
+    assert_eq!(clusters[0]["endpoints"][0]["identity"], "/ns/default/dc/dc2/svc/web");
+    assert_eq!(native.callers(), [party.name("edge")], "and we are who we are here");
+}
+
 /// A token with these rules alone.
 async fn token(root: &Catalog, name: &str, rules: &str) -> String {
     root.put("/v1/acl/policy", json!({ "Name": name, "Rules": rules }).to_string()).await;
