@@ -14,7 +14,7 @@ use crate::support::client::{Client, eventually, get};
 use crate::support::consul::{Catalog, Consul};
 use crate::support::origin::Origin;
 use crate::support::spawned::Spawned;
-use crate::support::window::{is_ready, metric, usable};
+use crate::support::window::{is_ready, json as json_of, metric, usable};
 
 const SOON: Duration = Duration::from_secs(20);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -204,6 +204,68 @@ async fn who_takes_anothers_place_comes_before_that_one_leaves() {
         all.len() == 1 && all[0].0 == "green"
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_is_not_ready_any_more_says_so_and_when_it_is_again_and_the_window_shows_what_is_said() {
+    let ([here, mut there], origin) = (Consul::two_datacenters().await, Origin::start("one").await);
+    there.register_service("web", "web", origin.address()).await;
+    let more = "[registration]\nname = \"edge\"\nid = \"edge\"\nchecks = [{ ttl = \"1h\" }]\n\
+                [[registration.services]]\nname = \"billing\"\nid = \"billing\"\nport = 1\n\
+                [clusters.far]\nconsul = { service = \"web\", datacenter = \"dc2\" }\n";
+    let stale = "[consul]\nwait = \"1s\"\nmax_stale = \"3s\"\non_stale = \"degrade\"\n";
+    let proxy = Proxy::start(&lictor(&here, &origin, more).replace("[consul]\n", stale));
+    let says = async || outputs(&here, "edge").await;
+    eventually("it is ready", SOON, async || says().await == ["ready"]).await;
+    becomes(&here, "edge", "passing").await;
+    there.kill();
+    // Long before the next heartbeat.
+    becomes(&here, "edge", "critical").await;
+    assert_eq!(says().await, ["discovery is stale"]);
+    assert!(!is_ready(proxy.admin()).await);
+    let shown = json_of(proxy.admin(), "/v1/registration").await;
+    let check = json!({ "id": "service:edge:ttl", "status": "critical", "output": "discovery is stale" });
+    let own =
+        json!({ "instance": "edge", "service": "edge", "entered": true, "checks": [check], "last_failure": null });
+    assert_eq!(shown[1], own);
+    let unsaid = json!([{ "id": "service:billing:tcp", "status": null, "output": null }]);
+    assert_eq!((&shown[0]["instance"], &shown[0]["checks"]), (&json!("billing"), &unsaid));
+    there.restart().await;
+    here.until_reached(&there).await;
+    there.register_service("web", "web", origin.address()).await;
+    becomes(&here, "edge", "passing").await;
+    assert_eq!(says().await, ["ready"]);
+}
+
+#[tokio::test]
+async fn whoever_has_nothing_to_show_in_the_mesh_is_not_found_there() {
+    let (consul, origin) = (Consul::start_with("connect { enabled = false }").await, Origin::start("one").await);
+    let more = "[mesh]\nservice = \"edge\"\n[[listeners]]\nname = \"inside\"\nbind = \"127.0.0.1:0\"\nmesh = true\n\
+                [registration]\nname = \"edge\"\nid = \"edge\"\nlistener = \"inside\"\nconnect_native = true\n\
+                [[registration.services]]\nname = \"billing\"\nid = \"billing\"\n";
+    let proxy = Proxy::start(&lictor(
+        &consul,
+        &origin,
+        &format!("[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n{more}"),
+    ));
+    becomes(&consul, "billing", "passing").await;
+    eventually("it says what it waits for", SOON, async || {
+        get(proxy.admin(), "x", "/readyz").await.text() == "waiting for our certificate in the mesh\n"
+    })
+    .await;
+    assert!(known(&consul, "edge").await.is_none());
+    let failure = &json_of(proxy.admin(), "/v1/registration").await[0];
+    assert_eq!((&failure["instance"], &failure["entered"]), (&json!("billing"), &json!(true)));
+}
+
+#[tokio::test]
+async fn what_the_agent_refuses_is_shown_with_its_words() {
+    let (consul, origin) = (Consul::start_with(ACL).await, Origin::start("one").await);
+    let proxy = Proxy::start(&lictor(&consul, &origin, "[registration]\nname = \"edge\"\nid = \"edge\"\n"));
+    let failure = async || json_of(proxy.admin(), "/v1/registration").await[0]["last_failure"]["error"].clone();
+    let expected = "cannot be entered in the catalogue: 403 Forbidden: Permission denied";
+    eventually("it is refused", SOON, async || failure().await.as_str().is_some_and(|why| why.starts_with(expected)))
+        .await;
 }
 
 /// Sends requests to a front until told to stop; how many were answered, which has to be all.

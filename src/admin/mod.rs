@@ -3,6 +3,7 @@
 
 mod documents;
 mod figures;
+mod registration;
 mod routes;
 mod view;
 
@@ -30,7 +31,7 @@ pub const LIMITS: Limits =
 pub const MAX_CONNECTIONS: usize = 32;
 
 /// What there is to see.
-const PAGES: &str = "/livez /readyz?verbose /metrics /v1/clusters /v1/kv /v1/listeners /v1/routes";
+const PAGES: &str = "/livez /readyz?verbose /metrics /v1/clusters /v1/kv /v1/listeners /v1/registration /v1/routes";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -66,6 +67,7 @@ impl Admin {
             "/v1/clusters" => json(&view::clusters(&self.reader.load(), &self.metrics)),
             "/v1/listeners" => json(&view::listeners(self.listeners.iter().map(|(known, at)| (known, *at)))),
             "/v1/routes" => json(&routes::routes(&self.reader.load())),
+            "/v1/registration" => json(&registration::instances(&self.metrics)),
             "/v1/kv" => json(&documents::documents(&self.reader.load(), &self.metrics)),
             "/" => answer(StatusCode::OK, TEXT, format!("{PAGES}\n")),
             _ => answer(StatusCode::NOT_FOUND, TEXT, format!("there is {PAGES}\n")),

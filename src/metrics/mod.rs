@@ -15,7 +15,7 @@ mod tcp;
 mod tls;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -27,7 +27,7 @@ pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
 pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
-pub use registration::RegistrationSeries;
+pub use registration::{Fare, RegistrationSeries};
 pub use request::{RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use tls::{Handshake, TlsSeries};
@@ -165,6 +165,11 @@ impl Metrics {
     /// The series of an instance that is entered in the catalogue, by its id.
     pub fn registration(&self, id: &Arc<str>) -> Arc<RegistrationSeries> {
         self.registrations.get(Arc::clone(id), RegistrationSeries::default)
+    }
+
+    /// Every instance that is to be in the catalogue, by its id.
+    pub fn entered(&self) -> BTreeMap<Arc<str>, Fare> {
+        self.registrations.all().into_iter().map(|(id, series)| (id, series.tell())).collect()
     }
 
     /// The series of routes that services claim.

@@ -29,6 +29,9 @@ const POLL: Duration = Duration::from_secs(5);
 /// Somebody takes it out whenever it was entered: who stood for less than this is not entered again before as long has passed.
 const CONTEST: Duration = Duration::from_secs(1);
 
+/// What is wrong where a check's status does not reach the agent.
+const UNSAID: &str = "the agent does not take a heartbeat";
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Order {
@@ -129,6 +132,7 @@ impl Entry {
             let agent = Arc::clone(&self.agent);
             let tell = Tell { agent: &agent, id: &definition.id };
             self.told = Some(Arc::clone(&definition.id));
+            self.series.is(&definition.service, &definition.checks);
             let mut result = tell.enter(&definition.body).await;
             if result.is_ok() {
                 result = tell.sweep(&definition.checks).await;
@@ -198,7 +202,7 @@ impl Entry {
     /// Counts a failure, reports the first of a row, and says how long to leave the agent alone.
     fn report(&mut self, failure: &Failure, id: &str, what: &str) -> Duration {
         let pause = self.backoff.after(failure);
-        self.series.failed();
+        self.series.failed(format!("{what}: {failure}"));
         if self.backoff.is_first() {
             warn!(%id, error = %failure, "{what}{}", hint(failure));
         }
@@ -349,7 +353,10 @@ impl<'a> Keeping<'a> {
                 continue;
             }
             match tell.update(&voice.check, &said).await {
-                Ok(true) => self.sent[place] = Some(said.status),
+                Ok(true) => {
+                    self.sent[place] = Some(said.status);
+                    self.entry.series.said(&voice.check, said.status.word(), &said.output);
+                }
                 Ok(false) => return false,
                 Err(failure) => {
                     self.beat = Instant::now() + self.unsaid(&failure);
@@ -367,10 +374,10 @@ impl<'a> Keeping<'a> {
     /// The agent has not taken what was said: how long to leave it alone.
     fn unsaid(&mut self, failure: &Failure) -> Duration {
         let pause = self.speaking.after(failure);
-        self.entry.series.failed();
+        self.entry.series.failed(format!("{UNSAID}: {failure}"));
         self.entry.agent.refresh_token();
         if self.speaking.is_first() {
-            warn!(id = %self.definition.id, error = %failure, "the agent does not take a heartbeat{}", hint(failure));
+            warn!(id = %self.definition.id, error = %failure, "{UNSAID}{}", hint(failure));
         }
         pause
     }
