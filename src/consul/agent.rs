@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, BODY_IDLE};
-use super::failure::{Error, Failure, unreachable};
+use super::failure::{Error, Failure, unproven, unreachable};
 use crate::config::{self, Agent as Address};
 use crate::tls;
 
@@ -121,7 +121,7 @@ impl Agent {
         }
         let client = &self.clients[lane % self.clients.len()];
         let request = self.authorised(client.request(Method::GET, self.url(path, &query)));
-        Answer::of(responded(request, CONNECT + waiting + HOLD).await?).await
+        Answer::of(self.responded(request, CONNECT + waiting + HOLD).await?).await
     }
 
     /// Writes something.
@@ -145,7 +145,19 @@ impl Agent {
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        Answer::of(responded(request, CONNECT + HOLD).await?).await?.found().await?.json().await
+        Answer::of(self.responded(request, CONNECT + HOLD).await?).await?.found().await?.json().await
+    }
+
+    /// The response to a request, if it comes in time.
+    async fn responded(&self, request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
+        match timeout(within, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let has_certificate = !self.base.starts_with("https") || self.settings.tls.client.is_some();
+                Err(if has_certificate { unreachable(error) } else { unproven(error) })
+            }
+            Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
+        }
     }
 
     /// What it was made from.
@@ -226,14 +238,5 @@ pub fn encode(url: &mut String, text: &str) {
         } else {
             let _ = write!(url, "%{byte:02X}");
         }
-    }
-}
-
-/// The response to a request, if it comes in time.
-async fn responded(request: RequestBuilder, within: Duration) -> Result<Response, Failure> {
-    match timeout(within, request.send()).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(unreachable(error)),
-        Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
     }
 }
