@@ -220,6 +220,8 @@ async fn what_else_stands_in_the_way_is_said_in_a_line() {
         "dc9: its catalogue cannot be read: 500 Internal Server Error: No path to datacenter",
         1,
     );
+    let of_peer = text.replace("service = \"web\"", "service = \"web\", peer = \"east\"");
+    says(live(&of_peer, &whole).await, "web@peer:east: the agent is Consul 1.8, which knows of no cluster peers", 1);
     let nobody = text.replace("service = \"web\"", "service = \"nobody\"");
     says(live(&nobody, &whole).await, "warning   nobody: there are no instances, or none that may be seen", 0);
     let filter = text.replace("service = \"web\"", "service = \"web\", filter = \"Foo == 1\"");

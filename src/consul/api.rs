@@ -15,6 +15,9 @@ use crate::tls::Values;
 /// A question as the agent takes it, but for the wait.
 pub type Query = Vec<(&'static str, String)>;
 
+/// Cluster peers are known from this version of Consul on. An older one takes no notice of being asked for them.
+const PEERS_SINCE: (u32, u32) = (1, 13);
+
 /// An entry of the KV store.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -70,6 +73,26 @@ impl Agent {
     /// The version of Consul that the agent is, such as 1.8; none if it does not say.
     pub async fn version(&self) -> Result<Option<(u32, u32)>, Failure> {
         Ok(self.about().await?["Config"]["Version"].as_str().and_then(release))
+    }
+
+    /// Whether the agent does what is asked with this selection: one that knows of no peers takes no notice of them, and would answer with
+    /// its own instances.
+    pub async fn supports(&self, selection: &Selection) -> Result<(), Failure> {
+        if selection.peer.is_none() {
+            return Ok(());
+        }
+        match self.version().await {
+            Ok(Some(version)) if version < PEERS_SINCE => {
+                let ((major, minor), (known, since)) = (version, PEERS_SINCE);
+                Err(Failure::Unsupported(format!(
+                    "the agent is Consul {major}.{minor}, which knows of no cluster peers and would answer with its own instances; \
+                     {known}.{since} does"
+                )))
+            }
+            // It may not be told; the answers will show whose they are.
+            Ok(_) | Err(Failure::Denied { .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// What the agent says of itself and its node; it takes agent:read.

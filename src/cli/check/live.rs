@@ -171,12 +171,11 @@ async fn look_at(
     datacenter: Option<String>,
     (seen, report): (&mut Seen, &mut Report),
 ) {
-    let answer = agent.health(selection, Consistency::Default, NOW, 0).await;
-    let read = match answer {
-        Ok(answer) => answer.json().await,
-        Err(failure) => Err(failure),
+    let read = async {
+        agent.supports(selection).await?;
+        agent.health(selection, Consistency::Default, NOW, 0).await?.json().await
     };
-    match read {
+    match read.await {
         Ok(list) => {
             let list = if selection.lookup == Lookup::Query { &list["Nodes"] } else { &list };
             let count = list.as_array().map_or(0, Vec::len);

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::follow::Rights;
 use super::model::{self, About};
-use super::{Shared, rights, watch};
+use super::{Shared, rights};
 use crate::config::{Consistency, Lookup, Name};
 use crate::consul::Failure;
 use crate::endpoint::List;
@@ -50,7 +50,7 @@ pub(super) async fn look(shared: Arc<Shared>, name: Name, within: Duration) -> L
 /// Who has the name; none if nobody has.
 async fn ask(shared: &Shared, name: &Name, mode: Consistency) -> Result<Option<(List, About)>, Failure> {
     let selection = name.selection();
-    watch::support(shared, &selection).await?;
+    shared.agent.supports(&selection).await?;
     let answer = match shared.agent.health(&selection, mode, (0, Duration::ZERO), 0).await {
         Ok(answer) => answer,
         // There is no prepared query of that name.

@@ -20,9 +20,6 @@ use crate::metrics::{self, Doubt, WatchSeries};
 /// Between two looks at a service that has no query of its own.
 pub(super) const SWEEP: Duration = Duration::from_secs(10);
 
-/// Cluster peers are known from this version of Consul on. An older one takes no notice of being asked for them.
-const PEERS_SINCE: (u32, u32) = (1, 13);
-
 pub(super) struct Watch {
     shared: Arc<Shared>,
     turns: Arc<Turns>,
@@ -173,7 +170,7 @@ impl Watch {
     /// Before it is asked for.
     async fn look_for_support(&mut self) -> Result<(), Failure> {
         if !self.supported {
-            support(&self.shared, &self.selection).await?;
+            self.shared.agent.supports(&self.selection).await?;
             self.supported = true;
         }
         Ok(())
@@ -328,24 +325,5 @@ impl Reason {
             Reason::Mass => Doubt::Mass,
             Reason::Lag => Doubt::Lag,
         }
-    }
-}
-
-/// Before a peer's service is asked for: an agent that knows of no peers would answer with its own.
-pub(super) async fn support(shared: &Shared, selection: &Selection) -> Result<(), Failure> {
-    if selection.peer.is_none() {
-        return Ok(());
-    }
-    match shared.agent.version().await {
-        Ok(Some(version)) if version < PEERS_SINCE => {
-            let ((major, minor), (known, since)) = (version, PEERS_SINCE);
-            Err(Failure::Unsupported(format!(
-                "the agent is Consul {major}.{minor}, which knows of no cluster peers and would answer with its own instances; \
-                 {known}.{since} does"
-            )))
-        }
-        // It may not be told; the answers will show whose they are.
-        Ok(_) | Err(Failure::Denied { .. }) => Ok(()),
-        Err(failure) => Err(failure),
     }
 }
