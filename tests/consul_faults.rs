@@ -252,6 +252,43 @@ async fn a_token_that_may_not_read_nodes_is_told_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn rights_that_come_and_go_are_noticed_though_no_instance_does() {
+    let consul = Consul::start_with(ACL).await;
+    let root = consul.with_token("root");
+    let origins = origins(&["one", "two"]).await;
+    for origin in &origins {
+        root.register_service("web", origin.name(), origin.address()).await;
+    }
+    let policy = json!({ "Name": "lictor", "Rules": READ });
+    let made: Value = serde_json::from_str(&root.put("/v1/acl/policy", policy.to_string()).await).unwrap();
+    // One without any rights is never refused; it only sees nobody.
+    let poor: Value = serde_json::from_str(&root.put("/v1/acl/token", "{}").await).unwrap();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, poor["SecretID"].as_str().unwrap()).unwrap();
+    let more = format!("[consul]\nwait = \"1s\"\ntoken_file = \"{}\"\n", file.display());
+    let proxy = Proxy::start(&to_service(&consul.url(), "").replace("[consul]\n", &more));
+    let denied = async || metric(proxy.admin(), "lictor_discovery_denied{service=\"web\"}").await;
+    let is_empty = async || is_ready(proxy.admin()).await && denied().await == 1.0;
+    eventually("the empty list is an answer, and an alarm", SOON, is_empty).await;
+    std::fs::write(&file, token(&root).await.0).unwrap();
+    let is_served = async || usable(proxy.admin(), "web").await == ports(&origins) && denied().await == 0.0;
+    eventually("another token is used, and the alarm is over", SOON * 2, is_served).await;
+
+    let rules = async |rules: &str| {
+        let policy = json!({ "ID": made["ID"], "Name": "lictor", "Rules": rules });
+        root.put(&format!("/v1/acl/policy/{}", made["ID"].as_str().unwrap()), policy.to_string()).await;
+    };
+    rules(r#"service_prefix "" { policy = "read" }"#).await;
+    eventually("what is kept from us is an alarm", SOON, async || denied().await == 1.0).await;
+    assert_eq!(usable(proxy.admin(), "web").await, ports(&origins));
+    rules(READ).await;
+    eventually("and is not for ever", SOON, is_served).await;
+    assert_eq!(suspects(&proxy).await, 0.0);
+    proxy.drain().await;
+}
+
+#[tokio::test]
 async fn an_agent_is_reached_by_its_unix_socket() {
     let directory = TempDir::new().unwrap();
     let socket = directory.path().join("consul.sock");

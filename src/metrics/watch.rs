@@ -99,6 +99,11 @@ impl WatchSeries {
         }
     }
 
+    /// Notes that its list is empty, and may be so for want of rights.
+    pub fn hidden(&self) {
+        self.denied.store(true, Ordering::Relaxed);
+    }
+
     /// True if the last word was that we may not know, or not all of it.
     pub fn is_denied(&self) -> bool {
         self.denied.load(Ordering::Relaxed)

@@ -157,17 +157,15 @@ impl Follow {
         is_behind.then(|| self.doubt(None, now, (Duration::ZERO, Reason::Lag)))
     }
 
-    /// True if the answer, by its headers and the time it took, cannot hold anything new, so that its body need not be read.
-    pub(super) fn is_expiry(&mut self, meta: &Meta, (asked, took, wait): (Ask, Duration, Duration)) -> Option<Verdict> {
-        if asked.index == 0 || meta.index.max(1) != asked.index {
-            return None;
+    /// The verdict on an answer with the index that was waited beyond, before the wait was over: the server's timer never fires before that,
+    /// so its state was replaced by one with that index, and following starts anew. The end of a wait is judged like any other answer: rights
+    /// that were lost or given meanwhile move no index, and show nowhere else.
+    pub(super) fn is_early(&mut self, meta: &Meta, (asked, took, wait): (Ask, Duration, Duration)) -> Option<Verdict> {
+        let is_early = asked.index > 0 && meta.index.max(1) == asked.index && took < wait;
+        if is_early {
+            self.index = 0;
         }
-        // The server's timer never fires before `wait` is over.
-        if took >= wait {
-            return Some(Verdict::Unchanged);
-        }
-        self.index = 0;
-        Some(Verdict::Reset)
+        is_early.then_some(Verdict::Reset)
     }
 
     /// Judges a list.

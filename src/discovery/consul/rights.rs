@@ -14,18 +14,24 @@ use crate::endpoint::Listed;
 const MANY: usize = 63;
 const UNKNOWN_TOKEN: &str = "ACL not found";
 
-/// Whether all of these are allowed; by default whatever is missing is taken to be gone.
+/// Whether all of these are allowed; by default whatever is missing is taken to be gone. Where they are not, another token may be in its
+/// file by now: one with too few rights is never refused.
 pub(super) async fn ask(agent: &Agent, place: &Query, question: Vec<Value>) -> Rights {
-    match agent.authorize(place, &Value::Array(question)).await {
-        Ok(answer) if is_denied(&answer) => Rights::Hidden,
+    let answer = agent.authorize(place, &Value::Array(question)).await;
+    let is_hidden = match &answer {
+        Ok(answer) => is_denied(answer),
         // A token that is not known any more may read nothing.
-        Err(Failure::Denied { message, .. }) if message.contains(UNKNOWN_TOKEN) => Rights::Hidden,
-        Ok(_) | Err(Failure::Denied { .. } | Failure::Unavailable { .. } | Failure::Refused { .. }) => Rights::Whole,
+        Err(Failure::Denied { message, .. }) => message.contains(UNKNOWN_TOKEN),
         Err(failure) => {
             tracing::debug!(error = %failure, "rights are not known");
-            Rights::Whole
+            false
         }
+    };
+    if is_hidden {
+        agent.refresh_token();
+        return Rights::Hidden;
     }
+    Rights::Whole
 }
 
 /// What to ask where nobody was ever seen: service:read, and node:read of nodes in general.
@@ -40,6 +46,11 @@ pub(super) fn question<'a>(selection: &Selection, missing: impl Iterator<Item = 
     nodes.dedup();
     let nodes = nodes.into_iter().take(MANY).map(|node| read("node", node));
     service(selection).chain(nodes).collect()
+}
+
+/// What to ask of the service alone.
+pub(super) fn question_of_service(selection: &Selection) -> Vec<Value> {
+    service(selection).collect()
 }
 
 /// Which service a prepared query is for, only Consul knows.

@@ -20,6 +20,9 @@ use crate::metrics::{self, Doubt, WatchSeries};
 /// Between two looks at a service that has no query of its own.
 pub(super) const SWEEP: Duration = Duration::from_secs(10);
 
+/// Between two looks at a list that is empty for want of rights. These are given by people.
+const HIDDEN: Duration = Duration::from_secs(5);
+
 pub(super) struct Watch {
     shared: Arc<Shared>,
     turns: Arc<Turns>,
@@ -36,6 +39,8 @@ pub(super) struct Watch {
     /// The list from before the start, if there is one.
     recalled: Option<List>,
     about: About,
+    /// True while the list is empty, as ever, and may be so for want of rights.
+    is_hidden: bool,
 }
 
 /// A query that may be held open, and its place on a connection.
@@ -75,6 +80,7 @@ impl Watch {
             doubted: None,
             recalled,
             about: About::default(),
+            is_hidden: false,
         }
     }
 
@@ -107,7 +113,14 @@ impl Watch {
                         follow.read(mode);
                         knows_agent = true;
                     }
-                    self.pause(next).await;
+                    if self.is_hidden {
+                        // An alarm, and no state to wait for changes of: rights move no index.
+                        self.series.hidden();
+                        follow.failed();
+                        shared.agent.another_token(token, vary(HIDDEN)).await;
+                    } else {
+                        self.pause(next).await;
+                    }
                 }
                 Err(failure) => {
                     follow.failed();
@@ -187,7 +200,7 @@ impl Watch {
         let meta = answer.meta.clone();
         let early = follow
             .is_behind(&meta, (ask, self.shared.settings.max_lag), Instant::now())
-            .or_else(|| follow.is_expiry(&meta, (ask, asked.elapsed(), wait)));
+            .or_else(|| follow.is_early(&meta, (ask, asked.elapsed(), wait)));
         let (body, cost) = answer.body().await?;
         let verdict = match early {
             // The body was read to its end only so that the connection can be used again.
@@ -197,9 +210,7 @@ impl Watch {
                 let Said { list, about, skipped } = model::read(&body, &self.selection, &self.shared.place.zone_key)?;
                 self.series.skipped(skipped);
                 let is_empty = list.is_empty();
-                if is_empty && follow.is_new() {
-                    self.explain_emptiness().await;
-                }
+                self.is_hidden = is_empty && (follow.is_new() || self.is_hidden) && self.explain_emptiness().await;
                 let verdict = match follow.judge(&meta, ask, list, Instant::now()) {
                     Verdict::Pending => self.look_for_rights(follow).await,
                     verdict => verdict,
@@ -223,18 +234,37 @@ impl Watch {
         }
     }
 
-    /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over.
-    async fn explain_emptiness(&self) {
+    /// A first list that is empty is an answer; but one that only seems to be should not have to be puzzled over. Returns whether it only
+    /// seems to be, as far as anybody can tell.
+    async fn explain_emptiness(&self) -> bool {
+        let (agent, place) = (&self.shared.agent, self.shared.agent.catalogue(&self.selection));
         let question = rights::question_of_any(&self.selection);
-        if rights::ask(&self.shared.agent, &self.shared.agent.catalogue(&self.selection), question).await
-            == Rights::Hidden
-        {
+        if rights::ask(agent, &place, question).await == Rights::Whole {
+            return false;
+        }
+        if !self.is_hidden {
             warn!(
                 service = %self.selection,
                 "the first list is empty, and may be so for want of rights: the token needs service:read for the service, and \
                  node:read for the nodes of its instances"
             );
         }
+        rights::ask(agent, &place, rights::question_of_service(&self.selection)).await == Rights::Hidden
+            || self.is_listed().await
+    }
+
+    /// True if the catalogue has the name, which it only has while there are instances: so they are on nodes that may not be read, though
+    /// others may.
+    async fn is_listed(&self) -> bool {
+        let Selection { service, filter, datacenter, peer, lookup } = &self.selection;
+        if *lookup != Lookup::Service || filter.is_some() || peer.is_some() {
+            return false;
+        }
+        let now = (0, Duration::ZERO);
+        let names =
+            async { self.shared.agent.services(datacenter.as_ref(), Consistency::Default, now, 0).await?.json().await };
+        let names = names.await.unwrap_or_default();
+        names.as_object().is_some_and(|names| names.keys().any(|name| name.eq_ignore_ascii_case(service)))
     }
 
     /// Before much is believed to be gone: whether we could see it if it were not.

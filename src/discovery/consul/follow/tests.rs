@@ -82,11 +82,20 @@ fn a_follower_that_replays_its_log_is_never_believed() {
 fn an_early_answer_with_the_same_index_starts_anew() {
     let mut lab = Lab::new(Consistency::Default);
     let (asked, wait) = (lab.follow.ask(), Duration::from_secs(55));
-    assert_eq!(lab.follow.is_expiry(&meta(101), (asked, wait, wait)), None);
-    assert_eq!(lab.follow.is_expiry(&meta(100), (asked, wait, wait)), Some(Verdict::Unchanged));
+    assert_eq!(lab.follow.is_early(&meta(101), (asked, wait / 2, wait)), None);
+    assert_eq!(lab.follow.is_early(&meta(100), (asked, wait, wait)), None);
     assert_eq!(lab.follow.ask().index, 100);
-    assert_eq!(lab.follow.is_expiry(&meta(100), (asked, wait / 2, wait)), Some(Verdict::Reset));
+    assert_eq!(lab.follow.is_early(&meta(100), (asked, wait / 2, wait)), Some(Verdict::Reset));
     assert_eq!(lab.follow.ask().index, 0);
+}
+
+#[test]
+fn rights_that_were_given_or_lost_while_nothing_moved_are_noticed_at_the_end_of_a_wait() {
+    let mut lab = Lab::new(Consistency::Default);
+    assert_eq!(lab.see(meta(100), list(0..302)), plain(list(0..302)));
+    lab.rights = Rights::Hidden;
+    assert_eq!(lab.see(meta(100), list(0..0)), Verdict::Doubted(SECOND_LOOK, Reason::Mass));
+    assert_eq!(lab.see(meta(100), list(0..0)), Verdict::Doubted(HOLD, Reason::Acl));
 }
 
 #[test]
