@@ -203,6 +203,9 @@ impl Memory {
                 older.push(selection.clone());
             }
             changed |= passed.freshness || passed.list;
+            if passed.overdue {
+                changed |= self.facts.silent.insert(selection.clone());
+            }
         }
         for selection in older {
             self.serve(&selection);

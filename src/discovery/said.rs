@@ -1,10 +1,14 @@
 //! What a source has said of one selection, and what time makes of it. Pure: time is passed in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::suspects::{Loss, Suspects};
 use crate::config::{Consul, OnStale, Staleness};
 use crate::endpoint::{Age, Freshness, List};
+
+/// How long others wait for a first answer that is still to come. A thousand lists come in half of that; and whoever asks a datacenter
+/// that swallows every question learns nothing of it for longer, one after the other.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One selection's list and what has to be known besides it.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub(super) struct Said {
     /// The last good answer; before the first, when we began to ask.
     heard: Instant,
     freshness: Freshness,
+    /// True once the first answer has taken too long.
+    is_overdue: bool,
 }
 
 /// What the passing of time has changed.
@@ -26,6 +32,8 @@ pub(super) struct Changed {
     pub(super) list: bool,
     /// How far it can be relied on.
     pub(super) freshness: bool,
+    /// Whether anything is to be waited for.
+    pub(super) overdue: bool,
 }
 
 impl Said {
@@ -38,6 +46,7 @@ impl Said {
             suspects: Suspects::new(settings.doubt.hold),
             heard: now,
             freshness: Freshness::default(),
+            is_overdue: false,
         }
     }
 
@@ -80,9 +89,16 @@ impl Said {
     /// Brings all in step with time.
     pub(super) fn pass(&mut self, now: Instant) -> Changed {
         let freshness = Freshness { age: self.age(now), from_disk: self.list.is_some() && self.recalled.is_some() };
-        let changed = Changed { list: self.suspects.expire(now), freshness: self.freshness != freshness };
+        let overdue = self.overdue_from().is_some_and(|from| from <= now);
+        let changed = Changed { list: self.suspects.expire(now), freshness: self.freshness != freshness, overdue };
         self.freshness = freshness;
+        self.is_overdue |= overdue;
         changed
+    }
+
+    /// When the first answer is to be waited for no longer, if it still is.
+    fn overdue_from(&self) -> Option<Instant> {
+        (self.list.is_none() && !self.is_overdue).then(|| self.heard + PATIENCE)
     }
 
     fn age(&self, now: Instant) -> Age {
@@ -100,7 +116,7 @@ impl Said {
     /// When time will next change anything.
     pub(super) fn next(&self) -> Option<Instant> {
         let stale_from = self.stale_from().filter(|_| self.freshness.age == Age::Fresh);
-        [self.suspects.next(), stale_from].into_iter().flatten().min()
+        [self.suspects.next(), stale_from, self.overdue_from()].into_iter().flatten().min()
     }
 
     /// The list to serve by, if there is one.
@@ -147,11 +163,11 @@ mod tests {
         said.confirm(now + MAX / 2);
         assert_eq!(said.next(), Some(now + MAX / 2 + MAX));
         assert_eq!(said.pass(now + MAX), Changed::default());
-        assert_eq!(said.pass(now + MAX * 2), Changed { freshness: true, list: false });
+        assert_eq!(said.pass(now + MAX * 2), Changed { freshness: true, ..Changed::default() });
         assert_eq!((said.freshness().age, said.next()), (Age::Stale, None));
         assert_eq!(said.served(), Some(list(&[1])), "it is all there is");
         said.confirm(now + MAX * 3);
-        assert_eq!(said.pass(now + MAX * 3), Changed { freshness: true, list: false });
+        assert_eq!(said.pass(now + MAX * 3), Changed { freshness: true, ..Changed::default() });
         assert_eq!(said.freshness().age, Age::Fresh);
     }
 
@@ -168,7 +184,7 @@ mod tests {
     fn without_a_limit_nothing_is_ever_stale() {
         let now = Instant::now();
         let mut said = said("", now);
-        assert_eq!((said.served(), said.next()), (None, None));
+        assert_eq!((said.served(), said.next()), (None, Some(now + PATIENCE)));
         said.hear(list(&[1]), Loss::Plain, now);
         said.pass(now + MAX * 1000);
         assert_eq!((said.freshness().age, said.next()), (Age::Fresh, None));
@@ -182,7 +198,7 @@ mod tests {
         assert_eq!((said.served(), said.kept()), (None, Some((list(&[1, 2]), now - MAX / 2))));
         assert!(said.fall_back() && !said.fall_back());
         assert_eq!(said.served(), Some(list(&[1, 2])));
-        assert_eq!(said.pass(now), Changed { freshness: true, list: false });
+        assert_eq!(said.pass(now), Changed { freshness: true, ..Changed::default() });
         assert_eq!(said.freshness(), Freshness { age: Age::Fresh, from_disk: true });
         assert_eq!(said.next(), Some(now + MAX / 2), "it is as old as it is");
         said.hear(list(&[]), Loss::Mass, now);
@@ -202,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn a_first_answer_is_waited_for_no_longer_than_so_long() {
+        let now = Instant::now();
+        let mut said = said("", now);
+        assert_eq!(said.pass(now + PATIENCE / 2), Changed::default());
+        assert_eq!(said.pass(now + PATIENCE), Changed { overdue: true, ..Changed::default() });
+        assert_eq!((said.pass(now + PATIENCE * 2), said.next()), (Changed::default(), None), "that is said once");
+        said.hear(list(&[1]), Loss::Plain, now + PATIENCE * 3);
+        assert_eq!((said.pass(now + PATIENCE * 3), said.next()), (Changed::default(), None));
+    }
+
+    #[test]
     fn suspects_are_served_until_their_time_is_over() {
         let now = Instant::now();
         let mut said = said("suspect_hold='1m'", now);
@@ -210,7 +237,7 @@ mod tests {
         let over = now + Duration::from_secs(60);
         assert_eq!((said.suspects(), said.next()), (2, Some(over)));
         assert_eq!(said.served().unwrap().len(), 2);
-        assert_eq!(said.pass(over), Changed { list: true, freshness: false });
+        assert_eq!(said.pass(over), Changed { list: true, ..Changed::default() });
         assert_eq!(said.served(), Some(list(&[])));
     }
 }
