@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::net::TcpStream;
 
-use crate::support::app::{Proxy, to_service};
+use crate::support::app::{Proxy, parse, to_service};
 use crate::support::client::{eventually, get};
 use crate::support::consul::{Catalog, Consul};
 use crate::support::fake::{Fake, Query, Reply, sound};
 use crate::support::origin::Origin;
+use crate::support::spawned::Spawned;
 use crate::support::visitor::Visitor;
 use crate::support::window::{is_ready, metric, updates, usable};
 
@@ -175,4 +178,83 @@ async fn a_state_that_is_restored_under_a_watch_is_followed_at_once() {
     until_usable(&proxy, &[one, two, three]).await;
     only_answers(&visitor.leave().await, &["one", "two", "three", "four"]);
     proxy.drain().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_no_more_connections_is_followed_again_when_it_does() {
+    let consul = Consul::start_with("limits { http_max_conns_per_client = 8 }").await;
+    let [one, two] = origins(["one", "two"]).await;
+    register(&consul, &one).await;
+    let before = Proxy::start(&to_service(&consul.url(), ""));
+    until_usable(&before, &[&one]).await;
+    // Somebody else on this machine takes what is left.
+    let mut hoard = Vec::new();
+    for _ in 0..16 {
+        hoard.push(TcpStream::connect(consul.address()).await);
+    }
+    let late = Proxy::start(&to_service(&consul.url(), ""));
+    let began = Instant::now();
+    eventually("it is turned away", SOON, async || updates(late.admin(), "error").await >= 3.0).await;
+    assert!(began.elapsed() > Duration::from_millis(20), "no hot loop");
+    assert_eq!(get(before.address(), "x", "/").await.text(), "one");
+    assert!(is_ready(before.admin()).await && !is_ready(late.admin()).await);
+    drop(hoard);
+    eventually("there is room", SOON, async || consul.connections() <= 4).await;
+    register(&consul, &two).await;
+    until_usable(&before, &[&one, &two]).await;
+    until_usable(&late, &[&one, &two]).await;
+    for proxy in [before, late] {
+        proxy.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn reloads_leave_no_queries_behind() {
+    let consul = Consul::start().await;
+    let [one, two] = origins(["one", "two"]).await;
+    register(&consul, &one).await;
+    let settings = |number: usize| {
+        let other = format!("[clusters.other]\nconsul = {{ service = \"other-{number}\" }}\n");
+        to_service(&consul.url(), &other).replace("[consul]\n", "[consul]\nwait = \"1s\"\nmax_queries = 20\n")
+    };
+    let proxy = Proxy::start(&settings(0));
+    until_usable(&proxy, &[&one]).await;
+    for number in 1..=50 {
+        proxy.app().reload(parse(&settings(number))).await.unwrap();
+        assert!(consul.connections() <= 30, "no more than may be held, and those who take turns");
+    }
+    // Two services, and what is kept for the next question.
+    eventually("the others have ended", SOON, async || consul.connections() <= 8).await;
+    register(&consul, &two).await;
+    until_usable(&proxy, &[&one, &two]).await;
+    proxy.drain().await;
+}
+
+#[tokio::test]
+async fn a_lictor_that_was_paused_goes_by_what_is_true_when_it_goes_on() {
+    let consul = Consul::start().await;
+    let [one, two] = origins(["one", "two"]).await;
+    register(&consul, &one).await;
+    let settings = to_service(&consul.url(), "").replace("[consul]\n", "[consul]\nwait = \"1s\"\n");
+    let lictor = Spawned::start(&settings, &[]);
+    let address = lictor.address().await;
+    let answers = async |name: &str| get(address, "x", "/").await.text() == name;
+    eventually("one serves", SOON, async || answers("one").await).await;
+    let signal = |signal: &str| {
+        let done = Command::new("sh").args(["-c", &format!("kill -{signal} {}", lictor.id())]).status().unwrap();
+        assert!(done.success());
+    };
+    signal("STOP");
+    let stopped = Instant::now();
+    register(&consul, &two).await;
+    consul.deregister("one").await;
+    // Longer than a query waits, so that its answer has come to nobody.
+    while stopped.elapsed() < Duration::from_millis(1500) {
+        assert!(consul.get("/v1/health/service/web").await.to_string().contains("two"));
+    }
+    signal("CONT");
+    eventually("two serves", SOON, async || answers("two").await).await;
+    for _ in 0..10 {
+        assert!(answers("two").await);
+    }
 }

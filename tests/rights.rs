@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use crate::support::app::{Proxy, configuration};
 use crate::support::client::{Client, eventually, get};
-use crate::support::consul::{Catalog, Consul};
+use crate::support::consul::{Catalog, Certificates, Consul};
 use crate::support::origin::Origin;
 use crate::support::window::is_ready;
 
@@ -151,6 +151,29 @@ async fn the_policy_for_service_routes_is_enough_and_whichever_rule_is_left_out_
     let (code, out, err) = check(&text, &["--live"], &whole).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     each_is_missed(&root, &text, &all).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_wants_certificates_and_denies_by_default_is_asked_and_checked_alike() {
+    let certificates = Certificates::new().await;
+    let consul = Consul::start_with(&format!("{ACL}\n{}", certificates.strict_agent())).await;
+    let root = consul.with_token("root");
+    let origin = Origin::start("one").await;
+    root.register_service("web", "one", origin.address()).await;
+    let egress = "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\negress = true\n";
+    let text = format!("{egress}{}", certificates.lictor_with_certificate());
+    let all = rules(&[EGRESS]);
+    let whole = token(&root, &all).await;
+    let proxy = Proxy::start_in(&text, &[("CONSUL_HTTP_TOKEN", &whole)]);
+    eventually("web is reached", SOON, async || get(proxy.address(), "web", "/").await.text() == "one").await;
+    assert_eq!(get(proxy.address(), "nobody.service.consul", "/").await.status, 503);
+    proxy.drain().await;
+    let (code, out, err) = check(&text, &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    each_is_missed(&root, &text, &all).await;
+    let (code, out, err) = check(&format!("{egress}{}", certificates.lictor()), &["--live"], &whole).await;
+    assert_eq!((code, err.as_str()), (Some(1), "lictor: 1 thing is missing\n"));
+    assert!(out.contains("the agent asks for a client certificate") && out.contains("see consul.client_cert"), "{out}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod garbled;
 mod hostile;
 mod http2;
 mod last_lists;
+mod leader;
 mod lifecycle;
 mod limits;
 mod locality;

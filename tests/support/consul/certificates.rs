@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::binary;
 
-/// A CA, and a server's certificate.
+/// A CA, a server's certificate, and a client's.
 pub struct Certificates {
     directory: TempDir,
     port: u16,
@@ -17,7 +17,7 @@ impl Certificates {
     /// Made anew, and a port for the agent.
     pub async fn new() -> Certificates {
         let (consul, directory) = (binary().await, TempDir::new().expect("a directory"));
-        for arguments in [&["ca", "create"][..], &["cert", "create", "-server"]] {
+        for arguments in [&["ca", "create"][..], &["cert", "create", "-server"], &["cert", "create", "-client"]] {
             let mut command = Command::new(&consul);
             let output = command.arg("tls").args(arguments).current_dir(directory.path()).output().expect("run consul");
             assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -50,6 +50,17 @@ impl Certificates {
             self.port,
             self.file("consul-agent-ca.pem")
         )
+    }
+
+    /// The same for an agent that only talks to whoever has a certificate of its CA.
+    pub fn strict_agent(&self) -> String {
+        self.agent() + "verify_incoming = true\n"
+    }
+
+    /// `[consul]` for lictor, with a certificate of its own.
+    pub fn lictor_with_certificate(&self) -> String {
+        let [certificate, key] = ["dc1-client-consul-0.pem", "dc1-client-consul-0-key.pem"].map(|name| self.file(name));
+        format!("{}client_cert = \"{certificate}\"\nclient_key = \"{key}\"\n", self.lictor())
     }
 
     fn file(&self, name: &str) -> String {

@@ -41,6 +41,11 @@ impl Consul {
         [one, two, three]
     }
 
+    /// True if this server leads.
+    pub async fn leads(&self) -> bool {
+        self.get("/v1/agent/self").await["Stats"]["consul"]["leader"] == "true"
+    }
+
     /// Two datacenters, `dc1` and `dc2`, of one agent each, which know the way to each other.
     pub async fn two_datacenters() -> [Consul; 2] {
         Consul::two_datacenters_with(["", ""]).await
