@@ -317,11 +317,10 @@ impl Discovery {
         self.watches.follow(&self.selections);
         self.watches.survey(self.told.config(), &self.memory.facts().vantage);
         if let Some(kv) = &self.told.config().kv {
-            self.watches.read(&kv.prefix, self.beside.good().map(|good| Documents::clone(good)));
+            self.watches.read(&kv.prefix, self.beside.good());
         }
         if let Some(key) = self.claims.as_ref().and_then(|claims| claims.settings().kv.as_deref()) {
-            let known = self.claims.as_ref().and_then(Claims::good);
-            self.watches.read(key, known.map(|good| Documents::clone(good)));
+            self.watches.read(key, self.claims.as_ref().and_then(Claims::good));
         }
     }
 

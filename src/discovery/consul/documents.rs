@@ -46,9 +46,9 @@ impl Reading {
     }
 
     /// Runs until it is dropped; goes on from documents of before the start, if there are any.
-    pub(super) async fn run(mut self, recalled: Option<Documents>) {
+    pub(super) async fn run(mut self, recalled: Option<Arc<Documents>>) {
         let shared = Arc::clone(&self.shared);
-        let mut prefix = recalled.map_or_else(Prefix::default, Prefix::recall);
+        let mut prefix = recalled.map_or_else(Prefix::default, |recalled| Prefix::recall(Documents::clone(&recalled)));
         loop {
             let wait = self.bucket.take(Instant::now());
             if !wait.is_zero() {

@@ -188,10 +188,10 @@ impl Watches {
     }
 
     /// Follows what stands under a prefix from now on, going on from what is known of it.
-    pub fn read(&mut self, prefix: &str, known: Option<Documents>) {
+    pub fn read(&mut self, prefix: &str, known: Option<&Arc<Documents>>) {
         if self.read.insert(prefix.to_owned()) {
             let series = self.metrics.watch(&format!("kv:{prefix}"));
-            self.tasks.spawn(documents::Reading::new(&self.shared, prefix, series).run(known));
+            self.tasks.spawn(documents::Reading::new(&self.shared, prefix, series).run(known.cloned()));
         }
     }
 
