@@ -321,8 +321,9 @@ async fn an_agent_that_wants_certificates_is_followed_by_the_settings_of_its_own
 #[tokio::test]
 async fn an_agent_that_cannot_be_trusted_or_does_not_trust_us_is_refused_in_words() {
     let tls = Tls::make().await;
-    let (_consul, address) = tls.agent().await;
+    let (consul, address) = tls.agent().await;
     let wrong = "server.dc2.consul".to_owned();
+    let in_the_clear = consul.address().to_string();
     for (set, without, words) in [
         (Some(("CONSUL_TLS_SERVER_NAME", wrong)), vec![], "not valid for name \"server.dc2.consul\""),
         // 127.0.0.2 is not in the certificate.
@@ -330,6 +331,7 @@ async fn an_agent_that_cannot_be_trusted_or_does_not_trust_us_is_refused_in_word
         (None, vec!["CONSUL_CACERT"], "invalid peer certificate: UnknownIssuer"),
         (None, vec!["CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY"], "client_cert"),
         (None, vec!["CONSUL_HTTP_SSL"], "HTTP request to an HTTPS server"),
+        (Some(("CONSUL_HTTP_ADDR", in_the_clear)), vec![], "does not speak TLS at this port"),
     ] {
         let mut settings = tls.settings(&address);
         settings.extend(set);

@@ -95,6 +95,9 @@ pub(super) fn unreachable(error: reqwest::Error) -> Failure {
             "; the agent asks for a client certificate that it trusts: see consul.client_cert and client_key",
         );
     }
+    if text.contains("InvalidContentType") {
+        text.push_str("; the agent does not speak TLS at this port: see consul.address");
+    }
     Failure::Unreachable(text)
 }
 
