@@ -149,31 +149,24 @@ impl App {
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
         let registering = (registrar, presence);
         let readers = (reader.clone(), metrics);
-        let part = Control {
-            discovery,
-            probes,
-            registering,
-            servers,
-            certificates,
-            membership,
-            proof,
-            window,
-            socket,
-            readers,
-        };
+        let members = (membership, proof);
+        let part = Control { discovery, probes, registering, servers, certificates, members, window, socket, readers };
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
+        let shared = Shared { entrances, mesh, reader, room, naming };
         for index in 0..app.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
-            let (reader, room, entrances) = (reader.clone(), Arc::clone(&room), entrances.clone());
-            let (naming, mesh, draining) = (naming.clone(), mesh.clone(), drain.watch());
-            let part = Part { index, sockets, entrances, mesh, reader, room, naming, draining };
-            let (config, metrics) = (Arc::clone(&app.config), Arc::clone(&app.metrics));
-            let stopped = stopped.clone();
-            app.spawn(format!("worker-{index}"), move || until(stopped, work(part, config, metrics)))?;
+            let part = Part { index, sockets, shared: shared.clone(), draining: drain.watch() };
+            app.hire(part, stopped.clone())?;
         }
         app.drain = Some(drain);
         Ok(app)
+    }
+
+    /// A worker, until it is done or all is.
+    fn hire(&mut self, part: Part, stopped: watch::Receiver<bool>) -> Result<(), Error> {
+        let (config, metrics) = (Arc::clone(&self.config), Arc::clone(&self.metrics));
+        self.spawn(format!("worker-{}", part.index), move || until(stopped, work(part, config, metrics)))
     }
 
     /// A thread with a runtime of its own, which runs `main` to its end.
@@ -295,8 +288,8 @@ struct Control {
     registering: (Registrar, Presence),
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
-    membership: Option<Membership>,
-    proof: Option<(Arc<tls::Mesh>, Readiness)>,
+    /// What follows who we are in the mesh, and whom that makes ready.
+    members: (Option<Membership>, Option<(Arc<tls::Mesh>, Readiness)>),
     window: Admin,
     socket: Option<std::net::TcpListener>,
     readers: (Reader, Arc<Metrics>),
@@ -314,9 +307,8 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
 /// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
-    let Control { discovery, probes, registering, servers, certificates, membership, proof, window, socket, readers } =
-        part;
-    let ((registrar, presence), (reader, metrics)) = (registering, readers);
+    let Control { discovery, probes, registering, servers, certificates, members, window, socket, readers } = part;
+    let ((registrar, presence), (reader, metrics), (membership, proof)) = (registering, readers, members);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
@@ -366,12 +358,18 @@ async fn examine(reader: Reader) {
 struct Part {
     index: usize,
     sockets: Vec<std::net::TcpListener>,
+    shared: Shared,
+    draining: Draining,
+}
+
+/// What all workers are made from.
+#[derive(Clone)]
+struct Shared {
     entrances: Vec<Option<Entrance>>,
     mesh: Option<Arc<tls::Mesh>>,
     reader: Reader,
     room: Arc<Room>,
     naming: Naming,
-    draining: Draining,
 }
 
 /// What follows certificates that are not in files.
@@ -423,7 +421,8 @@ fn room(config: &Config, descriptors: usize) -> Arc<Room> {
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, entrances, mesh, mut reader, room, naming, mut draining } = part;
+    let Part { index, sockets, shared, mut draining } = part;
+    let Shared { entrances, mesh, mut reader, room, naming } = shared;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
     let keeper = Rc::clone(&worker);

@@ -49,14 +49,18 @@ fn document(host: &str) -> String {
     format!("[[routes]]\nhost = \"{host}\"\ncluster = \"main\"\n")
 }
 
-#[tokio::test]
-async fn whatever_comes_from_consul_stays_without_a_leader_and_goes_on_with_the_next() {
+async fn leader_and_others() -> (Consul, Vec<Consul>) {
     let mut servers: Vec<Consul> = Consul::three().await.into();
     let mut leader = 0;
     while !servers[leader].leads().await {
         leader = (leader + 1) % 3;
     }
-    let mut leader = servers.swap_remove(leader);
+    (servers.swap_remove(leader), servers)
+}
+
+#[tokio::test]
+async fn whatever_comes_from_consul_stays_without_a_leader_and_goes_on_with_the_next() {
+    let (mut leader, servers) = leader_and_others().await;
     let home = &servers[0];
     let [main, spare, late] = [Origin::start("main").await, Origin::start("spare").await, Origin::start("late").await];
     for origin in [&main, &spare, &late] {
