@@ -101,14 +101,16 @@ pub(super) fn unreachable(error: reqwest::Error) -> Failure {
     Failure::Unreachable(text)
 }
 
+/// How a connection looks that was closed before it could be used.
+const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "onnection reset"];
+
 /// The same where we have no certificate to show. An agent that wants one may be gone before anybody has read its alert, and all that is
 /// left to see on a connection of HTTP/2 is that it was closed.
 pub(super) fn unproven(error: reqwest::Error) -> Failure {
-    let is_closed = error.is_request() && chain(&error).contains("operation was canceled: connection closed");
     match unreachable(error) {
-        Failure::Unreachable(text) if is_closed => Failure::Unreachable(format!(
-            "{text}; if the agent asks for a client certificate: see consul.client_cert and client_key"
-        )),
+        Failure::Unreachable(text) if CLOSED.iter().any(|closed| text.contains(closed)) => Failure::Unreachable(
+            format!("{text}; if the agent asks for a client certificate: see consul.client_cert and client_key"),
+        ),
         failure => failure,
     }
 }
