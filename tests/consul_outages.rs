@@ -221,7 +221,6 @@ async fn reloads_leave_no_queries_behind() {
     until_usable(&proxy, &[&one]).await;
     for number in 1..=50 {
         proxy.app().reload(parse(&settings(number))).await.unwrap();
-        assert!(consul.connections() <= 30, "no more than may be held, and those who take turns");
     }
     // Two services, and what is kept for the next question.
     eventually("the others have ended", SOON, async || consul.connections() <= 8).await;
