@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 16;
 /// Of them, those about connections that stand: whoever comes does not wait for all of these.
 const ABOUT_STANDING: usize = AT_ONCE / 2;
+/// An agent that answers some and not others is spoken of this often at most.
+const QUIET: Duration = Duration::from_secs(60);
 /// How many times in the time after which standing connections are asked about it is looked who is due: so they are not much later.
 const LOOKS: u32 = 8;
 
@@ -31,8 +33,10 @@ pub(super) struct Answers {
     recheck: Duration,
     gate: Arc<Gate>,
     questions: Questions,
-    /// Whether the last question had an answer.
-    is_well: bool,
+    /// Whether it was said last that there are no answers.
+    is_silent: bool,
+    /// When that was.
+    said: Option<Instant>,
 }
 
 struct Asker {
@@ -45,7 +49,7 @@ type Answered = (Arc<Pass>, Result<(bool, Arc<str>), Failure>);
 impl Answers {
     pub(super) fn new(agent: &Arc<Agent>, settings: &config::Mesh, (gate, questions): (Arc<Gate>, Questions)) -> Self {
         let asker = Arc::new(Asker { agent: Arc::clone(agent), service: settings.service.clone() });
-        Answers { asker, recheck: settings.recheck, gate, questions, is_well: true }
+        Answers { asker, recheck: settings.recheck, gate, questions, is_silent: false, said: None }
     }
 
     /// Runs for as long as there is a gate.
@@ -87,17 +91,22 @@ impl Answers {
 
     /// Passes an answer on, and says when there begin to be none.
     fn tell(&mut self, (pass, answer): Answered) {
-        let was_well = std::mem::replace(&mut self.is_well, answer.is_ok());
+        let is_news = answer.is_ok() == self.is_silent
+            && (answer.is_ok() || self.said.is_none_or(|said| said.elapsed() >= QUIET));
+        if is_news {
+            self.is_silent = answer.is_err();
+            self.said = answer.is_err().then(Instant::now).or(self.said);
+        }
         match &answer {
-            Ok(_) if !was_well => info!("it is known again who may call us"),
-            Err(Failure::Denied { .. }) if was_well => {
+            Ok(_) if is_news => info!("it is known again who may call us"),
+            Err(Failure::Denied { .. }) if is_news => {
                 let needs = format!("service \"{}\" {{ policy = \"write\" }}", self.asker.service);
                 warn!(
                     needs,
                     "it may not be asked who may call us; the last answers count for a while, and then nobody may"
                 );
             }
-            Err(error) if was_well => {
+            Err(error) if is_news => {
                 warn!(%error, "nobody says who may call us; the last answers count for a while, and then nobody may");
             }
             _ => {}
