@@ -105,8 +105,17 @@ pub(super) fn part(board: Board, given: Given<'_>, stock: &mut Stock) -> (Part, 
     let mut rejected = Vec::new();
     let mut settled: BTreeMap<Place, Vec<(Group, u32)>> = BTreeMap::new();
     let taken: BTreeSet<(String, &str)> = given.base.routes.iter().filter_map(|route| whole(route)).collect();
+    let exact: Vec<(&str, &str)> = given.base.routes.iter().filter_map(|route| exact(route)).collect();
     for (place, groups) in board.places() {
-        let is_taken = matches!(&place, Place::Web { host, path } if taken.contains(&(host.to_string(), path.trim_end_matches('/'))));
+        let is_taken = match &place {
+            // It would go before all that the file has for this host.
+            Place::Web { host: Host::At(name, _), path } => {
+                let path = path.trim_end_matches('/');
+                exact.iter().any(|(host, taken)| host == name && taken.starts_with(path))
+            }
+            Place::Web { host, path } => taken.contains(&(host.to_string(), path.trim_end_matches('/'))),
+            Place::Name(_) | Place::Port(_) => false,
+        };
         if is_taken {
             let why = format!("{place} has a route in the configuration file, which goes first");
             rejected.extend(groups.into_iter().map(|group| Rejected { origin: group.origin, why: why.clone() }));
@@ -141,6 +150,12 @@ pub(super) fn part(board: Board, given: Given<'_>, stock: &mut Stock) -> (Part, 
 /// Where a route takes all requests of its host and path.
 fn whole(route: &Route) -> Option<(String, &str)> {
     (route.predicates.count() == 0).then(|| (route.host.to_string(), route.path.as_str()))
+}
+
+/// Host and path of a route for one host.
+fn exact(route: &Route) -> Option<(&str, &str)> {
+    let Host::Exact(host) = &route.host else { return None };
+    Some((host, &route.path))
 }
 
 /// Who shares a place: those who agree with the first of them on what is no matter of single instances.

@@ -137,3 +137,14 @@ fn connections_are_claimed_by_port_and_name() {
     let cluster = part.clusters.iter().find(|cluster| cluster.name == by_port.targets[0].cluster).unwrap();
     assert_eq!(cluster.proxy_protocol, Some(crate::config::ProxyProtocol::V1));
 }
+
+#[test]
+fn what_the_file_has_for_a_host_cannot_be_claimed_by_way_of_its_port() {
+    let base = config("[[routes]]\nhost='shop'\npath='/api'\nmethods=['GET']\nrespond={}");
+    let tags: &[&str] = &["u-shop:443/", "u-shop:80/ap", "u-shop:80/api", "u-shop:80/other", "u-other:80/", "u-shop/"];
+    let (part, rejected) = made(&base, &[("web", &[tags])], "");
+    let names: Vec<String> = routes(&part).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["shop/", "other:80/", "shop:80/other"]);
+    assert_eq!(rejected.len(), 3);
+    assert!(rejected[0].why.contains("which goes first"));
+}
