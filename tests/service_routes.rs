@@ -280,9 +280,13 @@ async fn routes_follow_tags_as_instances_come_change_and_go() {
     .await;
     consul.deregister("1").await;
     eventually("nobody claims /a", SOON, async || status(&proxy, "x", "/a").await == 404).await;
-    // Another service comes, later.
+    // Another service comes, later, and what was counted of others stays.
+    let counted = "lictor_requests_total{listener=\"edge\",route=\"/b\",cluster=\"web.routes\",code=\"200\"}";
+    let before = metric(proxy.admin(), counted).await;
     let _late = tagged(&consul, "late", &["lictor-route=late.com/"]).await;
     served(&proxy, "late.com", "/", "late").await;
+    assert_eq!(who(&proxy, "x", "/b").await, "two");
+    assert_eq!(metric(proxy.admin(), counted).await, before + 1.0);
     // An agent that is away takes nothing along.
     consul.kill();
     assert_eq!(who(&proxy, "x", "/b").await, "two");

@@ -18,6 +18,19 @@ pub struct Part {
     pub doors: BTreeMap<Door, Arc<Passage>>,
 }
 
+impl Part {
+    /// The same, with what it has in common with another as the very same: all that is known of a route and its requests goes by that.
+    pub fn after(mut self, other: &Part) -> Self {
+        let routes: HashMap<&str, &Arc<Route>> = other.routes.iter().map(|route| (&*route.name, route)).collect();
+        for route in &mut self.routes {
+            if let Some(known) = routes.get(&*route.name).filter(|known| **known == route) {
+                *route = Arc::clone(known);
+            }
+        }
+        self
+    }
+}
+
 impl Config {
     /// This and what the parts add. What was there first stays: a cluster of the same name, and a route that takes the same requests,
     /// are left out.

@@ -148,3 +148,11 @@ fn what_the_file_has_for_a_host_cannot_be_claimed_by_way_of_its_port() {
     assert_eq!(rejected.len(), 3);
     assert!(rejected[0].why.contains("which goes first"));
 }
+
+#[test]
+fn what_another_part_has_in_common_with_it_is_the_very_same() {
+    let one = made(&config(""), &[("a", &[&["u-/a", "u-/c"]])], "").0;
+    let two = made(&config(""), &[("a", &[&["u-/a", "u-/c strip=/c"]]), ("b", &[&["u-/b"]])], "").0.after(&one);
+    let known = |route: &Arc<Route>| one.routes.iter().any(|other| Arc::ptr_eq(other, route));
+    assert_eq!(two.routes.iter().map(known).collect::<Vec<_>>(), [true, false, false]);
+}
