@@ -13,6 +13,7 @@ use crate::support::fake::{Fake, Reply, answer, list};
 use crate::support::origin::{Origin, slow_body};
 use crate::support::window::{json as shown, metric, sum};
 
+mod applications;
 mod policies;
 mod ports;
 
