@@ -281,6 +281,7 @@ impl Discovery {
         claims.follow(lists);
         let part = claims.part(self.told.base(), lists, now);
         let changed = part.is_some_and(|part| self.told.hear(Teller::Services, part));
+        claims.rest(now.elapsed(), Instant::now());
         self.memory.await_routes(!claims.is_settled());
         if changed || self.wanted() != self.selections {
             self.ask();

@@ -20,6 +20,10 @@ use crate::table::Lists;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same where there are commands of before the start to go by, as for lists.
 const GRACE: Duration = Duration::from_secs(1);
+/// After all of it was put together for the sake of a list, that rests for this many times as long as it took: with a thousand services a
+/// part takes milliseconds, and lists may come a hundred times a second. Who is in a cluster does not wait for that.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Claims of one service; more are a mistake.
 const MOST: usize = 256;
 /// New rejections that are said one by one.
@@ -44,6 +48,8 @@ pub(in crate::discovery) struct Claims {
     changed: bool,
     /// When it goes on without answers; none once it does.
     patience: Option<Instant>,
+    /// Until when lists wait for each other, and whether one does.
+    rest: Option<(Instant, bool)>,
     rejected: BTreeSet<Rejected>,
     stock: Stock,
     series: Arc<ClaimSeries>,
@@ -74,6 +80,7 @@ impl Claims {
             good: None,
             changed: true,
             patience: Some(now + PATIENCE),
+            rest: None,
             rejected: BTreeSet::new(),
             stock: Stock::default(),
             series: metrics.claims(),
@@ -133,12 +140,30 @@ impl Claims {
     }
 
     /// True if there may be another part than before.
-    pub(in crate::discovery) fn is_due(&self, lists: &Lists, now: Instant) -> bool {
+    pub(in crate::discovery) fn is_due(&mut self, lists: &Lists, now: Instant) -> bool {
+        self.rest = self.rest.filter(|(until, _)| *until > now);
+        if self.changed || self.patience.is_some_and(|patience| patience <= now) {
+            return true;
+        }
         let is_read = |(name, selection): (&Arc<str>, &Selection)| match (self.read.get(name), lists.get(selection)) {
             (Some(read), Some(list)) => Arc::ptr_eq(&read.list, list),
             (known, list) => known.is_none() && list.is_none(),
         };
-        self.changed || self.patience.is_some_and(|patience| patience <= now) || !self.followed.iter().all(is_read)
+        let is_due = !self.followed.iter().all(is_read);
+        match &mut self.rest {
+            Some((_, waits)) => {
+                *waits = is_due;
+                false
+            }
+            None => is_due,
+        }
+    }
+
+    /// It took so long to put all of it together.
+    pub(in crate::discovery) fn rest(&mut self, took: Duration, now: Instant) {
+        if self.is_settled() {
+            self.rest = Some((now + (took * REST).min(LONGEST_REST), false));
+        }
     }
 
     /// What stands under the key of commands, as of now: all of it is good, or what was good before stays.
@@ -176,9 +201,10 @@ impl Claims {
         command::read(&texts?)
     }
 
-    /// When it goes on without the answers that are missing.
+    /// When it goes on without the answers that are missing, or with lists that wait.
     pub(in crate::discovery) fn next(&self) -> Option<Instant> {
-        self.patience
+        let rest = self.rest.filter(|(_, waits)| *waits).map(|(until, _)| until);
+        self.patience.into_iter().chain(rest).min()
     }
 
     /// True once all has been heard that routes are made of, or has been waited for in vain.
@@ -329,4 +355,40 @@ fn read(list: &List, settings: &ServiceRoutes) -> Read {
         }
     }
     Read { list: Arc::clone(list), claims }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, parse};
+    use crate::endpoint::{Address, Listed};
+
+    #[test]
+    fn lists_that_come_one_after_the_other_wait_for_each_other_and_none_is_forgotten() {
+        let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[service_routes]\nenabled=true";
+        let config = parse(text, &Environment::default()).unwrap();
+        let now = Instant::now();
+        let settings = config.service_routes.as_ref().unwrap();
+        let mut claims = Claims::new(settings, &Metrics::new(1), std::iter::empty(), now);
+        let list = |tag: &str| -> List {
+            [Listed { tags: [tag.into()].into(), ..Listed::new(Address::from(([127, 0, 0, 1], 80))) }].into()
+        };
+        let mut lists = Lists::new();
+        lists.insert(Selection::of("web"), list("urlprefix-/a"));
+        claims.announced(&BTreeSet::from(["web".into()]));
+        assert!(claims.is_due(&lists, now));
+        claims.follow(&lists);
+        assert_eq!(claims.part(&config, &lists, now).unwrap().routes.len(), 1);
+        claims.rest(Duration::from_millis(10), now);
+        assert!(!claims.is_due(&lists, now));
+        assert_eq!(claims.next(), None, "nothing waits");
+        lists.insert(Selection::of("web"), list("urlprefix-/b"));
+        assert!(!claims.is_due(&lists, now + Duration::from_millis(39)));
+        assert_eq!(claims.next(), Some(now + Duration::from_millis(40)));
+        assert!(claims.is_due(&lists, now + Duration::from_millis(40)));
+        assert_eq!(claims.next(), None);
+        claims.rest(Duration::from_secs(9), now);
+        claims.announced(&BTreeSet::new());
+        assert!(claims.is_due(&lists, now), "whatever else changes does not wait");
+    }
 }
