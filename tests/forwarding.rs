@@ -121,6 +121,18 @@ async fn the_origin_learns_who_asked_and_for_what() {
 }
 
 #[tokio::test]
+async fn a_request_that_goes_in_circles_is_ended() {
+    let (origin, proxy) = pair().await;
+    let asked = async |hops: usize| {
+        let way = vec!["1.1 lictor"; hops].join(", ");
+        let request = format!("GET / HTTP/1.1\r\nHost: shop\r\nVia: 1.0 fred\r\nVia: {way}\r\n\r\n");
+        Client::connect(proxy.address()).await.exchange(request).await.status
+    };
+    assert_eq!((asked(9).await, asked(10).await, asked(100).await), (200, 508, 508));
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
 async fn paths_and_queries_arrive_as_they_were_written() {
     for target in ["/a%2Fb/%C3%A9?x=1&x=%20+&&;a=b/../c?d", "/?", "//double//slash/x", "/a?b=c%00&u=http://x/?y"] {
         let request = received(&format!("GET {target} HTTP/1.1\r\nhost: shop\r\n\r\n")).await;

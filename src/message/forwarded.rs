@@ -30,6 +30,12 @@ impl Way {
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().map(|(name, value)| (name, value))
     }
+
+    /// How often it has led through a lictor, this one included.
+    pub fn hops(&self) -> usize {
+        let via = self.0.iter().find(|(name, _)| *name == VIA).map_or(&b""[..], |(_, value)| value.as_bytes());
+        via.split(|byte| *byte == b',').filter(|hop| PSEUDONYM == *hop.trim_ascii()).count()
+    }
 }
 
 /// The way of a request that has its end-to-end headers only. What those before us said of it stays if the peer is trusted, with

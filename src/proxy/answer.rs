@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     Absent(Absent),
     /// What its route makes of its target is none.
     Target,
+    /// It goes in circles.
+    Loop,
     /// No endpoint may serve.
     NoEndpoint,
     /// As much is going on as may.
@@ -58,17 +60,16 @@ impl Refusal {
     pub(super) fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
-            Refusal::Unreachable => (
-                StatusCode::BAD_GATEWAY,
-                "no endpoint could be connected to
-",
-            ),
+            Refusal::Unreachable => (StatusCode::BAD_GATEWAY, "no endpoint could be connected to\n"),
             Refusal::Path => (StatusCode::BAD_REQUEST, "the path has slashes that may lead elsewhere\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Refusal::Nameless(why) => (StatusCode::NOT_FOUND, why.text()),
             Refusal::Barred => (StatusCode::FORBIDDEN, "this service must not be asked for here\n"),
             Refusal::Absent(why) => (StatusCode::SERVICE_UNAVAILABLE, absent(*why)),
             Refusal::Target => (StatusCode::URI_TOO_LONG, "the request's target cannot be rewritten\n"),
+            Refusal::Loop => {
+                (StatusCode::LOOP_DETECTED, "the request goes in circles: an endpoint is the proxy itself\n")
+            }
             Refusal::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no endpoint is eligible\n"),
             Refusal::Overload => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are being served\n"),
             Refusal::NoList => (StatusCode::SERVICE_UNAVAILABLE, "waiting for discovery\n"),

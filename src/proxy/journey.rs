@@ -28,6 +28,9 @@ use crate::metrics::RequestSeries;
 use crate::route::Question;
 use crate::upstream::{self, Error, Exchange};
 
+/// Through more lictors than these nothing leads but a circle, such as of a service that has registered lictor's own address.
+const MOST_HOPS: usize = 10;
+
 /// Answers a request, and sees to it that it is counted.
 pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let started = Instant::now();
@@ -216,6 +219,9 @@ impl Journey<'_> {
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
         let way = outgoing::prepare(head, (&upload, upgrading), host, sender, &mut rng);
+        if way.hops() > MOST_HOPS {
+            return Err(Refusal::Loop);
+        }
         rewrite::request(head, &self.entry.route, self.entry.target())?;
         if let Some(entry) = self.mirror.as_ref().filter(|_| !upgrading) {
             let key = Affinity::of(head, sender, &entry.cluster).key;
