@@ -64,13 +64,9 @@ impl Announced {
 
     /// One question; returns how long to pause.
     async fn ask(&mut self) -> Result<Duration, Failure> {
-        let agent = &self.shared.agent;
-        let mut query = agent.place(None);
-        if self.shared.mode().await == Some(Consistency::Stale) {
-            query.push(("stale", String::new()));
-        }
+        let mode = self.shared.mode().await.filter(|mode| *mode == Consistency::Stale).unwrap_or(Consistency::Default);
         let (asked, wait) = (Instant::now(), vary(self.shared.settings.wait));
-        let answer = agent.watch("/v1/catalog/services", &query, (self.index, wait), 0).await?.found().await?;
+        let answer = self.shared.agent.services(None, mode, (self.index, wait), 0).await?;
         let now = answer.meta.index.max(1);
         let (body, cost) = answer.body().await?;
         self.bucket.cost(cost, body.len());
