@@ -23,13 +23,20 @@ use super::pulse::Pulse;
 use super::stay::{LINGER, Look, Stay};
 use super::{Client, Desk, Service};
 use crate::config::Http;
-use crate::message::Downstream;
 use crate::message::proxy_protocol::Ends;
+use crate::message::{Downstream, Spare};
 use crate::metrics::ListenerSeries;
 use crate::tls::{self, Admission, Handshake, Refused, Stream};
 
 /// What is over once a client has to go.
 pub(super) type Revocation = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What all connections of a listener and worker use by turns.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    pub(super) inbox: Spare,
+    pub(super) outbox: Spare,
+}
 
 /// What a connection's requests are answered with.
 pub(super) struct Talk<S> {
@@ -37,6 +44,7 @@ pub(super) struct Talk<S> {
     pub(super) client: Rc<Client>,
     pub(super) rules: Rc<Http>,
     pub(super) clock: Rc<Clock>,
+    spares: Rc<Spares>,
     pub(super) pulse: Arc<Pulse>,
     series: Arc<ListenerSeries>,
     tls: Option<tls::Entrance>,
@@ -56,6 +64,7 @@ impl<S> Talk<S> {
             client: Rc::new(Client { downstream: Downstream::plain(address.ip()).between(ends) }),
             rules: Rc::clone(&desk.rules),
             clock: Rc::clone(&desk.clock),
+            spares: Rc::clone(&desk.spares),
             pulse: Arc::clone(pulse),
             series: Arc::clone(&desk.terms.series),
             tls: desk.terms.tls.clone(),
@@ -161,7 +170,8 @@ async fn serve_admitted<S: Service>(stream: Stream, is_http2: bool, talk: Talk<S
 
 /// Serves a connection to its end, unless what comes first is HTTP/2: then it is given back.
 async fn serve_http1<S: Service>(stream: Stream, talk: &Talk<S>, stay: &mut Stay) -> Option<Io> {
-    let wire = Wire::new(Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse)));
+    let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
+    let wire = Wire::new(io, &talk.spares);
     loop {
         match attend(Box::pin(h1::converse(&wire, talk)), || wire.leave(), stay).await {
             End::Of(h1::End::Over) => return None,

@@ -50,7 +50,7 @@ pub use room::Room;
 pub use taken::{Taken, Takeover};
 
 use clock::Clock;
-use connection::Talk;
+use connection::{Spares, Talk};
 use handler::{Handler, Raw};
 use open::Connections;
 use room::Place;
@@ -72,7 +72,7 @@ pub trait Service: 'static {
 /// A request: with its target in origin-form, and exactly one `Host`, whatever the protocol.
 pub struct Asked {
     /// Its head.
-    pub head: request::Parts,
+    pub head: Box<request::Parts>,
     /// Its body, if there is one.
     pub body: Option<Incoming>,
     /// Who asks.
@@ -140,7 +140,14 @@ pub async fn forward<F: Forward>(listener: TcpListener, forward: Rc<F>, terms: T
 async fn accept<S: Handler>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
     let mut connections = Connections::new(&terms.series);
     let rules = Rc::new(terms.http.clone());
-    let desk = Rc::new(Desk { service, rules, clock: Rc::default(), terms, draining: draining.clone() });
+    let desk = Rc::new(Desk {
+        service,
+        rules,
+        clock: Rc::default(),
+        spares: Rc::default(),
+        terms,
+        draining: draining.clone(),
+    });
     let mut waiting = Vec::new();
     let mut failing = false;
     loop {
@@ -188,6 +195,7 @@ struct Desk<S> {
     service: Rc<S>,
     rules: Rc<Http>,
     clock: Rc<Clock>,
+    spares: Rc<Spares>,
     terms: Terms,
     draining: Draining,
 }

@@ -17,24 +17,40 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const PSEUDONYM: HeaderValue = HeaderValue::from_static("1.1 lictor");
+const PSEUDONYM: &[u8] = b"1.1 lictor";
 /// Longest request id that is taken over; more is somebody's payload, not a name.
 const LONGEST_ID: usize = 128;
 
 /// The headers of the way: sent behind a request's own, which do not hold any of them.
 #[derive(Debug, Clone)]
-pub struct Way([(HeaderName, HeaderValue); 5]);
+pub struct Way {
+    /// The addresses on it, the nearest last.
+    addresses: HeaderValue,
+    /// The proxies before this one and this one, if there were any before.
+    via: Option<HeaderValue>,
+    proto: HeaderValue,
+    host: HeaderValue,
+    id: HeaderValue,
+}
 
 impl Way {
     /// Each with its name.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().map(|(name, value)| (name, value))
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let via = self.via.as_ref().map_or(PSEUDONYM, HeaderValue::as_bytes);
+        [
+            ("x-forwarded-for", self.addresses.as_bytes()),
+            ("via", via),
+            ("x-forwarded-proto", self.proto.as_bytes()),
+            ("x-forwarded-host", self.host.as_bytes()),
+            ("x-request-id", self.id.as_bytes()),
+        ]
+        .into_iter()
     }
 
     /// How often it has led through a lictor, this one included.
     pub fn hops(&self) -> usize {
-        let via = self.0.iter().find(|(name, _)| *name == VIA).map_or(&b""[..], |(_, value)| value.as_bytes());
-        via.split(|byte| *byte == b',').filter(|hop| PSEUDONYM == *hop.trim_ascii()).count()
+        let via = self.via.as_ref().map_or(PSEUDONYM, HeaderValue::as_bytes);
+        via.split(|byte| *byte == b',').filter(|hop| hop.trim_ascii() == PSEUDONYM).count()
     }
 }
 
@@ -54,19 +70,20 @@ pub fn way<'a>(
     if is_believed {
         extend_forwarded(headers, sender, &host);
     }
-    let mut way = Way([
-        (FOR, sender.downstream().address().clone()),
-        (VIA, PSEUDONYM),
-        (PROTO, proto.unwrap_or_else(|| sender.downstream().scheme().clone())),
-        (FORWARDED_HOST, said_host.unwrap_or(host)),
-        (REQUEST_ID, id.unwrap_or_else(|| trace::new_id(rng))),
-    ]);
+    let mut way = Way {
+        addresses: sender.downstream().address().clone(),
+        via: None,
+        proto: proto.unwrap_or_else(|| sender.downstream().scheme().clone()),
+        host: said_host.unwrap_or(host),
+        id: id.unwrap_or_else(|| trace::new_id(rng)),
+    };
     if is_told {
-        for (name, value) in &mut way.0 {
-            if *name == FOR && is_believed || *name == VIA {
-                append(headers, name, value);
-            }
+        if is_believed {
+            append(headers, &FOR, &mut way.addresses);
         }
+        let mut via = HeaderValue::from_bytes(PSEUDONYM).ok();
+        via.iter_mut().for_each(|via| append(headers, &VIA, via));
+        way.via = via;
         trace::settle(headers, is_believed, rng);
         remove(headers, is_believed);
     }
@@ -174,7 +191,8 @@ mod tests {
         let sender = Sender::new(&downstream, &trusted);
         let way = way(&mut headers, sender, HeaderValue::from_static("shop:80"), &mut fastrand::Rng::with_seed(1));
         assert!(way.iter().all(|(name, _)| !headers.contains_key(name)), "none is sent twice");
-        headers.extend(way.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let pair = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        headers.extend(way.iter().map(pair));
         headers
     }
 

@@ -222,12 +222,15 @@ fn travels(name: &HeaderName) -> bool {
 
 /// Header lines.
 pub fn fields<'a>(out: &mut BytesMut, fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
-    for (name, value) in fields {
-        out.put_slice(name.as_str().as_bytes());
-        out.put_slice(b": ");
-        out.put_slice(value.as_bytes());
-        out.put_slice(b"\r\n");
-    }
+    fields.for_each(|(name, value)| field(out, name.as_str(), value.as_bytes()));
+}
+
+/// A header line.
+pub fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
 }
 
 /// Trailers; those that would frame or address a message are left out (RFC 9110 section 6.5.1).

@@ -10,6 +10,7 @@ pub mod path;
 pub mod proxy_protocol;
 mod trace;
 mod trust;
+mod spare;
 mod upload;
 mod websocket;
 
@@ -18,6 +19,7 @@ pub use forwarded::{Way, is_ours, way};
 pub use framing::{Framing, Step};
 pub use headers::{accepts_trailers, end_to_end, end_to_end_of_answer, frames, is_grpc, is_host, switches, upgrade};
 pub use parameters::{cookie, cookies, query_parameter, query_values};
+pub use spare::Spare;
 pub use trust::{Downstream, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};
 pub use websocket::websocket_accept;

@@ -11,9 +11,9 @@ use http_body::{Body, Frame};
 /// A request's body as it comes in, by whatever protocol.
 pub type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
 
-impl std::fmt::Debug for Upload {
+impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upload").field("kept", &self.kept).field("awaited", &self.awaited).finish_non_exhaustive()
+        f.debug_struct("Held").field("kept", &self.kept).field("awaited", &self.awaited).finish_non_exhaustive()
     }
 }
 
@@ -22,11 +22,12 @@ impl std::fmt::Debug for Upload {
 #[error("{0}")]
 pub struct Broken(pub Box<dyn std::error::Error + Send + Sync>);
 
-/// A request's body.
-#[derive(Default)]
-pub struct Upload {
-    // None if there never was one.
-    body: Option<Incoming>,
+/// A request's body; most requests have none, and carry none of what one needs.
+#[derive(Debug, Default)]
+pub struct Upload(Option<Box<Held>>);
+
+struct Held {
+    body: Incoming,
     kept: Kept,
     awaited: bool,
 }
@@ -48,51 +49,64 @@ struct Kept {
 impl Upload {
     /// A body as it comes in, of which up to so many bytes are kept.
     pub fn new(body: Option<Incoming>, room: usize) -> Self {
-        let body = body.filter(|body| !body.is_end_stream());
-        // One that is longer than the room is not worth keeping a part of.
-        let room = if body.as_ref().is_some_and(|body| body.size_hint().lower() > room as u64) { 0 } else { room };
-        Upload { body, kept: Kept { room, ..Kept::default() }, awaited: false }
+        let hold = |body: Incoming| {
+            // One that is longer than the room is not worth keeping a part of.
+            let room = if body.size_hint().lower() > room as u64 { 0 } else { room };
+            Box::new(Held { body, kept: Kept { room, ..Kept::default() }, awaited: false })
+        };
+        Upload(body.filter(|body| !body.is_end_stream()).map(hold))
     }
 
     /// True if there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.body.is_none()
+        self.0.is_none()
     }
 
     /// True if the body can be sent from its beginning.
     pub fn can_repeat(&self) -> bool {
-        self.kept.whole
+        self.0.as_ref().is_none_or(|held| held.kept.whole)
     }
 
     /// Begins again at the beginning.
     pub fn rewind(&mut self) {
-        self.kept.rewind();
-        self.awaited = false;
+        if let Some(held) = &mut self.0 {
+            held.kept.rewind();
+            held.awaited = false;
+        }
     }
 
     /// True if its length is not known before its end.
     pub fn is_chunked(&self) -> bool {
-        self.body.as_ref().is_some_and(|body| body.size_hint().exact().is_none())
+        self.0.as_ref().is_some_and(|held| held.body.size_hint().exact().is_none())
     }
 
     /// True if it is known that nothing more will come.
     pub fn has_ended(&self) -> bool {
-        let is_over = |body: &Incoming| self.kept.ended || body.is_end_stream();
-        self.kept.again.iter().all(Option::is_none) && self.body.as_ref().is_none_or(is_over)
+        self.0.as_ref().is_none_or(|held| {
+            held.kept.again.iter().all(Option::is_none) && (held.kept.ended || held.body.is_end_stream())
+        })
     }
 
     /// True if the body was asked for and the client has not gone on with it: it is the one that is waited for.
     pub fn awaits_sender(&self) -> bool {
-        self.awaited
+        self.0.as_ref().is_some_and(|held| held.awaited)
     }
 
     /// The next piece of the body, or none at its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |held| held.poll_frame(cx))
+    }
+}
+
+impl Held {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(frame) = self.kept.again.iter_mut().find_map(Option::take) {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let Some(body) = self.body.as_mut().filter(|_| !self.kept.ended) else { return Poll::Ready(None) };
-        let polled = body.as_mut().poll_frame(cx);
+        if self.kept.ended {
+            return Poll::Ready(None);
+        }
+        let polled = self.body.as_mut().poll_frame(cx);
         self.awaited = polled.is_pending();
         match &polled {
             Poll::Pending => {}

@@ -29,7 +29,7 @@ const FRAMES: usize = 16;
 /// A request as it goes out, the same for all of its attempts.
 pub(super) struct Outgoing {
     pub(super) method: Method,
-    pub(super) head: RefCell<request::Parts>,
+    pub(super) head: RefCell<Box<request::Parts>>,
     pub(super) way: Way,
     /// Whether the client knows interim answers.
     pub(super) speaks_interim: bool,
@@ -37,6 +37,8 @@ pub(super) struct Outgoing {
     pub(super) repeatable: bool,
     /// Whether another attempt may run beside the first.
     pub(super) hedged: bool,
+    /// The protocol that the client wants to switch to.
+    pub(super) protocol: Option<HeaderValue>,
 }
 
 /// What came of an attempt.
@@ -136,7 +138,12 @@ impl Journey<'_> {
                 self.relay_interim(speaks_interim, status, headers);
             },
         };
-        self.worker.upstream.send(guard.attempt().endpoint(), &mut call).await
+        let (upstream, endpoint) = (&self.worker.upstream, guard.attempt().endpoint());
+        match upstream.at_hand(endpoint, &mut call) {
+            Some(exchange) => exchange.answer(&mut call).await,
+            // Boxed, so that whoever finds a connection carries nothing of what it takes to make one.
+            None => Box::pin(upstream.send(endpoint, &mut call)).await,
+        }
     }
 
     /// Waits for an attempt that takes long and, if there is somebody else and the budget has one, for another.

@@ -125,6 +125,9 @@ pub(super) struct Journey<'a> {
     pub(super) affinity: Affinity,
 }
 
+/// The head of an answer, what its body comes by, and who gives it.
+type Answered = (Response<Box<Exchange>>, Guard);
+
 /// A request that has its answer.
 struct Arrived {
     answer: Response<Box<Exchange>>,
@@ -138,7 +141,7 @@ impl Journey<'_> {
     /// Attempts until one is answered or there is no point in another.
     async fn go(
         &self,
-        mut head: request::Parts,
+        mut head: Box<request::Parts>,
         (body, takeover): (Option<Incoming>, Option<Takeover>),
         host: HeaderValue,
     ) -> Result<Arrived, Refusal> {
@@ -146,7 +149,8 @@ impl Journey<'_> {
             self.entry.attempts.no_endpoint();
             return Err(Refusal::Stale);
         }
-        let permit = self.enter().await?;
+        // What only some requests need is boxed, here and below: so all others carry none of it.
+        let permit = if self.settings().limits.has_gate() { Box::pin(self.enter()).await? } else { None };
         let settings = &self.entry.retry;
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
@@ -156,41 +160,61 @@ impl Journey<'_> {
         // Two attempts at once cannot each have a Host of their own.
         let hedged = repeatable && upload.is_empty() && upgrading.is_none() && !self.entry.names_endpoint();
         let method = head.method.clone();
-        let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged };
+        let outgoing = Outgoing { method, head: RefCell::new(head), way, speaks_interim, repeatable, hedged, protocol };
         self.entry.cluster.request(self.worker.index, self.started);
-        let mut began = if permit.is_some() { Instant::now() } else { self.started };
+        let began = if permit.is_some() { Instant::now() } else { self.started };
         let can_retry = repeatable && settings.attempts > 0 && (upload.is_empty() || settings.buffer > 0);
-        let mut guard = self.begin(can_retry, began)?;
-        let mut tried = Vec::new();
-        loop {
-            let (first, before) = (guard.attempt().endpoint().id(), tried.len());
-            let (sent, ended) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
-            let failed = match self.conclude(sent, ended, protocol.as_ref()) {
-                Ok((answer, guard)) => {
+        let guard = self.begin(can_retry, began)?;
+        let (first, mut tried) = (guard.attempt().endpoint().id(), Vec::new());
+        let (sent, guard) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
+        let (answer, guard) = match self.conclude(sent, guard, &outgoing) {
+            Ok(done) => {
+                self.count_retried(tried.len(), true);
+                done
+            }
+            Err(failed) => {
+                if tried.is_empty() {
+                    // Only now: most requests never need to know.
+                    tried.push(first);
+                }
+                Box::pin(self.again(*failed, &outgoing, upload, (tried, began), permit.as_ref())).await?
+            }
+        };
+        let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+        Ok(Arrived { answer, switched, guard, permit })
+    }
+
+    /// Further attempts after one that failed, as far as there is a point in them.
+    async fn again(
+        &self,
+        mut failed: Failed,
+        outgoing: &Outgoing,
+        mut upload: Upload,
+        (mut tried, mut began): (Vec<Id>, Instant),
+        permit: Option<&Permit>,
+    ) -> Result<Answered, Refusal> {
+        while let Some(guard) = self.retry(&failed, outgoing, &upload, &tried).await {
+            failed.give_up(&mut upload).await;
+            upload.rewind();
+            began = Instant::now();
+            let (next, before) = (guard.attempt().endpoint().id(), tried.len());
+            let (sent, guard) = self.attempt(guard, outgoing, &mut upload, (&mut tried, began)).await;
+            failed = match self.conclude(sent, guard, outgoing) {
+                Ok(done) => {
                     self.count_retried(tried.len().max(before + 1), true);
-                    let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
-                    return Ok(Arrived { answer, switched, guard, permit });
+                    return Ok(done);
                 }
                 Err(failed) => *failed,
             };
             if tried.len() == before {
-                // Only now: most requests never need to know.
-                tried.push(first);
+                tried.push(next);
             }
-            match self.retry(&failed, &outgoing, &upload, &tried).await {
-                Some(next) => guard = next,
-                None => {
-                    self.count_retried(tried.len(), false);
-                    failed.teach(permit.as_ref(), began);
-                    return match failed {
-                        Failed::Error(error) => Err(Refusal::Upstream(error)),
-                        Failed::Answer(answer, guard) => Ok(Arrived { answer, switched: None, guard, permit }),
-                    };
-                }
-            }
-            failed.give_up(&mut upload).await;
-            upload.rewind();
-            began = Instant::now();
+        }
+        self.count_retried(tried.len(), false);
+        failed.teach(permit, began);
+        match failed {
+            Failed::Error(error) => Err(Refusal::Upstream(error)),
+            Failed::Answer(answer, guard) => Ok((answer, guard)),
         }
     }
 
@@ -225,7 +249,7 @@ impl Journey<'_> {
         rewrite::request(head, &self.entry.route, self.entry.target())?;
         if let Some(entry) = self.mirror.as_ref().filter(|_| !upgrading) {
             let key = Affinity::of(head, sender, &entry.cluster).key;
-            let copy = Copy { head: head.clone(), way: way.clone(), key, body: copy };
+            let copy = Copy { head: Box::new(head.clone()), way: way.clone(), key, body: copy };
             let from = From { upstream: self.worker.upstream.clone(), worker: self.worker.index, rng: rng.fork() };
             self.worker.mirrors.send(copy, Rc::clone(entry), from);
         }
@@ -253,16 +277,11 @@ impl Journey<'_> {
     }
 
     /// What an attempt came to: an answer to pass on, or something after which another might follow.
-    fn conclude(
-        &self,
-        sent: Sent,
-        mut guard: Guard,
-        asked: Option<&HeaderValue>,
-    ) -> Result<(Response<Box<Exchange>>, Guard), Box<Failed>> {
+    fn conclude(&self, sent: Sent, mut guard: Guard, outgoing: &Outgoing) -> Result<Answered, Box<Failed>> {
         let error = match sent {
             Ok(answer)
                 if answer.status() == StatusCode::SWITCHING_PROTOCOLS
-                    && asked.is_some_and(|asked| message::switches(answer.headers(), asked)) =>
+                    && outgoing.protocol.as_ref().is_some_and(|asked| message::switches(answer.headers(), asked)) =>
             {
                 return Ok((answer, guard));
             }

@@ -42,7 +42,7 @@ pub(super) struct Mirrors(RefCell<JoinSet<()>>);
 
 /// What a copy is made of.
 pub(super) struct Copy {
-    pub(super) head: request::Parts,
+    pub(super) head: Box<request::Parts>,
     pub(super) way: Way,
     /// What its cluster knows it by.
     pub(super) key: Option<u64>,

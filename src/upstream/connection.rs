@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use super::http2::Terms;
 use super::stall::Stall;
 use crate::endpoint::Connected;
+use crate::message::Spare;
 use crate::tls::Stream;
 
 /// What is read at once, unless a long body is on its way.
@@ -26,13 +28,16 @@ pub(super) struct Connection {
     /// 0 to 1, drawn when it was opened.
     haste: f64,
     idle_since: Instant,
+    /// For what is short; all connections of a worker read into it.
+    inbox: Rc<Spare>,
+    /// For a long body.
     buffer: BytesMut,
     connected: Connected,
     terms: Terms,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, connected: Connected, terms: Terms) -> Self {
+    pub(super) fn new(stream: Stream, connected: Connected, terms: Terms, inbox: &Rc<Spare>) -> Self {
         let (stall, opened) = (Stall::new(), Instant::now());
         Connection {
             stream,
@@ -41,6 +46,7 @@ impl Connection {
             opened,
             haste: fastrand::f64(),
             idle_since: opened,
+            inbox: Rc::clone(inbox),
             buffer: BytesMut::new(),
             connected,
             terms,
@@ -75,7 +81,7 @@ impl Connection {
         self.idle_since
     }
 
-    /// Waits for the next request. Its buffer goes back to the allocator, which gives it to the connection that is used next.
+    /// Waits for the next request. Its buffer goes back to the allocator.
     pub(super) fn rest(&mut self, since: Instant) {
         self.reused = true;
         self.idle_since = since;
@@ -90,11 +96,17 @@ impl Connection {
 
     /// The next bytes; none at all at the end of the stream. `long` says that many more are expected.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<io::Result<Bytes>> {
-        let room = if long { READ_LONG } else { READ };
-        if self.buffer.capacity() < room / 4 {
-            self.buffer.reserve(room);
+        if long {
+            return read(&mut self.stream, cx, (&mut self.buffer, READ_LONG));
         }
-        let read = pin!(self.stream.read_buf(&mut self.buffer)).poll(cx);
-        read.map_ok(|_| self.buffer.split().freeze())
+        self.inbox.with(|inbox| read(&mut self.stream, cx, (inbox, READ)))
     }
+}
+
+fn read(stream: &mut Stream, cx: &mut Context<'_>, (buffer, room): (&mut BytesMut, usize)) -> Poll<io::Result<Bytes>> {
+    if buffer.capacity() < room / 4 {
+        buffer.reserve(room);
+    }
+    let read = pin!(stream.read_buf(buffer)).poll(cx);
+    read.map_ok(|_| buffer.split().freeze())
 }

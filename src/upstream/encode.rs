@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use http::request;
 
 use crate::message::Way;
-use crate::message::framing::fields;
+use crate::message::framing::{field, fields};
 
 /// The request line, the headers as they are, and those of the way behind them.
 pub fn head(out: &mut BytesMut, head: &request::Parts, way: &Way) {
@@ -15,6 +15,6 @@ pub fn head(out: &mut BytesMut, head: &request::Parts, way: &Way) {
     out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
     fields(out, head.headers.iter());
-    fields(out, way.iter());
+    way.iter().for_each(|(name, value)| field(out, name, value));
     out.put_slice(b"\r\n");
 }

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,19 +40,18 @@ enum Carrier {
     Http2(Http2),
 }
 
-/// Sends a request on an HTTP/1.1 connection and waits for the head of its answer.
-pub(super) async fn open(
+/// A request on an HTTP/1.1 connection, of which nothing has been sent.
+pub(super) fn begin(
     mut connection: Box<Connection>,
     call: &mut Call<'_>,
     (pool, endpoint): (&Rc<Pool>, &Arc<Endpoint>),
-) -> Result<Response<Box<Exchange>>, Error> {
+) -> Box<Exchange> {
     // A dial has taken its time; an idle connection was at hand.
     let moved = if connection.is_reused() { call.limits.began } else { Instant::now() };
     connection.stall.arm(call.limits.first_due(moved));
     let watch = Watch::new(call.limits, endpoint, moved);
     // Boxed at once: it is moved a few times on its way to the client.
-    let exchange = Box::new(Exchange { carrier: Carrier::Http1(Http1::new(connection, call, pool)), watch });
-    exchange.wait_for_head(call).await
+    Box::new(Exchange { carrier: Carrier::Http1(Http1::new(connection, call, pool)), watch })
 }
 
 /// Sends a request on a stream of an HTTP/2 connection and waits for the head of its answer.
@@ -65,7 +64,7 @@ pub(super) async fn open_stream(
     let mut carrier = Http2::new(seat, call)?;
     carrier.arm(call.limits.first_due(moved));
     let watch = Watch::new(call.limits, endpoint, moved);
-    Box::new(Exchange { carrier: Carrier::Http2(carrier), watch }).wait_for_head(call).await
+    Box::new(Exchange { carrier: Carrier::Http2(carrier), watch }).answer(call).await
 }
 
 /// All of 1xx but 101, which is final.
@@ -75,8 +74,9 @@ pub(super) fn is_interim(status: StatusCode) -> bool {
 
 impl Exchange {
     /// The final answer; tells of interim ones on the way. Gives the body back where there is none.
-    async fn wait_for_head(mut self: Box<Self>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
-        match self.final_head(call).await {
+    pub async fn answer(mut self: Box<Self>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
+        let mut interim = 0;
+        match poll_fn(|cx| self.poll_final_head(cx, call, &mut interim)).await {
             Ok((status, headers)) => {
                 self.watch.answered = true;
                 let mut response = Response::new(self);
@@ -91,17 +91,23 @@ impl Exchange {
         }
     }
 
-    async fn final_head(&mut self, call: &mut Call<'_>) -> Result<(StatusCode, HeaderMap), Error> {
-        for interim in 0..=MAX_INTERIM {
-            let (status, headers) = poll_fn(|cx| self.poll_head(cx, call)).await?;
+    fn poll_final_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &mut Call<'_>,
+        interim: &mut usize,
+    ) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
+        loop {
+            let (status, headers) = ready!(self.poll_head(cx, call))?;
             if !is_interim(status) {
-                return Ok((status, headers));
+                return Poll::Ready(Ok((status, headers)));
             }
-            if interim < MAX_INTERIM {
-                (call.interim)(status, &headers);
+            if *interim == MAX_INTERIM {
+                return Poll::Ready(Err(self.error(Kind::Protocol)));
             }
+            *interim += 1;
+            (call.interim)(status, &headers);
         }
-        Err(self.error(Kind::Protocol))
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<(StatusCode, HeaderMap), Error>> {

@@ -34,7 +34,7 @@ pub(super) struct Http1 {
 impl Http1 {
     /// The request of a call on a connection that is free.
     pub(super) fn new(connection: Box<Connection>, call: &mut Call<'_>, pool: &Rc<Pool>) -> Self {
-        let sending = Sending::new(&call.head.borrow(), call.way, std::mem::take(call.upload));
+        let sending = Sending::new(pool.outbox.take(), &call.head.borrow(), call.way, std::mem::take(call.upload));
         let (bytes, framing, pool) = (Bytes::new(), Framing::NONE, Rc::clone(pool));
         Http1 { connection: Some(connection), sending, bytes, framing, keep_alive: false, pool }
     }
@@ -90,6 +90,9 @@ impl Http1 {
                 Ok(true) if !self.sending.upload.is_empty() => watch.stir(),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Err(self.error(Kind::Downstream).caused_by(error))),
+            }
+            if self.sending.is_done() {
+                self.pool.outbox.give(self.sending.lead());
             }
         }
         match connection.poll_read(cx, self.framing.is_long()) {
@@ -200,7 +203,7 @@ impl Http1 {
 
 /// The request's header map becomes the final answer's: it is not needed any more, and has the size.
 fn parse(bytes: &mut Bytes, call: &Call<'_>) -> Result<Option<Head>, head::Malformed> {
-    let request::Parts { method, headers, .. } = &mut *call.head.borrow_mut();
+    let request::Parts { method, headers, .. } = &mut **call.head.borrow_mut();
     head::parse(bytes, method, |status| {
         // A 408 may turn out not to be meant for this request at all.
         if status == StatusCode::REQUEST_TIMEOUT || (call.may_repeat)(status) {

@@ -68,7 +68,7 @@ pub struct Upstream {
 pub struct Call<'a> {
     /// Its head, with the headers that the endpoint is to see. Once an answer came that ends the request, its header map has
     /// become the answer's.
-    pub head: &'a RefCell<request::Parts>,
+    pub head: &'a RefCell<Box<request::Parts>>,
     /// The headers of its way, sent behind its own.
     pub way: &'a Way,
     /// Its body, taken out when an answer came, and left in place otherwise.
@@ -126,12 +126,20 @@ impl Limits {
 }
 
 impl Upstream {
+    /// The exchange of a call for which nobody has to be waited: there is a connection that it can have for itself.
+    pub fn at_hand(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Option<Box<Exchange>> {
+        let connection = self.own(endpoint, call)?;
+        Some(exchange::begin(connection, call, (&self.pool, endpoint)))
+    }
+
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
     pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
         let mut moves = MOST_MOVES;
         loop {
             let seat = match self.reach(endpoint, call).await? {
-                Reached::Own(connection) => return exchange::open(connection, call, (&self.pool, endpoint)).await,
+                Reached::Own(connection) => {
+                    return exchange::begin(connection, call, (&self.pool, endpoint)).answer(call).await;
+                }
                 Reached::Shared(seat) => seat,
             };
             match exchange::open_stream(seat, call, endpoint).await {
@@ -179,7 +187,7 @@ mod tests {
         let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
         let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
         let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
-        let (head, upload, late) = (&RefCell::new(head), &mut Upload::default(), &Cell::new(false));
+        let (head, upload, late) = (&RefCell::new(Box::new(head)), &mut Upload::default(), &Cell::new(false));
         let may_repeat = &|_| false;
         let mut call = Call {
             head,

@@ -4,11 +4,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use crate::endpoint::{Endpoint, Id};
+use crate::message::Spare;
 
 /// Connections that one worker keeps idle to one endpoint.
 const MAX_IDLE: usize = 256;
@@ -16,7 +18,12 @@ const MAX_IDLE: usize = 256;
 pub(super) const MAX_AGE: Duration = Duration::from_secs(55);
 
 #[derive(Debug, Default)]
-pub(super) struct Pool(RefCell<HashMap<Id, Stack, BuildHasherDefault<IdHasher>>>);
+pub(super) struct Pool {
+    stacks: RefCell<HashMap<Id, Stack, BuildHasherDefault<IdHasher>>>,
+    /// What is read goes through it, and what is written through the other.
+    pub(super) inbox: Rc<Spare>,
+    pub(super) outbox: Spare,
+}
 
 #[derive(Debug)]
 struct Stack {
@@ -29,12 +36,12 @@ struct Stack {
 impl Pool {
     /// The connection to the endpoint that was used last.
     pub(super) fn take(&self, endpoint: Id) -> Option<Box<Connection>> {
-        self.0.borrow_mut().get_mut(&endpoint)?.idle.pop()
+        self.stacks.borrow_mut().get_mut(&endpoint)?.idle.pop()
     }
 
     /// Takes a connection back, unless there are enough.
     pub(super) fn give(&self, endpoint: &Arc<Endpoint>, connection: Box<Connection>) {
-        let mut stacks = self.0.borrow_mut();
+        let mut stacks = self.stacks.borrow_mut();
         let new = || Stack { endpoint: Arc::downgrade(endpoint), idle: Vec::new() };
         let stack = stacks.entry(endpoint.id()).or_insert_with(new);
         if stack.idle.len() < MAX_IDLE && !connection.is_unwanted() {
@@ -44,13 +51,13 @@ impl Pool {
 
     /// Closes everything; false if there is nothing to close.
     pub(super) fn clear(&self) -> bool {
-        let stacks = std::mem::take(&mut *self.0.borrow_mut());
+        let stacks = std::mem::take(&mut *self.stacks.borrow_mut());
         stacks.values().any(|stack| !stack.idle.is_empty())
     }
 
     /// Closes what is old, and whatever leads to a departed endpoint.
     pub(super) fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, stack| {
+        self.stacks.borrow_mut().retain(|_, stack| {
             // The oldest are at the bottom.
             let age = |since: Instant| now.saturating_duration_since(since);
             let old = stack.idle.partition_point(|connection| age(connection.idle_since()) > MAX_AGE);

@@ -79,6 +79,12 @@ impl Upstream {
         }
     }
 
+    /// A connection that was left open, for a call that goes by HTTP/1.1 in any case.
+    pub(super) fn own(&self, endpoint: &Endpoint, call: &Call<'_>) -> Option<Box<Connection>> {
+        let is_own = offer(&call.head.borrow().headers, call.protocol, call.tls.is_some()) == Alpn::Http1;
+        if is_own { self.idle(endpoint, call, &Terms(call.tls.cloned())) } else { None }
+    }
+
     /// A connection that was left open.
     fn idle(&self, endpoint: &Endpoint, call: &Call<'_>, terms: &Terms) -> Option<Box<Connection>> {
         if call.preface.is_some() {
@@ -102,7 +108,7 @@ impl Upstream {
     ) -> Result<Box<Connection>, Error> {
         let connected = count(endpoint, &call.limits)?;
         let stream = self.dial(endpoint, (Alpn::Http1, terms), call.preface.as_ref()).await?;
-        Ok(Box::new(Connection::new(stream, connected, terms.clone())))
+        Ok(Box::new(Connection::new(stream, connected, terms.clone(), &self.pool.inbox)))
     }
 
     /// A place on a connection that others use as well, once there is one; or one of its own, where the endpoint prefers that.
@@ -141,7 +147,7 @@ impl Upstream {
         let http1 = offer == Alpn::Either && stream.alpn() != Some(b"h2");
         hub.chose(terms, http1);
         if http1 {
-            return Ok(Reached::Own(Box::new(Connection::new(stream, connected, terms.clone()))));
+            return Ok(Reached::Own(Box::new(Connection::new(stream, connected, terms.clone(), &self.pool.inbox))));
         }
         let line = self.lines.open(stream, hub, terms.clone()).await?;
         line.counts(connected);

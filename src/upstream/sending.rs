@@ -35,8 +35,8 @@ enum State {
 }
 
 impl Sending {
-    pub(super) fn new(head: &request::Parts, way: &Way, upload: Upload) -> Self {
-        let mut lead = BytesMut::new();
+    /// The lead is a buffer for its head.
+    pub(super) fn new(mut lead: BytesMut, head: &request::Parts, way: &Way, upload: Upload) -> Self {
         encode::head(&mut lead, head, way);
         let chunked = upload.is_chunked();
         Sending { upload, lead, data: Bytes::new(), tail: b"", chunked, state: State::Going, written: 0 }
@@ -45,6 +45,11 @@ impl Sending {
     /// True once every byte of the request is written.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// Its buffer, of no more use once everything is written.
+    pub(super) fn lead(&mut self) -> &mut BytesMut {
+        &mut self.lead
     }
 
     /// Ends the sending before its time, and gives the body back.

@@ -82,7 +82,7 @@ impl Answer {
         // Whoever is still sending has to be heard to the end, or not to be answered again.
         let may_stay = state.framing.has_ended() && !state.leaving;
         state.answering = true;
-        Answer::put(&mut state.out, head, asked, (body, may_stay, &talk.clock.now()))
+        Answer::put(state.outbox(), head, asked, (body, may_stay, &talk.clock.now()))
     }
 
     /// The head as bytes, for a connection that may stay or not.

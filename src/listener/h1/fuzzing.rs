@@ -56,7 +56,7 @@ pub fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Http) -> Verdict
             None => {}
             Some(Next::Head(head)) => {
                 return Verdict::Head(Box::new(Taken {
-                    head: head.parts,
+                    head: *head.parts,
                     framing: head.framing,
                     keep_alive: head.keep_alive,
                     expects: head.expects,

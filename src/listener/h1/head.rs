@@ -19,7 +19,7 @@ const MAX_FIELDS: usize = 256;
 /// A head, as it is meant.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) parts: request::Parts,
+    pub(super) parts: Box<request::Parts>,
     /// How the end of its body is told.
     pub(super) framing: Framing,
     /// Whether the client keeps the connection.
@@ -77,7 +77,7 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
         return Err(bad("its body, which CONNECT has none of"));
     }
     let (keep_alive, expects) = (facts.keeps_alive(version), facts.expects(version)?);
-    let (mut parts, ()) = Request::new(()).into_parts();
+    let mut parts = Box::new(Request::new(()).into_parts().0);
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, facts.headers);
     screen::screen(&mut parts, rules)?;
     if is_about_all {

@@ -47,7 +47,7 @@ pub(super) enum End {
 
 /// What comes next on a connection.
 enum Next {
-    Head(Box<Head>),
+    Head(Head),
     Refused(Refused),
     Over,
     Http2,
@@ -64,7 +64,7 @@ pub(super) async fn converse<S: Service>(wire: &Wire, talk: &Talk<S>) -> End {
             Ok(Next::Head(head)) => {
                 talk.is_http1();
                 talk.pulse.busy();
-                exchange(wire, talk, *head, &inform).await
+                exchange(wire, talk, head, &inform).await
             }
             Ok(Next::Refused(refused)) => {
                 talk.pulse.busy();
@@ -159,7 +159,7 @@ impl Reading {
         }
         self.parsed = self.looked;
         match head::take(buffer, rules, spare()) {
-            Ok(head) => head.map(|head| Next::Head(Box::new(head))),
+            Ok(head) => head.map(Next::Head),
             Err(refused) => Some(Next::Refused(refused)),
         }
     }

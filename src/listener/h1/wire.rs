@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::super::connection::Spares;
 use super::super::io::Io;
 use crate::message::{Broken, Framing, Step, framing};
 
@@ -30,6 +31,7 @@ pub(in crate::listener) struct Wire(pub(super) Rc<RefCell<State>>);
 
 pub(super) struct State {
     pub(super) io: Io,
+    spares: Rc<Spares>,
     /// Read, and not looked at yet; first what is left of a body's last piece.
     rest: Bytes,
     pub(super) buffer: BytesMut,
@@ -52,9 +54,10 @@ pub(super) struct State {
 }
 
 impl Wire {
-    pub(in crate::listener) fn new(io: Io) -> Self {
+    pub(in crate::listener) fn new(io: Io, spares: &Rc<Spares>) -> Self {
         Wire(Rc::new(RefCell::new(State {
             io,
+            spares: Rc::clone(spares),
             rest: Bytes::new(),
             buffer: BytesMut::new(),
             out: BytesMut::new(),
@@ -115,10 +118,25 @@ impl State {
     /// Reads once; 0 at the end of the stream.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let room = if self.framing.is_long() { READ_LONG } else { READ };
+        if self.buffer.capacity() == 0 {
+            self.buffer = self.spares.inbox.take();
+        }
         if self.buffer.capacity() - self.buffer.len() < room / 4 {
             self.buffer.reserve(room);
         }
-        pin!(self.io.read_buf(&mut self.buffer)).poll(cx)
+        let read = pin!(self.io.read_buf(&mut self.buffer)).poll(cx);
+        if read.is_pending() && self.buffer.is_empty() {
+            self.spares.inbox.give(&mut self.buffer);
+        }
+        read
+    }
+
+    /// Where a head is written to.
+    pub(super) fn outbox(&mut self) -> &mut BytesMut {
+        if self.out.capacity() == 0 {
+            self.out = self.spares.outbox.take();
+        }
+        &mut self.out
     }
 
     /// Writes what is to be written, with these behind it, as far as possible; ready when all is written.
@@ -144,6 +162,7 @@ impl State {
             data.advance(middle);
             *tail = &tail[count - lead - middle..];
         }
+        self.spares.outbox.give(&mut self.out);
         Poll::Ready(Ok(()))
     }
 

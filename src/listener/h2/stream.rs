@@ -114,7 +114,8 @@ impl<S: Service> Streams<S> {
         let (body, tunnel) =
             if tunnels { (None, Some(received)) } else { (incoming(received, &head.headers, &informer), None) };
         let (give, takeover) = tunnels.then(Takeover::new).unzip();
-        let asked = Asked { head, body, client: Rc::clone(&self.client), informer, takeover };
+        let (head, client) = (Box::new(head), Rc::clone(&self.client));
+        let asked = Asked { head, body, client, informer, takeover };
         let mut answering = pin!(Rc::clone(&self.service).call(asked));
         let response = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Ok(response)),

@@ -25,7 +25,8 @@ pub(super) fn request(head: &request::Parts, way: &Way, secured: bool) -> Result
         headers.append(name.clone(), value.clone());
     }
     for (name, value) in way.iter() {
-        headers.append(name.clone(), value.clone());
+        let value = HeaderValue::from_bytes(value).map_err(|_| Malformed("its way cannot be told"))?;
+        headers.append(HeaderName::from_static(name), value);
     }
     // Where gRPC says how it ended, whatever the client can read.
     if message::is_grpc(&headers) || head.headers.contains_key(TE) {
