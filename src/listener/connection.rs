@@ -24,7 +24,7 @@ use super::stay::{LINGER, Look, Stay};
 use super::{Client, Desk, Service};
 use crate::config::Http;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Downstream, Spare};
+use crate::message::{Downstream, Pipe, Spare};
 use crate::metrics::ListenerSeries;
 use crate::tls::{self, Admission, Handshake, Refused, Stream};
 
@@ -36,6 +36,8 @@ pub(super) type Revocation = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) struct Spares {
     pub(super) inbox: Spare,
     pub(super) outbox: Spare,
+    /// For long uploads.
+    pub(super) pipe: Pipe,
 }
 
 /// What a connection's requests are answered with.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::pulse::Pulse;
 use super::room::Place;
@@ -51,6 +52,11 @@ impl Io {
         if self.notes {
             self.pulse.received();
         }
+    }
+
+    /// The socket, if what comes from it is no more than what is said, and nothing of it was read before.
+    pub(super) fn plain(&self) -> Option<&TcpStream> {
+        self.stream.plain().filter(|_| self.early.is_empty())
     }
 
     pub(super) fn stream(&self) -> &Stream {

@@ -27,7 +27,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response, StatusCode, request};
-use http_body::Body;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
@@ -37,7 +36,7 @@ use tracing::warn;
 use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Downstream, Incoming};
+use crate::message::{Downstream, Incoming, Passing, Pipe};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 
@@ -63,7 +62,7 @@ const BREATH: Duration = Duration::from_millis(100);
 /// What answers requests, on one thread.
 pub trait Service: 'static {
     /// The body of an answer.
-    type Body: Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Passing<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Answers one request.
     fn call(self: Rc<Self>, asked: Asked) -> impl Future<Output = Response<Self::Body>>;

@@ -100,6 +100,21 @@ impl Framing {
         }
     }
 
+    /// Bytes that are left, if that is known and nothing is between them.
+    pub fn left(&self) -> u64 {
+        match self {
+            Framing::Length(left) => *left,
+            Framing::Chunked(_) | Framing::UntilClose => 0,
+        }
+    }
+
+    /// So many of the bytes that are left have gone another way.
+    pub fn skip(&mut self, count: usize) {
+        if let Framing::Length(left) = self {
+            *left = left.saturating_sub(count as u64);
+        }
+    }
+
     /// What the next of these bytes are; takes them off.
     pub fn decode(&mut self, bytes: &mut Bytes) -> Result<Step, Malformed> {
         match self {

@@ -1,5 +1,5 @@
-//! HTTP messages apart from any connection: which headers end here, which are added, a request body that says how far it got;
-//! and the PROXY protocol's header, which stands before all of them.
+//! HTTP messages apart from any connection: which headers end here, which are added, a request body that says how far it got, how
+//! bodies go past this process; and the PROXY protocol's header, which stands before all of them.
 
 mod duplex;
 mod forwarded;
@@ -7,6 +7,7 @@ pub mod framing;
 mod headers;
 mod parameters;
 pub mod path;
+mod pipe;
 pub mod proxy_protocol;
 mod trace;
 mod trust;
@@ -19,6 +20,7 @@ pub use forwarded::{Way, is_ours, way};
 pub use framing::{Framing, Step};
 pub use headers::{accepts_trailers, end_to_end, end_to_end_of_answer, frames, is_grpc, is_host, switches, upgrade};
 pub use parameters::{cookie, cookies, query_parameter, query_values};
+pub use pipe::{Moved, Passing, Pipe};
 pub use spare::Spare;
 pub use trust::{Downstream, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};

@@ -6,10 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::Frame;
+use tokio::net::TcpStream;
+
+use super::pipe::{Moved, Passing};
 
 /// A request's body as it comes in, by whatever protocol.
-pub type Incoming = Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>;
+pub type Incoming = Pin<Box<dyn Passing<Error = Broken>>>;
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -116,6 +119,20 @@ impl Held {
         }
         polled
     }
+
+    /// Moves the next piece to a socket, unless it has to be read. What has gone that way cannot be sent again.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
+        if self.kept.is_needed() {
+            return Poll::Ready(None);
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = body.as_mut().poll_pass(cx, to);
+        self.awaited = polled.is_pending();
+        if let Poll::Ready(Some(_)) = polled {
+            self.kept.give_up();
+        }
+        polled
+    }
 }
 
 impl Default for Kept {
@@ -126,6 +143,11 @@ impl Default for Kept {
 }
 
 impl Kept {
+    /// True if what comes is to be kept, or what came is to be sent again.
+    fn is_needed(&self) -> bool {
+        self.ended || self.whole && self.room > 0 || self.again.iter().any(Option::is_some)
+    }
+
     fn add(&mut self, frame: &Frame<Bytes>) {
         if !self.whole {
             return;

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use tokio::net::TcpStream;
 
 use super::forward::Forward;
 use super::grpc;
 use crate::config::Nameless;
+use crate::message::{Moved, Passing};
 use crate::table::Absent;
 use crate::upstream::{Error, Kind};
 
@@ -138,6 +140,15 @@ fn absent(why: Absent) -> &'static str {
         Absent::Unheard => "this service is not followed yet, and discovery does not answer\n",
         Absent::Refused => "this service cannot be looked up as it is asked for; the proxy's log says why\n",
         Absent::Late => "this service is not followed yet, and discovery did not answer in time\n",
+    }
+}
+
+impl Passing for Body {
+    fn poll_pass(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Error>>> {
+        match &mut *self {
+            Body::Text(_) => Poll::Ready(None),
+            Body::Forward(forward) => Pin::new(forward).poll_pass(cx, to),
+        }
     }
 }
 

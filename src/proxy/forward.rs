@@ -10,13 +10,14 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
 
 use super::attempt::Sent;
 use super::retry;
 use super::series::Entry;
 use crate::cluster::{Attempt, Permit};
 use crate::health::{self, Outcome, Reason};
-use crate::message;
+use crate::message::{self, Moved, Passing};
 use crate::metrics::End;
 use crate::upstream::{Error, Exchange, Kind};
 
@@ -56,6 +57,18 @@ impl Forward {
             guard.judge(Outcome::Success);
         }
         Forward { exchange, guard, _record: record }
+    }
+}
+
+impl Passing for Forward {
+    fn poll_pass(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Error>>> {
+        let polled = Pin::new(&mut *self.exchange).poll_pass(cx, to);
+        match &polled {
+            Poll::Ready(Some(Err(error))) => self.guard.fail(error),
+            Poll::Ready(Some(Ok(_))) if self.exchange.is_whole() => self.guard.judge(Outcome::Success),
+            _ => {}
+        }
+        polled
     }
 }
 

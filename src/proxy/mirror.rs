@@ -22,7 +22,7 @@ use super::series::Entry;
 use super::{attempt, preface};
 use crate::cluster::{self, Purpose};
 use crate::health::Outcome;
-use crate::message::{Broken, Incoming, Upload, Way};
+use crate::message::{Broken, Incoming, Passing, Upload, Way};
 use crate::upstream::{Call, Error, Exchange, Limits, Upstream};
 
 /// Copies of one worker that are under way at once: with the buffer, 8 MiB at most.
@@ -113,6 +113,8 @@ impl Tee {
         }
     }
 }
+
+impl Passing for Tee {}
 
 impl Body for Tee {
     type Data = Bytes;

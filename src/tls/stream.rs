@@ -47,6 +47,14 @@ impl Stream {
         matches!(found, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// The socket, if what goes over it is no more than what is said.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(stream) => Some(stream),
+            Stream::Tls(_) => None,
+        }
+    }
+
     /// The socket underneath.
     pub fn socket(&self) -> &TcpStream {
         match self {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::http1::Http1;
@@ -21,7 +22,7 @@ use super::tunnel::Tunnel;
 use super::watch::Watch;
 use super::{Call, Error, Kind};
 use crate::endpoint::Endpoint;
-use crate::message::{Framing, Upload};
+use crate::message::{Framing, Moved, Passing, Upload};
 
 /// Interim answers to one request; an endpoint that gives more does not mean to answer.
 const MAX_INTERIM: usize = 32;
@@ -168,6 +169,18 @@ impl Exchange {
             Carrier::Http1(carrier) => carrier.into_tunnel(),
             Carrier::Http2(carrier) => carrier.into_tunnel().map(|tunnel| (tunnel, Bytes::new())),
         }
+    }
+}
+
+impl Passing for Exchange {
+    fn poll_pass(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Error>>> {
+        let Exchange { carrier, watch } = &mut *self;
+        let Carrier::Http1(carrier) = carrier else { return Poll::Ready(None) };
+        let polled = carrier.poll_pass(cx, watch, to);
+        if let Poll::Ready(Some(Err(_))) = polled {
+            carrier.connection = None;
+        }
+        polled.map_err(Error::after_the_head)
     }
 }
 

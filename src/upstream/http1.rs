@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, request};
 use http_body::Frame;
+use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::head::{self, Head};
@@ -16,7 +17,7 @@ use super::sending::Sending;
 use super::tunnel::Tunnel;
 use super::watch::{Sent, Watch};
 use super::{Call, Error, Kind, Progress, exchange};
-use crate::message::{Framing, Step, Upload};
+use crate::message::{Framing, Moved, Step, Upload};
 use crate::tls;
 
 #[derive(Debug)]
@@ -101,12 +102,15 @@ impl Http1 {
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.broken(error))),
-            Poll::Pending => {
-                let (whole, awaits_sender) = (self.sending.is_done(), self.sending.upload.awaits_sender());
-                let expired = watch.poll_expired(cx, &mut connection.stall, Sent { whole, awaits_sender });
-                expired.map(|kind| Err(self.error(kind)))
-            }
+            Poll::Pending => self.poll_expired(cx, watch).map(Err),
         }
+    }
+
+    fn poll_expired(&mut self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<Error> {
+        let Some(connection) = &mut self.connection else { return Poll::Pending };
+        let (whole, awaits_sender) = (self.sending.is_done(), self.sending.upload.awaits_sender());
+        let expired = watch.poll_expired(cx, &mut connection.stall, Sent { whole, awaits_sender });
+        expired.map(|kind| self.error(kind))
     }
 
     fn broken(&self, error: io::Error) -> Error {
@@ -196,6 +200,38 @@ impl Http1 {
                     Err(kind) => return Poll::Ready(Some(Err(self.error(kind)))),
                 },
                 Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Moves the next piece of a body to a socket, unless it has to be read: what was read already, what has a frame around it, and
+    /// as long as the request is not through, since then both directions have to move.
+    pub(super) fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        watch: &mut Watch,
+        to: &TcpStream,
+    ) -> Poll<Option<Result<Moved, Error>>> {
+        let Some(from) = self.connection.as_ref().and_then(|connection| connection.stream.plain()) else {
+            return Poll::Ready(None);
+        };
+        if !self.bytes.is_empty() || !self.sending.is_done() {
+            return Poll::Ready(None);
+        }
+        match self.pool.pipe.poll_move(cx, (from, to), self.framing.left()) {
+            Poll::Pending => self.poll_expired(cx, watch).map(|error| Some(Err(error))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broken(error)))),
+            Poll::Ready(Some(Ok(moved))) => {
+                watch.stir();
+                if let Err(kind) = watch.gave() {
+                    return Poll::Ready(Some(Err(self.error(kind))));
+                }
+                self.framing.skip(moved.count);
+                if self.framing.has_ended() {
+                    self.finish(watch);
+                }
+                Poll::Ready(Some(Ok(moved)))
             }
         }
     }

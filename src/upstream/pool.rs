@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use crate::endpoint::{Endpoint, Id};
-use crate::message::Spare;
+use crate::message::{Pipe, Spare};
 
 /// Connections that one worker keeps idle to one endpoint.
 const MAX_IDLE: usize = 256;
@@ -23,6 +23,8 @@ pub(super) struct Pool {
     /// What is read goes through it, and what is written through the other.
     pub(super) inbox: Rc<Spare>,
     pub(super) outbox: Spare,
+    /// For long answers.
+    pub(super) pipe: Pipe,
 }
 
 #[derive(Debug)]

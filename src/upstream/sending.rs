@@ -10,7 +10,7 @@ use http::request;
 use tokio::io::AsyncWrite;
 
 use super::encode;
-use crate::message::{Broken, Upload, Way, framing};
+use crate::message::{Broken, Moved, Upload, Way, framing};
 use crate::tls::Stream;
 
 #[derive(Debug)]
@@ -83,6 +83,14 @@ impl Sending {
                 Ok(count) if count > 0 => self.advance(count),
                 Ok(_) | Err(_) => self.state = State::Broken,
             }
+            return Poll::Ready(Ok(()));
+        }
+        if let (false, Some(socket)) = (self.chunked, stream.plain())
+            && let Some(moved) = ready!(self.upload.poll_pass(cx, socket))
+        {
+            let Moved { count, rest } = moved?;
+            self.written += (count - rest.len()) as u64;
+            self.data = rest;
             return Poll::Ready(Ok(()));
         }
         let frame = match ready!(self.upload.poll_frame(cx)) {

@@ -17,7 +17,7 @@ use super::poll_meanwhile;
 use super::wire::{State, Wire};
 use crate::listener::Talk;
 use crate::listener::screen::{Refused, SERVED};
-use crate::message::framing;
+use crate::message::{Moved, Passing, framing};
 
 /// A client that is still sending may not see an answer if its connection is closed on it; so what it sends is read for so long,
 /// and so much of it.
@@ -122,7 +122,7 @@ impl Answer {
     /// Sends what was begun, to its end.
     pub(super) async fn send<B>(&self, wire: &Wire, body: B) -> io::Result<()>
     where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Passing<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let mut body = pin!(body);
         let mut sending = self.sending();
@@ -133,14 +133,14 @@ impl Answer {
 impl Sending {
     fn poll<B>(&mut self, wire: &Wire, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Passing<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         loop {
             let mut waits = false;
             // The first piece leaves together with the head, if it is there.
             while !self.ended && self.data.is_empty() && self.tail.is_empty() {
-                match body.as_mut().poll_frame(cx) {
-                    Poll::Ready(frame) => self.stage(frame, &mut wire.0.borrow_mut().out)?,
+                match self.poll_next(wire, body.as_mut(), cx) {
+                    Poll::Ready(staged) => staged?,
                     Poll::Pending => {
                         waits = true;
                         break;
@@ -156,6 +156,26 @@ impl Sending {
                 return self.poll_wait(state, cx);
             }
         }
+    }
+
+    /// Puts the next piece of the body where it is written from, or has it moved past this process.
+    fn poll_next<B>(&mut self, wire: &Wire, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        B: Passing<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let state = wire.0.borrow();
+        if let (Coding::Length(left), Some(socket)) = (&mut self.coding, state.io.plain())
+            && state.out.is_empty()
+            && let Some(moved) = ready!(body.as_mut().poll_pass(cx, socket))
+        {
+            let Moved { count, rest } = moved.map_err(io::Error::other)?;
+            *left = less(*left, count)?;
+            self.data = rest;
+            return Poll::Ready(Ok(()));
+        }
+        drop(state);
+        let frame = ready!(body.poll_frame(cx));
+        Poll::Ready(self.stage(frame, &mut wire.0.borrow_mut().out))
     }
 
     fn poll_wait(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,10 +217,7 @@ impl Sending {
 
     fn stage_data(&mut self, data: Bytes, out: &mut BytesMut) -> io::Result<()> {
         match &mut self.coding {
-            Coding::Length(left) => {
-                let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the answer is too long");
-                *left = left.checked_sub(data.len() as u64).ok_or_else(too_long)?;
-            }
+            Coding::Length(left) => *left = less(*left, data.len())?,
             Coding::Chunked => {
                 framing::chunk(out, data.len());
                 self.tail = framing::CHUNK_END;
@@ -210,6 +227,12 @@ impl Sending {
         self.data = data;
         Ok(())
     }
+}
+
+/// What is left of a body after so many bytes more.
+fn less(left: u64, count: usize) -> io::Result<u64> {
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the answer is too long");
+    left.checked_sub(count as u64).ok_or_else(too_long)
 }
 
 /// How the end of the body is to be told, which the head then says.

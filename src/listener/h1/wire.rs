@@ -11,10 +11,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::super::connection::Spares;
 use super::super::io::Io;
-use crate::message::{Broken, Framing, Step, framing};
+use crate::message::{Broken, Framing, Moved, Passing, Step, framing};
 
 /// What is read at once, unless a long body is on its way.
 const READ: usize = 8 * 1024;
@@ -217,6 +218,20 @@ impl State {
         }
     }
 
+    /// Moves the next piece of a body to a socket, unless it has to be read: what was read already, and what the client has to be
+    /// told to send.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
+        let Some(from) = self.io.plain() else { return Poll::Ready(None) };
+        if !self.rest.is_empty() || !self.buffer.is_empty() || self.expects || self.malformed {
+            return Poll::Ready(None);
+        }
+        let moved = ready!(self.spares.pipe.poll_move(cx, (from, to), self.framing.left()));
+        if let Some(Ok(moved)) = &moved {
+            self.framing.skip(moved.count);
+        }
+        Poll::Ready(moved.map(|moved| moved.map_err(|error| Broken(error.into()))))
+    }
+
     /// Reads what is there of a body that nobody wants: if that is all of it, the connection can go on.
     pub(super) fn skim(&mut self, cx: &mut Context<'_>) {
         // Whoever waits for a 100 may send the body or not: nobody knows what would come next.
@@ -244,6 +259,12 @@ impl State {
 
 /// The body of the request that is being answered.
 pub(super) struct Upload(pub(super) Wire);
+
+impl Passing for Upload {
+    fn poll_pass(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
+        self.0.0.borrow_mut().poll_pass(cx, to)
+    }
+}
 
 impl Body for Upload {
     type Data = Bytes;

@@ -22,7 +22,7 @@ use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Tal
 use super::guard::Guard;
 use super::head::{self, Asking, Wrong};
 use crate::config::Http;
-use crate::message::{Broken, Duplex, Incoming};
+use crate::message::{Broken, Duplex, Incoming, Passing};
 
 /// What the streams of a connection have in common.
 pub(super) struct Streams<S> {
@@ -315,6 +315,8 @@ fn incoming(received: RecvStream, headers: &HeaderMap, informer: &Informer) -> O
     let awaited = headers.contains_key(EXPECT).then(|| Rc::clone(informer));
     Some(Box::pin(Upload { received, taken: 0, data_ended: false, left: length, awaited }))
 }
+
+impl Passing for Upload {}
 
 impl Body for Upload {
     type Data = Bytes;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use lictor::message::{Broken, Framing, Step};
+use lictor::message::{Broken, Framing, Passing, Step};
 
 /// What was read as a body.
 #[derive(Debug, Default, PartialEq)]
@@ -78,6 +78,8 @@ impl Pieces {
         Pieces { frames: data.chain(trailers).chain(broken).collect(), length }
     }
 }
+
+impl Passing for Pieces {}
 
 impl Body for Pieces {
     type Data = Bytes;
