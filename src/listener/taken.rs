@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::connection::Revocation;
 use super::h1::Wire;
 use super::h2::Ending;
 use crate::message::Duplex;
+use crate::tls::Bare;
 
 /// A connection that will be somebody else's, once the answer has left that says so.
 pub struct Takeover(oneshot::Receiver<Taken>);
@@ -62,6 +64,16 @@ impl Taken {
             self.is_revoked = true;
         }
         Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+impl Bare for Taken {
+    fn bare<R>(&self, show: impl FnOnce(&TcpStream) -> R) -> Option<R> {
+        match (&self.carrier, &self.revocation) {
+            (Carrier::Wire(wire), None) => wire.bare(show),
+            // Whoever may have to go is looked at with each piece.
+            _ => None,
+        }
     }
 }
 

@@ -1,18 +1,29 @@
 //! Bytes both ways between a client and an endpoint, until both sides have said all, one breaks off, or the time is over: for
 //! connections that have switched protocols, and for those that never had one that we know.
+//!
+//! What is said goes through one buffer of the worker's, and where much is said past this process, by way of a [`Pipe`]. Only what a
+//! receiver does not take is kept for it, so a tunnel in which nothing moves holds no buffer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use crate::endpoint::Endpoint;
+use crate::message::{Moved, Pipe};
+use crate::tls::Bare;
 
 /// How long it sleeps at most: that an endpoint has left is noticed by then.
 const LOOK: Duration = Duration::from_secs(5);
+/// What is read at once.
+const ROOM: usize = 64 * 1024;
+/// Whoever says so much at once will go on: from then on it is worth a pipe, which needs more system calls than a message does.
+const MUCH: usize = ROOM / 2;
 
 /// How it ended before both sides had said all.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +45,13 @@ pub(super) struct Side<'a, S> {
     pub(super) received: &'a dyn Fn(usize),
 }
 
+/// What a worker copies with, whoever says something. Nothing stays in it.
+#[derive(Debug, Default)]
+pub(super) struct Ferry {
+    room: RefCell<Vec<u8>>,
+    pipe: Pipe,
+}
+
 /// How long it may last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
@@ -53,32 +71,37 @@ impl Times {
 
 /// Copies, after `early`: what was read from the client and from the endpoint before. An end of one side is passed on to the
 /// other, which may go on.
-pub(super) async fn copy<C, E>(
-    client: Side<'_, C>,
-    endpoint: Side<'_, E>,
+pub(super) async fn copy<C: Bare, E: Bare>(
+    mut client: Side<'_, C>,
+    mut endpoint: Side<'_, E>,
     early: (&[u8], &[u8]),
+    ferry: &Ferry,
     (times, who): (Times, &Endpoint),
-) -> Result<(), Broken>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    E: AsyncRead + AsyncWrite + Unpin,
-{
-    let (moved, failed) = (Cell::new(Instant::now()), Cell::new(false));
-    let mut endpoint = Watched { side: endpoint, moved: &moved, failed: &failed };
-    let mut client = Watched { side: client, moved: &moved, failed: &Cell::new(false) };
-    let copying = async {
-        endpoint.write_all(early.0).await?;
-        client.write_all(early.1).await?;
-        copy_bidirectional(&mut client, &mut endpoint).await
-    };
-    let copied = tokio::select! {
+) -> Result<(), Broken> {
+    let moved = Cell::new(Instant::now());
+    let (mut forth, mut back) = (Way::after(early.0), Way::after(early.1));
+    let mut turns = 0_u32;
+    let copying = poll_fn(|cx| {
+        let mut done = true;
+        turns = turns.wrapping_add(1);
+        // In turn, so that whoever has much to say does not keep the other from it.
+        for is_forth in [turns % 2 == 0, turns % 2 != 0] {
+            let polled = if is_forth {
+                forth.poll(cx, &mut client, endpoint.stream, (ferry, &moved)).map_err(Failed::forth)
+            } else {
+                back.poll(cx, &mut endpoint, client.stream, (ferry, &moved)).map_err(Failed::back)
+            };
+            match polled {
+                Poll::Ready(ended) => ended?,
+                Poll::Pending => done = false,
+            }
+        }
+        if done { Poll::Ready(Ok(())) } else { Poll::Pending }
+    });
+    tokio::select! {
+        biased;
         copied = copying => copied,
-        () = over(|| times.end(moved.get(), who)) => return Err(Broken::Late),
-    };
-    match copied {
-        Ok(_) => Ok(()),
-        Err(error) if failed.get() => Err(Broken::Endpoint(error)),
-        Err(error) => Err(Broken::Client(error)),
+        () = over(|| times.end(moved.get(), who)) => Err(Broken::Late),
     }
 }
 
@@ -93,54 +116,139 @@ async fn over(end: impl Fn() -> Instant) {
     }
 }
 
-/// A stream that notes when bytes move, and whether it fails.
-struct Watched<'a, S> {
-    side: Side<'a, S>,
-    moved: &'a Cell<Instant>,
-    failed: &'a Cell<bool>,
+/// One direction.
+struct Way {
+    /// What the receiver has not taken.
+    rest: Bytes,
+    stage: Stage,
+    /// Much was said at once.
+    much: bool,
+    /// Something was written, and has perhaps not left.
+    leaves: bool,
 }
 
-impl<S> Watched<'_, S> {
-    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &polled {
-            Poll::Ready(Ok(_)) => self.moved.set(Instant::now()),
-            Poll::Ready(Err(_)) => self.failed.set(true),
-            Poll::Pending => {}
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Going,
+    /// The sender has said all.
+    Ending,
+    Over,
+}
+
+/// Which side of a direction has failed.
+enum Failed {
+    Sender(io::Error),
+    Receiver(io::Error),
+}
+
+impl Failed {
+    fn forth(self) -> Broken {
+        match self {
+            Failed::Sender(error) => Broken::Client(error),
+            Failed::Receiver(error) => Broken::Endpoint(error),
         }
-        polled
+    }
+
+    fn back(self) -> Broken {
+        match self {
+            Failed::Sender(error) => Broken::Endpoint(error),
+            Failed::Receiver(error) => Broken::Client(error),
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut *self.side.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            (self.side.received)(buffer.filled().len() - before);
+impl Way {
+    fn after(early: &[u8]) -> Self {
+        Way { rest: Bytes::copy_from_slice(early), stage: Stage::Going, much: false, leaves: false }
+    }
+
+    /// Passes on what there is; ready when the end was passed on as well.
+    fn poll<F: Bare, T: Bare>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Side<'_, F>,
+        to: &mut T,
+        (ferry, moved): (&Ferry, &Cell<Instant>),
+    ) -> Poll<Result<(), Failed>> {
+        while self.stage != Stage::Over {
+            if self.rest.has_remaining() {
+                ready!(self.poll_rest(cx, to)).map_err(Failed::Receiver)?;
+                moved.set(Instant::now());
+            }
+            if self.stage == Stage::Ending {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Failed::Receiver)?;
+                self.stage = Stage::Over;
+                break;
+            }
+            let Poll::Ready(passed) = self.poll_pass(cx, from, to, ferry) else {
+                if self.leaves {
+                    ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(Failed::Receiver)?;
+                    self.leaves = false;
+                }
+                return Poll::Pending;
+            };
+            passed?;
+            moved.set(Instant::now());
         }
-        self.note(polled)
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_rest<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Poll<io::Result<()>> {
+        while self.rest.has_remaining() {
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.rest.advance(count);
+            self.leaves = true;
+        }
+        self.rest = Bytes::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on what is said next, of which the rest is what could not be.
+    fn poll_pass<F: Bare, T: Bare>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Side<'_, F>,
+        to: &mut T,
+        ferry: &Ferry,
+    ) -> Poll<Result<(), Failed>> {
+        if self.much
+            && let Some(moved) = ready!(ferry.poll_move(cx, from.stream, to))
+        {
+            let Moved { count, rest } = moved.map_err(Failed::Sender)?;
+            (from.received)(count);
+            (self.much, self.rest) = (count >= MUCH, rest);
+            return Poll::Ready(Ok(()));
+        }
+        let room = &mut *ferry.room.borrow_mut();
+        room.resize(ROOM, 0);
+        let mut read = ReadBuf::new(room);
+        ready!(Pin::new(&mut *from.stream).poll_read(cx, &mut read)).map_err(Failed::Sender)?;
+        let said = read.filled();
+        (from.received)(said.len());
+        if said.is_empty() {
+            self.stage = Stage::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        self.much = said.len() >= MUCH;
+        self.leaves = true;
+        let taken = match Pin::new(to).poll_write(cx, said) {
+            Poll::Ready(taken) => taken.map_err(Failed::Receiver)?,
+            Poll::Pending => 0,
+        };
+        if taken < said.len() {
+            self.rest = Bytes::copy_from_slice(&said[taken..]);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut *self.side.stream).poll_write(cx, bytes);
-        self.note(polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut *self.side.stream).poll_flush(cx);
-        if matches!(polled, Poll::Ready(Err(_))) {
-            self.failed.set(true);
-        }
-        polled
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut *self.side.stream).poll_shutdown(cx);
-        if matches!(polled, Poll::Ready(Err(_))) {
-            self.failed.set(true);
-        }
-        polled
+impl Ferry {
+    /// Moves what has come, where both are sockets and nothing else.
+    fn poll_move<F: Bare, T: Bare>(&self, cx: &mut Context<'_>, from: &F, to: &T) -> Poll<Option<io::Result<Moved>>> {
+        let polled = from.bare(|from| to.bare(|to| self.pipe.poll_move(cx, (from, to), u64::MAX)));
+        polled.flatten().unwrap_or(Poll::Ready(None))
     }
 }

@@ -44,6 +44,7 @@ pub use answer::Body;
 #[doc(hidden)]
 pub use outgoing::prepare;
 
+use copy::Ferry;
 use mirror::Mirrors;
 use names::Names;
 pub use names::Naming;
@@ -62,6 +63,7 @@ pub struct Worker {
     series: RefCell<Resolved>,
     metrics: Arc<Metrics>,
     tunnels: RefCell<JoinSet<()>>,
+    ferry: Rc<Ferry>,
     mirrors: Mirrors,
     draining: Draining,
 }
@@ -98,6 +100,7 @@ impl Worker {
             series: RefCell::new(Resolved::new(listeners)),
             metrics: Arc::clone(metrics),
             tunnels: RefCell::default(),
+            ferry: Rc::default(),
             mirrors: Mirrors::default(),
             draining,
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::copy::{Broken, Side, Times, copy};
@@ -22,6 +21,7 @@ use crate::endpoint::Id;
 use crate::health::{Outcome, Reason};
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpSeries};
+use crate::tls::Bare;
 use crate::upstream::{Error, Kind, Raw};
 
 /// A connection on its way to a cluster.
@@ -142,7 +142,7 @@ impl Session {
     /// Bytes both ways, after those that were read of the client before.
     pub(super) async fn copy<C>(&self, joined: Joined, client: &mut C, early: &[u8]) -> TcpEnd
     where
-        C: AsyncRead + AsyncWrite + Unpin,
+        C: Bare,
     {
         let Joined { attempt, mut raw, permit } = joined;
         let settings = self.cluster.settings();
@@ -165,7 +165,7 @@ impl Session {
         };
         received(early.len());
         let sides = (Side { stream: client, received: &received }, Side { stream: &mut raw.stream, received: &sent });
-        let copied = copy(sides.0, sides.1, (early, &[]), (times, &endpoint)).await;
+        let copied = copy(sides.0, sides.1, (early, &[]), &self.worker.ferry, (times, &endpoint)).await;
         let (end, outcome) = match &copied {
             Ok(()) => (TcpEnd::Completed, Outcome::Success),
             Err(Broken::Late) => (TcpEnd::Timeout, Outcome::Success),

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::Worker;
 use super::answer::{Body, Refusal};
-use super::copy::{Broken, Side, Times, copy};
+use super::copy::{Broken, Ferry, Side, Times, copy};
 use super::forward::{Guard, Record};
 use crate::health::Outcome;
 use crate::listener::Takeover;
@@ -43,9 +43,9 @@ pub(super) fn open(
         return refusal.answer();
     };
     held.guard.answered(&Response::from_parts(head.clone(), ()));
-    let draining = worker.draining.clone();
+    let (draining, ferry) = (worker.draining.clone(), Rc::clone(&worker.ferry));
     worker.tunnels.borrow_mut().spawn_local(async move {
-        if let Err(error) = run((client, endpoint), &early, (times, &held)).await {
+        if let Err(error) = run((client, endpoint), &early, &ferry, (times, &held)).await {
             debug!(%error, "tunnel ended");
         }
         // However it ended: the endpoint has served.
@@ -65,10 +65,11 @@ pub(super) fn open(
 async fn run(
     (client, mut endpoint): (Takeover, Tunnel),
     early: &[u8],
+    ferry: &Ferry,
     (times, held): (Times, &Held),
 ) -> Result<(), Broken> {
     let mut client = client.take().await.ok_or_else(|| Broken::Client(io::ErrorKind::NotConnected.into()))?;
     let client = Side { stream: &mut client, received: &|_| () };
     let endpoint = Side { stream: &mut endpoint, received: &|_| () };
-    copy(client, endpoint, (&[], early), (times, held.guard.attempt().endpoint())).await
+    copy(client, endpoint, (&[], early), ferry, (times, held.guard.attempt().endpoint())).await
 }

@@ -39,7 +39,7 @@ pub use mesh::{Admission, Caller, Denied, Gate, Mesh, MeshServer, Pass, Question
 pub use server::{Renewal, Server};
 pub use spiffe::Spiffe;
 pub use stored::Values;
-pub use stream::Stream;
+pub use stream::{Bare, Stream};
 
 /// A TLS setting that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsStream, client};
 
+/// A byte stream under which there may be a socket and nothing else.
+pub trait Bare: AsyncRead + AsyncWrite + Unpin {
+    /// Shows the socket, if what goes over it is no more than what is said, and nothing of it was read before.
+    fn bare<R>(&self, show: impl FnOnce(&TcpStream) -> R) -> Option<R>;
+}
+
 /// A byte stream to a peer.
 #[derive(Debug)]
 pub enum Stream {
@@ -79,6 +85,12 @@ fn pull(stream: &mut client::TlsStream<TcpStream>) -> io::Result<usize> {
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Stream::Plain(stream)
+    }
+}
+
+impl Bare for Stream {
+    fn bare<R>(&self, show: impl FnOnce(&TcpStream) -> R) -> Option<R> {
+        self.plain().map(show)
     }
 }
 

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::http2::Seat;
 use crate::endpoint::Connected;
 use crate::message::Duplex;
-use crate::tls::Stream;
+use crate::tls::{Bare, Stream};
 
 /// Bytes both ways, counted as a connection or as a stream for as long as it is held.
 #[derive(Debug)]
@@ -29,6 +30,15 @@ impl Tunnel {
 
     pub(super) fn shared(stream: Duplex, seat: Seat) -> Self {
         Tunnel(Way::Shared(stream, seat))
+    }
+}
+
+impl Bare for Tunnel {
+    fn bare<R>(&self, show: impl FnOnce(&TcpStream) -> R) -> Option<R> {
+        match &self.0 {
+            Way::Own(stream, _) => stream.bare(show),
+            Way::Shared(..) => None,
+        }
     }
 }
 

@@ -102,6 +102,12 @@ impl Wire {
         Some(state.io.with_early(early))
     }
 
+    /// Shows the socket, where there is nothing else, nor anything that was read of it and not used.
+    pub(in crate::listener) fn bare<R>(&self, show: impl FnOnce(&TcpStream) -> R) -> Option<R> {
+        let state = self.0.borrow();
+        state.io.plain().filter(|_| state.rest.is_empty() && state.buffer.is_empty()).map(show)
+    }
+
     /// Says an interim answer. It is advice: where it does not fit any more, it is dropped.
     pub(super) fn inform(&self, status: StatusCode, headers: &HeaderMap) {
         let mut state = self.0.borrow_mut();
