@@ -36,7 +36,7 @@ use tracing::warn;
 use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Downstream, Incoming, Passing, Pipe};
+use crate::message::{Downstream, Incoming, Passing};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 

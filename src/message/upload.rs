@@ -99,6 +99,11 @@ impl Upload {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.0.as_mut().map_or(Poll::Ready(None), |held| held.poll_frame(cx))
     }
+
+    /// Moves the next piece to a socket, unless it has to be read. What has gone that way cannot be sent again.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |held| held.poll_pass(cx, to))
+    }
 }
 
 impl Held {
@@ -120,13 +125,11 @@ impl Held {
         polled
     }
 
-    /// Moves the next piece to a socket, unless it has to be read. What has gone that way cannot be sent again.
-    pub fn poll_pass(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
+    fn poll_pass(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Broken>>> {
         if self.kept.is_needed() {
             return Poll::Ready(None);
         }
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = body.as_mut().poll_pass(cx, to);
+        let polled = self.body.as_mut().poll_pass(cx, to);
         self.awaited = polled.is_pending();
         if let Poll::Ready(Some(_)) = polled {
             self.kept.give_up();
