@@ -48,7 +48,7 @@ const MAP: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "metrics", "table"]),
+    ("admin", &["cluster", "config", "endpoint", "lifecycle", "listener", "message", "metrics", "table"]),
     ("registration", &["config", "consul", "lifecycle", "metrics"]),
     (
         "app",

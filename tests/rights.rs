@@ -216,7 +216,12 @@ async fn the_policies_for_registration_and_the_mesh_allow_what_these_take_and_no
         json!({ "Target": target, "ClientCertURI": caller, "ClientCertSerial": "01" }).to_string()
     };
     assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/roots", "").await, 200);
-    assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/edge", "").await, 200);
+    eventually(
+        "Consul's authority signs, which a busy one does only after a while",
+        Duration::from_secs(20),
+        async || status(&mesh, "GET", "/v1/agent/connect/ca/leaf/edge", "").await == 200,
+    )
+    .await;
     assert_eq!(status(&mesh, "POST", "/v1/agent/connect/authorize", &ask("edge")).await, 200);
     assert_eq!(status(&mesh, "GET", "/v1/agent/connect/ca/leaf/web", "").await, 403, "nobody else's name");
     let bare = token(&root, &rules(&[EDGE])).await;

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::config::Listener;
 use crate::lifecycle::Readiness;
 use crate::listener::{Asked, Limits, Service};
+use crate::message::Answer;
 use crate::metrics::{self, Metrics};
 use crate::table::Reader;
 
@@ -100,8 +101,8 @@ impl Admin {
 impl Service for Admin {
     type Body = Full<Bytes>;
 
-    async fn call(self: Rc<Self>, asked: Asked) -> Response<Full<Bytes>> {
-        self.answer(&asked.head.method, asked.head.uri.path(), asked.head.uri.query())
+    async fn call(self: Rc<Self>, asked: Asked) -> Answer<Full<Bytes>> {
+        self.answer(&asked.head.method, asked.head.uri.path(), asked.head.uri.query()).into()
     }
 }
 

@@ -286,6 +286,11 @@ impl PartialEq for Match {
 }
 
 impl HeaderRules {
+    /// True if they change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
     /// Changes a head.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {

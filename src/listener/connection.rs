@@ -1,7 +1,7 @@
 //! One downstream connection, for as long as it may [`Stay`]. What it costs to speak HTTP, buffers and the future of a request, it has
 //! only while it does: one that has been idle for a while is a socket and a small task, until it is readable again.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use http::HeaderMap;
+use http::request;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tracing::debug;
@@ -53,8 +53,8 @@ pub(super) struct Talk<S> {
     /// The client's right to be here, where that can be revoked.
     admission: Option<Admission>,
     address: SocketAddr,
-    /// A header map that has done its work, and has the size for the next.
-    spare: RefCell<HeaderMap>,
+    /// A head that has done its work, and has room for the next.
+    spare: Cell<Option<Box<request::Parts>>>,
     fresh: Cell<bool>,
 }
 
@@ -72,7 +72,7 @@ impl<S> Talk<S> {
             tls: desk.terms.tls.clone(),
             admission: None,
             address,
-            spare: RefCell::default(),
+            spare: Cell::default(),
             fresh: Cell::new(true),
         }
     }
@@ -103,14 +103,13 @@ impl<S> Talk<S> {
         self.admission.as_ref().map(|admission| Box::pin(admission.revoked()) as Revocation)
     }
 
-    /// An empty map, perhaps with room.
-    pub(super) fn spare(&self) -> HeaderMap {
+    /// A head to be written over, if there is one.
+    pub(super) fn spare(&self) -> Option<Box<request::Parts>> {
         self.spare.take()
     }
 
-    pub(super) fn keep_spare(&self, mut headers: HeaderMap) {
-        headers.clear();
-        self.spare.replace(headers);
+    pub(super) fn keep_spare(&self, spent: Option<Box<request::Parts>>) {
+        self.spare.set(spent);
     }
 
     /// Counts a request that is none.
@@ -207,7 +206,7 @@ async fn serve_http1<S: Service>(stream: Stream, talk: &Talk<S>, stay: &mut Stay
 async fn serve_http2<S: Service>(io: Io, talk: Talk<S>, mut stay: Stay) {
     let (leaving, idle) = (Cell::new(false), stay.idle());
     stay.stay_awake();
-    let talking = Box::pin(h2::converse(io.unnoted(), &talk, &leaving, idle));
+    let talking = Box::pin(h2::converse(io, &talk, &leaving, idle));
     match attend(talking, || leaving.set(true), &mut stay).await {
         End::Of(Ok(())) | End::Idle => {}
         End::Of(Err(error)) => debug!(client = %talk.address, %error, "connection failed"),

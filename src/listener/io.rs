@@ -1,4 +1,4 @@
-//! The byte stream under a downstream connection: notes when bytes come and go, for the connection's timeouts.
+//! The byte stream under a downstream connection: notes whether bytes go, for the connection's timeouts.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,33 +25,19 @@ pub(super) struct Io {
     pulse: Arc<Pulse>,
     // Read before, and to be read again.
     early: Bytes,
-    /// Whether bytes that come are the beginning of a request.
-    notes: bool,
     // Given back after the socket is closed, whoever holds it by then: a tunnel, perhaps.
     _place: Option<Place>,
 }
 
 impl Io {
     pub(super) fn new(stream: Stream, place: Option<Place>, pulse: Arc<Pulse>) -> Self {
-        Io { stream, pulse, early: Bytes::new(), notes: true, _place: place }
+        Io { stream, pulse, early: Bytes::new(), _place: place }
     }
 
     /// The same, with bytes that were read from it and not used.
     pub(super) fn with_early(mut self, early: Bytes) -> Self {
         self.early = early;
         self
-    }
-
-    /// The same, with somebody else who knows what bytes begin.
-    pub(super) fn unnoted(mut self) -> Self {
-        self.notes = false;
-        self
-    }
-
-    fn note(&self) {
-        if self.notes {
-            self.pulse.received();
-        }
     }
 
     /// The socket, if what comes from it is no more than what is said, and nothing of it was read before.
@@ -88,14 +74,9 @@ impl AsyncRead for Io {
         if self.early.has_remaining() {
             let count = self.early.len().min(buffer.remaining());
             buffer.put_slice(&self.early.split_to(count));
-            self.note();
             return Poll::Ready(Ok(()));
         }
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            self.note();
-        }
-        polled
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Response, StatusCode, request};
+use http::{HeaderMap, StatusCode, request};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
@@ -36,7 +36,7 @@ use tracing::warn;
 use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Downstream, Incoming, Passing};
+use crate::message::{Answer, Downstream, Incoming, Passing};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 
@@ -65,7 +65,7 @@ pub trait Service: 'static {
     type Body: Passing<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static;
 
     /// Answers one request.
-    fn call(self: Rc<Self>, asked: Asked) -> impl Future<Output = Response<Self::Body>>;
+    fn call(self: Rc<Self>, asked: Asked) -> impl Future<Output = Answer<Self::Body>>;
 }
 
 /// A request: with its target in origin-form, and exactly one `Host`, whatever the protocol.

@@ -6,6 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::Fields;
 use super::forwarded::is_ours;
 
 /// Removes from a request what is meant for one connection only, and what `Connection` names besides. `Trailer` stays: it
@@ -27,7 +28,7 @@ fn strip(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) {
             ends_here.push(CONNECTION);
             let named = tokens(value).filter(names_a_field).filter_map(|name| HeaderName::from_bytes(name).ok());
             ends_here.extend(named.filter(|name| !stays(name)));
-        } else if is_hop_by_hop(name) {
+        } else if is_hop_by_hop(name.as_str().as_bytes()) {
             ends_here.push(name.clone());
             if name == TRANSFER_ENCODING {
                 // The message was read by its chunks; whatever length it also names must not travel on (RFC 9112 section 6.3).
@@ -40,16 +41,18 @@ fn strip(headers: &mut HeaderMap, stays: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// True for a field of one connection, other than `Connection` itself; by its name in lower case.
+pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
-        name.as_str(),
-        "te" | "transfer-encoding"
-            | "upgrade"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "keep-alive"
-            | "proxy-connection"
-            | "http2-settings"
+        name,
+        b"te"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"http2-settings"
     )
 }
 
@@ -59,7 +62,11 @@ fn names_a_field(option: &&[u8]) -> bool {
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    of_list(value.as_bytes())
+}
+
+fn of_list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 fn names(headers: &HeaderMap, header: HeaderName, token: &str) -> bool {
@@ -76,19 +83,21 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// True if the head of a 101 switches to a protocol that was asked for, and says no length: what follows has none.
-pub fn switches(headers: &HeaderMap, asked: &HeaderValue) -> bool {
-    let mut to = headers.get_all(UPGRADE).iter().flat_map(tokens);
+pub fn switches(fields: &Fields, asked: &HeaderValue) -> bool {
+    let mut to = fields.all("upgrade").flat_map(of_list);
     let (first, second) = (to.next(), to.next());
     let is_asked = |to: &[u8]| tokens(asked).any(|asked| asked.eq_ignore_ascii_case(to));
-    first.is_some_and(is_asked)
-        && second.is_none()
-        && !headers.contains_key(CONTENT_LENGTH)
-        && !headers.contains_key(TRANSFER_ENCODING)
+    first.is_some_and(is_asked) && second.is_none() && !fields.has("content-length") && !fields.has("transfer-encoding")
 }
 
 /// True for gRPC's messages: `application/grpc`, and what it has behind a `+` or `;`. Not gRPC-Web, which is another protocol.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let rest = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    is_of_grpc(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes))
+}
+
+/// True for such a `Content-Type`.
+pub fn is_of_grpc(kind: Option<&[u8]>) -> bool {
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 

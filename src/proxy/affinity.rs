@@ -9,7 +9,7 @@ use crate::balance::hash;
 use crate::cluster::Cluster;
 use crate::config::{HashKey, Policy};
 use crate::endpoint::Endpoint;
-use crate::message::{self, Sender};
+use crate::message::{self, Fields, Sender};
 use crate::metrics::Session;
 
 /// What a request brings along for its cluster.
@@ -34,7 +34,7 @@ impl Affinity {
 
     /// Sees to it that the client comes back to the endpoint that has answered, and says what that came to; none where
     /// clients are not bound.
-    pub(super) fn bind(&self, headers: &mut HeaderMap, endpoint: &Arc<Endpoint>, cluster: &Cluster) -> Option<Session> {
+    pub(super) fn bind(&self, fields: &mut Fields, endpoint: &Arc<Endpoint>, cluster: &Cluster) -> Option<Session> {
         let sticky = cluster.settings().balancing.sticky.as_ref()?;
         let token = cluster.session(endpoint.id())?;
         if self.session.as_deref() == Some(token) {
@@ -42,7 +42,7 @@ impl Affinity {
         }
         // Made of characters that were checked with the configuration.
         let cookie = HeaderValue::from_str(&format!("{}={token}{}", sticky.cookie, sticky.attributes)).ok()?;
-        headers.append(SET_COOKIE, cookie);
+        fields.map().append(SET_COOKIE, cookie);
         Some(if self.session.is_some() { Session::Moved } else { Session::New })
     }
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderValue};
-use http::{HeaderMap, Method, Response, StatusCode, request};
+use http::{HeaderMap, Method, StatusCode, request};
 use http_body::Body as _;
 
 use super::forward::Guard;
@@ -18,7 +18,7 @@ use super::{deadline, preface, retry};
 use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
-use crate::message::{Upload, Way};
+use crate::message::{Answer, Upload, Way};
 use crate::upstream::{Call, Error, Exchange, Kind, Limits};
 
 /// How many times as long as half of the answers something takes that is not of their kind.
@@ -42,7 +42,7 @@ pub(super) struct Outgoing {
 }
 
 /// What came of an attempt.
-pub(super) type Sent = Result<Response<Box<Exchange>>, Error>;
+pub(super) type Sent = Result<Answer<Box<Exchange>>, Error>;
 
 /// What came of two attempts, one beside the other.
 enum Raced {
@@ -65,7 +65,7 @@ pub(super) enum Failed {
     /// There is no answer.
     Error(Error),
     /// There is one, of a status after which a request is tried again; and who gave it, where it is in flight until it is given up.
-    Answer(Response<Box<Exchange>>, Guard),
+    Answer(Answer<Box<Exchange>>, Guard),
 }
 
 impl Journey<'_> {
@@ -131,8 +131,6 @@ impl Journey<'_> {
             preface: preface::of(self.settings(), self.client.downstream.ends()),
             // Where one idle connection was stale, others may be.
             probe: !outgoing.repeatable || limits.began != self.started,
-            // Beside another attempt, whatever comes: that one may still have to be sent, or a third.
-            may_repeat: &|status| outgoing.repeatable && (late.get() || self.is_bad(status)),
             late,
             interim: &mut |status: StatusCode, headers: &HeaderMap| {
                 self.relay_interim(speaks_interim, status, headers);
@@ -244,7 +242,7 @@ impl Journey<'_> {
 
     /// True unless another attempt could still do better.
     fn is_final(&self, sent: &Sent) -> bool {
-        matches!(sent, Ok(answer) if !self.is_bad(answer.status()))
+        matches!(sent, Ok(answer) if !self.is_bad(answer.status))
     }
 
     /// True for an answer after which such a request is tried again, if it can be.
@@ -304,7 +302,7 @@ impl Failed {
     pub(super) fn upload<'a>(&'a self, mine: &'a Upload) -> &'a Upload {
         match self {
             Failed::Error(_) => mine,
-            Failed::Answer(response, _) => response.body().upload(),
+            Failed::Answer(response, _) => response.body.upload(),
         }
     }
 
@@ -312,7 +310,7 @@ impl Failed {
     /// connection is as good as before.
     pub(super) async fn give_up(self, upload: &mut Upload) {
         let Failed::Answer(mut response, _guard) = self else { return };
-        let mut exchange = Pin::new(response.body_mut());
+        let mut exchange = Pin::new(&mut response.body);
         *upload = exchange.take_upload();
         poll_fn(|cx| {
             // As far as it is there; a long one is not worth it.
@@ -338,7 +336,7 @@ impl Failed {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Failed::Error(error) => retry::blame(error).map_or("stale_connection", Reason::name),
-            Failed::Answer(response, _) => match health::judge(response.status()) {
+            Failed::Answer(response, _) => match health::judge(response.status) {
                 Outcome::Failure(reason) => reason.name(),
                 Outcome::Success => "status",
             },

@@ -85,7 +85,7 @@ pub(super) async fn copy<C: Bare, E: Bare>(
         let mut done = true;
         turns = turns.wrapping_add(1);
         // In turn, so that whoever has much to say does not keep the other from it.
-        for is_forth in [turns % 2 == 0, turns % 2 != 0] {
+        for is_forth in [turns.is_multiple_of(2), !turns.is_multiple_of(2)] {
             let polled = if is_forth {
                 forth.poll(cx, &mut client, endpoint.stream, (ferry, &moved)).map_err(Failed::forth)
             } else {

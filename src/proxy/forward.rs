@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
-use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
@@ -17,7 +17,7 @@ use super::retry;
 use super::series::Entry;
 use crate::cluster::{Attempt, Permit};
 use crate::health::{self, Outcome, Reason};
-use crate::message::{self, Moved, Passing};
+use crate::message::{self, Answer, Moved, Passing};
 use crate::metrics::End;
 use crate::upstream::{Error, Exchange, Kind};
 
@@ -113,10 +113,11 @@ impl Guard {
     }
 
     /// The head of an answer came. A bad one is the verdict; a good one is confirmed when the body has come whole.
-    pub(super) fn answered<B>(&mut self, answer: &Response<B>) {
-        let said = if message::is_grpc(answer.headers()) { grpc_status(answer.headers()) } else { None };
-        match said.unwrap_or_else(|| health::judge(answer.status())) {
-            Outcome::Success => self.began(answer.status()),
+    pub(super) fn answered<B>(&mut self, answer: &Answer<B>) {
+        let is_grpc = message::is_of_grpc(answer.fields.get("content-type"));
+        let said = is_grpc.then(|| answer.fields.get("grpc-status").map(health::judge_grpc)).flatten();
+        match said.unwrap_or_else(|| health::judge(answer.status)) {
+            Outcome::Success => self.began(answer.status),
             failure => self.judge(failure),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, request, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
 use tracing::debug;
 
 use super::action::{self, Taken};
@@ -23,7 +23,7 @@ use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Incoming, Sender, Trusted, Upload, Way, path};
+use crate::message::{self, Answer, Fields, Incoming, Sender, Trusted, Upload, Way, path};
 use crate::metrics::RequestSeries;
 use crate::route::Question;
 use crate::upstream::{self, Error, Exchange};
@@ -32,7 +32,7 @@ use crate::upstream::{self, Error, Exchange};
 const MOST_HOPS: usize = 10;
 
 /// Answers a request, and sees to it that it is counted.
-pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
+pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
     let Asked { head, body, client, informer, takeover } = asked;
@@ -52,11 +52,11 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Response<Body> {
     let (entry, mirror) = match taken {
         Taken::Forward(entry, mirror) => (entry, mirror),
         Taken::Own(route, series) => {
-            return action::answer(worker, (&route, &series), (&head, &host, sender), started);
+            return action::answer(worker, (&route, &series), (&head, &host, sender), started).into();
         }
     };
     if head.method == Method::CONNECT {
-        return connect::open(edge, &entry, (&client, takeover), started).await;
+        return connect::open(edge, &entry, (&client, takeover), started).await.into();
     }
     let affinity = Affinity::of(&head, sender, &entry.cluster);
     let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
@@ -99,10 +99,10 @@ fn refuse(
     worker: &Worker,
     series: &RequestSeries,
     (started, is_grpc): (Instant, bool),
-) -> Response<Body> {
+) -> Answer<Body> {
     debug!(?refusal, "refused");
     series.record(worker.index, refusal.status().0.as_u16(), started.elapsed());
-    if is_grpc { refusal.grpc_answer() } else { refusal.answer() }
+    if is_grpc { refusal.grpc_answer().into() } else { refusal.answer().into() }
 }
 
 /// What stays the same over a request's attempts.
@@ -126,15 +126,17 @@ pub(super) struct Journey<'a> {
 }
 
 /// The head of an answer, what its body comes by, and who gives it.
-type Answered = (Response<Box<Exchange>>, Guard);
+type Answered = (Answer<Box<Exchange>>, Guard);
 
 /// A request that has its answer.
 struct Arrived {
-    answer: Response<Box<Exchange>>,
+    answer: Answer<Box<Exchange>>,
     /// The client's side, if protocols have been switched.
     switched: Option<Takeover>,
     guard: Guard,
     permit: Option<Permit>,
+    /// What is left of the request's head.
+    spent: Box<request::Parts>,
 }
 
 impl Journey<'_> {
@@ -177,19 +179,18 @@ impl Journey<'_> {
                     // Only now: most requests never need to know.
                     tried.push(first);
                 }
-                Box::pin(self.again(*failed, &outgoing, upload, (tried, began), permit.as_ref())).await?
+                Box::pin(self.again(*failed, (&outgoing, upload), (tried, began), permit.as_ref())).await?
             }
         };
-        let switched = upgrading.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
-        Ok(Arrived { answer, switched, guard, permit })
+        let switched = upgrading.filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS);
+        Ok(Arrived { answer, switched, guard, permit, spent: outgoing.head.into_inner() })
     }
 
     /// Further attempts after one that failed, as far as there is a point in them.
     async fn again(
         &self,
         mut failed: Failed,
-        outgoing: &Outgoing,
-        mut upload: Upload,
+        (outgoing, mut upload): (&Outgoing, Upload),
         (mut tried, mut began): (Vec<Id>, Instant),
         permit: Option<&Permit>,
     ) -> Result<Answered, Refusal> {
@@ -280,16 +281,16 @@ impl Journey<'_> {
     fn conclude(&self, sent: Sent, mut guard: Guard, outgoing: &Outgoing) -> Result<Answered, Box<Failed>> {
         let error = match sent {
             Ok(answer)
-                if answer.status() == StatusCode::SWITCHING_PROTOCOLS
-                    && outgoing.protocol.as_ref().is_some_and(|asked| message::switches(answer.headers(), asked)) =>
+                if answer.status == StatusCode::SWITCHING_PROTOCOLS
+                    && outgoing.protocol.as_ref().is_some_and(|asked| message::switches(&answer.fields, asked)) =>
             {
                 return Ok((answer, guard));
             }
             // Nobody asked for that protocol.
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
+            Ok(answer) if answer.status == StatusCode::SWITCHING_PROTOCOLS => Error::unexpected_answer(),
             Ok(answer) => {
                 guard.answered(&answer);
-                let is_bad = self.is_bad(answer.status());
+                let is_bad = self.is_bad(answer.status);
                 return if is_bad { Err(Box::new(Failed::Answer(answer, guard))) } else { Ok((answer, guard)) };
             }
             Err(error) => error,
@@ -396,7 +397,7 @@ impl Journey<'_> {
             return Some(pause);
         }
         // It has answered, and would answer the same; unless it says itself when that will be otherwise.
-        let asked = retry::retry_after(answer.headers())?;
+        let asked = retry::retry_after(answer.fields.get("retry-after"))?;
         (self.deadline.is_some() || asked <= settings.backoff_max).then(|| pause.max(asked))
     }
 
@@ -407,39 +408,42 @@ impl Journey<'_> {
     }
 
     /// Binds the client to the endpoint that serves it, where clients are bound at all. Not to one that says that it cannot.
-    fn bind(&self, head: &mut response::Parts, guard: &Guard) {
-        if health::judge(head.status) == Outcome::Failure(Reason::Gateway) {
+    fn bind(&self, status: StatusCode, fields: &mut Fields, guard: &Guard) {
+        if health::judge(status) == Outcome::Failure(Reason::Gateway) {
             return;
         }
         let endpoint = guard.attempt().endpoint();
-        if let Some(session) = self.affinity.bind(&mut head.headers, endpoint, &self.entry.cluster) {
+        if let Some(session) = self.affinity.bind(fields, endpoint, &self.entry.cluster) {
             self.entry.attempts.session(self.worker.index, session);
         }
     }
 
     /// The endpoint's answer as the client is to see it.
-    fn pass_on(&self, arrived: Arrived) -> Response<Body> {
-        let Arrived { answer, switched, guard, permit } = arrived;
-        let (mut head, exchange) = answer.into_parts();
+    fn pass_on(&self, arrived: Arrived) -> Answer<Body> {
+        let Arrived { answer, switched, guard, permit, spent } = arrived;
+        let Answer { status, mut fields, body: exchange, .. } = answer;
         self.learn(&exchange, &guard, permit.as_ref());
-        self.bind(&mut head, &guard);
+        self.bind(status, &mut fields, &guard);
         let changes = &self.entry.route.settings.response_headers;
         let record = Record {
             entry: Rc::clone(&self.entry),
             worker: self.worker.index,
-            code: head.status.as_u16(),
+            code: status.as_u16(),
             started: self.started,
             _permit: permit,
         };
         let Some(client) = switched else {
-            message::end_to_end_of_answer(&mut head.headers);
-            changes.apply(&mut head.headers);
-            return Response::from_parts(head, Body::Forward(Forward::new(exchange, guard, record)));
+            fields.end_to_end();
+            if !changes.is_empty() {
+                changes.apply(fields.map());
+            }
+            let body = Body::Forward(Forward::new(exchange, guard, record));
+            return Answer { spent: Some(spent), ..Answer::new(status, fields, body) };
         };
         let timeouts = &self.entry.timeouts;
-        changes.apply(&mut head.headers);
+        changes.apply(fields.map());
         let times = Times { idle: timeouts.idle, drain: timeouts.drain };
-        tunnel::open(self.worker, head, (client, exchange), tunnel::Held::new(guard, record), times)
+        tunnel::open(self.worker, fields, (client, exchange), tunnel::Held::new(guard, record), times)
     }
 
     /// Takes how long the answer took to begin.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, Response, StatusCode, request};
+use http::{HeaderMap, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ use super::series::Entry;
 use super::{attempt, preface};
 use crate::cluster::{self, Purpose};
 use crate::health::Outcome;
-use crate::message::{Broken, Incoming, Passing, Upload, Way};
+use crate::message::{Answer, Broken, Incoming, Passing, Upload, Way};
 use crate::upstream::{Call, Error, Exchange, Limits, Upstream};
 
 /// Copies of one worker that are under way at once: with the buffer, 8 MiB at most.
@@ -182,7 +182,6 @@ async fn send(copy: Copy, entry: &Rc<Entry>, mut from: From) -> Result<(), &'sta
         tls: entry.cluster.tls(),
         preface,
         probe: false,
-        may_repeat: &|_: StatusCode| false,
         late: &Cell::new(false),
         interim: &mut |_, _: &HeaderMap| {},
     };
@@ -210,8 +209,8 @@ fn whole(body: Bytes) -> Incoming {
     Box::pin(Full::new(body).map_err(|never| match never {}))
 }
 
-async fn read_away(mut answer: Response<Box<Exchange>>, mut guard: Guard) {
-    let mut exchange = Pin::new(answer.body_mut());
+async fn read_away(mut answer: Answer<Box<Exchange>>, mut guard: Guard) {
+    let mut exchange = Pin::new(&mut answer.body);
     let mut left = MOST_READ;
     loop {
         let frame: Option<Result<Frame<Bytes>, Error>> = poll_fn(|cx| exchange.as_mut().poll_frame(cx)).await;

@@ -29,13 +29,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Response;
 use tokio::task::JoinSet;
 
 use crate::config;
 use crate::lifecycle::Draining;
 use crate::listener::{Asked, Service};
-use crate::message::Trusted;
+use crate::message::{Answer, Trusted};
 use crate::metrics::Metrics;
 use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
@@ -152,7 +151,7 @@ impl Edge {
 impl Service for Edge {
     type Body = Body;
 
-    async fn call(self: Rc<Self>, asked: Asked) -> Response<Body> {
+    async fn call(self: Rc<Self>, asked: Asked) -> Answer<Body> {
         journey::answer(&self, asked).await
     }
 }

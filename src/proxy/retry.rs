@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::attempt::Failed;
 use crate::config::{Causes, Retry};
@@ -80,7 +79,7 @@ pub(super) fn backoff(settings: &Retry, retries: usize, rng: &mut fastrand::Rng)
 }
 
 /// How long an endpoint asks to be left alone (RFC 9110 section 10.2.3), where it says so in seconds.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse::<u32>().ok()?;
+pub(super) fn retry_after(said: Option<&[u8]>) -> Option<Duration> {
+    let seconds = std::str::from_utf8(said?).ok()?.trim().parse::<u32>().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }

@@ -4,8 +4,8 @@
 use std::io;
 use std::rc::Rc;
 
+use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Response, response};
 use tracing::debug;
 
 use super::Worker;
@@ -14,7 +14,7 @@ use super::copy::{Broken, Ferry, Side, Times, copy};
 use super::forward::{Guard, Record};
 use crate::health::Outcome;
 use crate::listener::Takeover;
-use crate::message;
+use crate::message::{self, Answer, Fields};
 use crate::upstream::{Error, Exchange, Tunnel};
 
 /// What lasts as long as the tunnel does.
@@ -32,17 +32,18 @@ impl Held {
 /// Answers 101 and moves bytes from then on, as a task of the worker's.
 pub(super) fn open(
     worker: &Rc<Worker>,
-    mut head: response::Parts,
+    fields: Fields,
     (client, exchange): (Takeover, Box<Exchange>),
     mut held: Held,
     times: Times,
-) -> Response<Body> {
+) -> Answer<Body> {
     let Some((endpoint, early)) = exchange.into_tunnel() else {
         let refusal = Refusal::Upstream(Error::unexpected_answer());
         held.record.code = refusal.status().0.as_u16();
-        return refusal.answer();
+        return refusal.answer().into();
     };
-    held.guard.answered(&Response::from_parts(head.clone(), ()));
+    let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, fields, Body::Text(None));
+    held.guard.answered(&answer);
     let (draining, ferry) = (worker.draining.clone(), Rc::clone(&worker.ferry));
     worker.tunnels.borrow_mut().spawn_local(async move {
         if let Err(error) = run((client, endpoint), &early, &ferry, (times, &held)).await {
@@ -52,14 +53,14 @@ pub(super) fn open(
         held.guard.judge(Outcome::Success);
         drop((held, draining));
     });
-    let protocol = head.headers.get(UPGRADE).cloned();
-    message::end_to_end_of_answer(&mut head.headers);
-    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    let headers = answer.fields.map();
+    let protocol = headers.get(UPGRADE).cloned();
+    message::end_to_end_of_answer(headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
-        head.headers.insert(UPGRADE, protocol);
+        headers.insert(UPGRADE, protocol);
     }
-    head.extensions.clear();
-    Response::from_parts(head, Body::Text(None))
+    answer
 }
 
 async fn run(

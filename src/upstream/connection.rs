@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 
 use super::http2::Terms;
@@ -95,7 +95,7 @@ impl Connection {
     }
 
     /// The next bytes; none at all at the end of the stream. `long` says that many more are expected.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<io::Result<Bytes>> {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<io::Result<BytesMut>> {
         if long {
             return read(&mut self.stream, cx, (&mut self.buffer, READ_LONG));
         }
@@ -103,10 +103,14 @@ impl Connection {
     }
 }
 
-fn read(stream: &mut Stream, cx: &mut Context<'_>, (buffer, room): (&mut BytesMut, usize)) -> Poll<io::Result<Bytes>> {
+fn read(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    (buffer, room): (&mut BytesMut, usize),
+) -> Poll<io::Result<BytesMut>> {
     if buffer.capacity() < room / 4 {
         buffer.reserve(room);
     }
     let read = pin!(stream.read_buf(buffer)).poll(cx);
-    read.map_ok(|_| buffer.split().freeze())
+    read.map_ok(|_| buffer.split())
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
@@ -22,7 +22,7 @@ use super::tunnel::Tunnel;
 use super::watch::Watch;
 use super::{Call, Error, Kind};
 use crate::endpoint::Endpoint;
-use crate::message::{Framing, Moved, Passing, Upload};
+use crate::message::{Answer, Fields, Framing, Moved, Passing, Upload};
 
 /// Interim answers to one request; an endpoint that gives more does not mean to answer.
 const MAX_INTERIM: usize = 32;
@@ -60,7 +60,7 @@ pub(super) async fn open_stream(
     seat: Seat,
     call: &mut Call<'_>,
     endpoint: &Arc<Endpoint>,
-) -> Result<Response<Box<Exchange>>, Error> {
+) -> Result<Answer<Box<Exchange>>, Error> {
     let moved = if seat.reused { call.limits.began } else { Instant::now() };
     let mut carrier = Http2::new(seat, call)?;
     carrier.arm(call.limits.first_due(moved));
@@ -75,15 +75,12 @@ pub(super) fn is_interim(status: StatusCode) -> bool {
 
 impl Exchange {
     /// The final answer; tells of interim ones on the way. Gives the body back where there is none.
-    pub async fn answer(mut self: Box<Self>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
+    pub async fn answer(mut self: Box<Self>, call: &mut Call<'_>) -> Result<Answer<Box<Exchange>>, Error> {
         let mut interim = 0;
         match poll_fn(|cx| self.poll_final_head(cx, call, &mut interim)).await {
-            Ok((status, headers)) => {
+            Ok((status, fields)) => {
                 self.watch.answered = true;
-                let mut response = Response::new(self);
-                *response.status_mut() = status;
-                *response.headers_mut() = headers;
-                Ok(response)
+                Ok(Answer::new(status, fields, self))
             }
             Err(error) => {
                 *call.upload = self.take_upload();
@@ -97,24 +94,26 @@ impl Exchange {
         cx: &mut Context<'_>,
         call: &mut Call<'_>,
         interim: &mut usize,
-    ) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
+    ) -> Poll<Result<(StatusCode, Fields), Error>> {
         loop {
-            let (status, headers) = ready!(self.poll_head(cx, call))?;
+            let (status, fields) = ready!(self.poll_head(cx, call))?;
             if !is_interim(status) {
-                return Poll::Ready(Ok((status, headers)));
+                return Poll::Ready(Ok((status, fields)));
             }
             if *interim == MAX_INTERIM {
                 return Poll::Ready(Err(self.error(Kind::Protocol)));
             }
             *interim += 1;
-            (call.interim)(status, &headers);
+            (call.interim)(status, &fields.into_map());
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>, call: &mut Call<'_>) -> Poll<Result<(StatusCode, Fields), Error>> {
         let polled = match &mut self.carrier {
             Carrier::Http1(carrier) => carrier.poll_head(cx, call, &mut self.watch),
-            Carrier::Http2(carrier) => carrier.poll_head(cx, &mut self.watch),
+            Carrier::Http2(carrier) => {
+                carrier.poll_head(cx, &mut self.watch).map_ok(|(status, headers)| (status, headers.into()))
+            }
         };
         if polled.is_pending() {
             call.late.set(call.late.get() || call.limits.patience.is_some() && self.watch.limits.patience.is_none());

@@ -1,11 +1,10 @@
 //! The head of an answer (RFC 9112): status, headers, and from them how the body's end is told and whether the connection can
 //! be used again. What leaves room for two readings is refused.
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use bytes::BytesMut;
 use http::{Method, StatusCode};
 
-use crate::message::{Framing, framing};
+use crate::message::{Fields, Framing, Places, framing};
 
 /// Longest head; more is an error, not a reason to grow.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -16,8 +15,8 @@ const MAX_FIELDS: usize = 100;
 pub struct Head {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
+    /// Its fields.
+    pub fields: Fields,
     /// How the end of the body is told.
     pub framing: Framing,
     /// Whether the endpoint keeps the connection after the body.
@@ -29,12 +28,8 @@ pub struct Head {
 #[error("malformed answer: {0}")]
 pub struct Malformed(&'static str);
 
-/// Takes a head off the bytes; none if it is not whole yet. `spare` gives a map to fill for a final answer of that status.
-pub fn parse(
-    bytes: &mut Bytes,
-    method: &Method,
-    spare: impl FnOnce(StatusCode) -> HeaderMap,
-) -> Result<Option<Head>, Malformed> {
+/// Takes a head off the bytes; none if it is not whole yet.
+pub fn parse(bytes: &mut BytesMut, method: &Method) -> Result<Option<Head>, Malformed> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut fields);
@@ -55,22 +50,20 @@ pub fn parse(
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(Malformed("it has no status"))?;
     let is_http11 = answer.version == Some(1);
-    let headers = if status.is_informational() { HeaderMap::new() } else { spare(status) };
-    let mut facts = Facts { headers, length: None, chunked: false, close: false, keep: is_http11 };
-    facts.headers.reserve(answer.headers.len());
-    for field in answer.headers.iter() {
-        facts.add(field, bytes)?;
-    }
+    let base = bytes.as_ptr().addr();
+    let place = |text: &[u8]| text.as_ptr().addr() - base..text.as_ptr().addr() - base + text.len();
+    let mut places = Places::new(answer.headers.len());
+    answer.headers.iter().for_each(|field| places.push(&place(field.name.as_bytes()), &place(field.value)));
+    let mut lines = places.of(bytes.split_to(length));
+    let mut facts = Facts { length: None, chunked: false, close: false, keep: is_http11 };
+    lines.try_retain(|name, value| facts.learn(name, value))?;
     let keep_alive = facts.keep && !facts.close;
     let framing = facts.framing(status, method, is_http11)?;
-    let headers = facts.headers;
-    let _ = bytes.split_to(length);
-    Ok(Some(Head { status, headers, framing, keep_alive }))
+    Ok(Some(Head { status, fields: lines.into(), framing, keep_alive }))
 }
 
-/// What the headers say.
+/// What the fields say of the message itself.
 struct Facts {
-    headers: HeaderMap,
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -78,34 +71,32 @@ struct Facts {
 }
 
 impl Facts {
-    fn add(&mut self, field: &httparse::Header<'_>, bytes: &Bytes) -> Result<(), Malformed> {
-        let name =
-            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("it has a wrong header name"))?;
-        // Shares the bytes that were read.
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        let value = value.map_err(|_| Malformed("it has a wrong header value"))?;
-        if name == CONTENT_LENGTH {
-            if self.length.is_some() {
-                return Err(Malformed("it has more than one Content-Length"));
+    /// Takes what a field says; true if it is to be passed on.
+    fn learn(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Malformed> {
+        match name {
+            b"content-length" => {
+                if self.length.is_some() {
+                    return Err(Malformed("it has more than one Content-Length"));
+                }
+                self.length = Some(framing::length(value).ok_or(Malformed("its Content-Length is not a number"))?);
             }
-            self.length = Some(framing::length(field.value).ok_or(Malformed("its Content-Length is not a number"))?);
-        } else if name == TRANSFER_ENCODING {
-            if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Malformed("its Transfer-Encoding is not chunked and nothing else"));
+            b"transfer-encoding" => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Malformed("its Transfer-Encoding is not chunked and nothing else"));
+                }
+                self.chunked = true;
             }
-            self.chunked = true;
-        } else if name == CONNECTION {
-            let mut options = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            self.close |= options.clone().any(|option| option.eq_ignore_ascii_case(b"close"));
-            self.keep |= options.clone().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
-            if options.all(|option| option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive"))
-            {
-                // Said all that it has to say.
-                return Ok(());
+            b"connection" => {
+                let mut options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                let is = |option: &[u8], known: &[u8]| option.eq_ignore_ascii_case(known);
+                self.close |= options.clone().any(|option| is(option, b"close"));
+                self.keep |= options.clone().any(|option| is(option, b"keep-alive"));
+                // Perhaps that is all that it has to say.
+                return Ok(!options.all(|option| is(option, b"close") || is(option, b"keep-alive")));
             }
+            _ => {}
         }
-        self.headers.append(name, value);
-        Ok(())
+        Ok(true)
     }
 
     fn framing(&self, status: StatusCode, method: &Method, is_http11: bool) -> Result<Framing, Malformed> {
@@ -129,7 +120,7 @@ mod tests {
     use super::*;
 
     fn parse_text(text: &str, method: Method) -> Result<Option<Head>, Malformed> {
-        parse(&mut Bytes::copy_from_slice(text.as_bytes()), &method, |_| HeaderMap::new())
+        parse(&mut BytesMut::from(text), &method)
     }
 
     fn get(head: &str) -> Head {
@@ -145,7 +136,7 @@ mod tests {
             assert!(get(bodiless).framing.has_ended(), "{bodiless}");
         }
         let head = parse_text("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::HEAD).unwrap().unwrap();
-        assert!(head.framing.has_ended() && head.headers["content-length"] == "3");
+        assert!(head.framing.has_ended() && head.fields.get("content-length") == Some(b"3"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode, request};
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http_body::Frame;
 use tokio::net::TcpStream;
 
@@ -17,7 +17,7 @@ use super::sending::Sending;
 use super::tunnel::Tunnel;
 use super::watch::{Sent, Watch};
 use super::{Call, Error, Kind, Progress, exchange};
-use crate::message::{Framing, Moved, Step, Upload};
+use crate::message::{Fields, Framing, Moved, Step, Upload};
 use crate::tls;
 
 #[derive(Debug)]
@@ -25,7 +25,9 @@ pub(super) struct Http1 {
     // None once it was given back or has failed.
     pub(super) connection: Option<Box<Connection>>,
     pub(super) sending: Sending,
-    // Read, and not yet passed on.
+    // Read of the head.
+    head: BytesMut,
+    // Read behind the head, and not yet passed on.
     bytes: Bytes,
     pub(super) framing: Framing,
     keep_alive: bool,
@@ -36,8 +38,8 @@ impl Http1 {
     /// The request of a call on a connection that is free.
     pub(super) fn new(connection: Box<Connection>, call: &mut Call<'_>, pool: &Rc<Pool>) -> Self {
         let sending = Sending::new(pool.outbox.take(), &call.head.borrow(), call.way, std::mem::take(call.upload));
-        let (bytes, framing, pool) = (Bytes::new(), Framing::NONE, Rc::clone(pool));
-        Http1 { connection: Some(connection), sending, bytes, framing, keep_alive: false, pool }
+        let (head, bytes, framing, pool) = (BytesMut::new(), Bytes::new(), Framing::NONE, Rc::clone(pool));
+        Http1 { connection: Some(connection), sending, head, bytes, framing, keep_alive: false, pool }
     }
 
     /// Moves both directions until a head is there.
@@ -46,10 +48,11 @@ impl Http1 {
         cx: &mut Context<'_>,
         call: &mut Call<'_>,
         watch: &mut Watch,
-    ) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
+    ) -> Poll<Result<(StatusCode, Fields), Error>> {
         loop {
-            if !self.bytes.is_empty() {
-                match parse(&mut self.bytes, call) {
+            if !self.head.is_empty() {
+                let parsed = head::parse(&mut self.head, &call.head.borrow().method);
+                match parsed {
                     Ok(Some(head)) => return Poll::Ready(self.take(head, call, watch)),
                     Ok(None) => {}
                     Err(malformed) => return Poll::Ready(Err(self.error(Kind::Protocol).caused_by(malformed))),
@@ -65,10 +68,11 @@ impl Http1 {
         }
     }
 
-    fn take(&mut self, head: Head, call: &Call<'_>, watch: &mut Watch) -> Result<(StatusCode, HeaderMap), Error> {
+    fn take(&mut self, head: Head, call: &Call<'_>, watch: &mut Watch) -> Result<(StatusCode, Fields), Error> {
         if exchange::is_interim(head.status) {
-            return Ok((head.status, head.headers));
+            return Ok((head.status, head.fields));
         }
+        self.bytes = std::mem::take(&mut self.head).freeze();
         // What a server says to a connection on which it waited in vain (RFC 9110 section 15.5.9), not of this request.
         if head.status == StatusCode::REQUEST_TIMEOUT && self.was_idle(&head) && !call.probe {
             return Err(Error::new(Kind::Reset, Progress::NothingSent, true));
@@ -79,12 +83,12 @@ impl Http1 {
         if self.framing.has_ended() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.finish(watch);
         }
-        Ok((head.status, head.headers))
+        Ok((head.status, head.fields))
     }
 
     /// Sends what can be sent and reads what is there; nothing at the end of the stream.
-    fn poll_more(&mut self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<Result<Bytes, Error>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(Bytes::new())) };
+    fn poll_more(&mut self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<Result<BytesMut, Error>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(BytesMut::new())) };
         if !self.sending.is_done() {
             match self.sending.poll(&mut connection.stream, cx) {
                 // A head alone leaves at once, and has been noted.
@@ -122,11 +126,11 @@ impl Http1 {
     }
 
     /// Puts bytes behind those that are there: only a head that came in pieces has any.
-    fn append(&mut self, bytes: Bytes) {
-        if self.bytes.is_empty() {
-            self.bytes = bytes;
+    fn append(&mut self, bytes: BytesMut) {
+        if self.head.is_empty() {
+            self.head = bytes;
         } else {
-            self.bytes = [&self.bytes[..], &bytes[..]].concat().into();
+            self.head.extend_from_slice(&bytes);
         }
     }
 
@@ -196,7 +200,7 @@ impl Http1 {
                     return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
                 }
                 Ok(bytes) => match watch.gave() {
-                    Ok(()) => self.bytes = bytes,
+                    Ok(()) => self.bytes = bytes.freeze(),
                     Err(kind) => return Poll::Ready(Some(Err(self.error(kind)))),
                 },
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -235,17 +239,4 @@ impl Http1 {
             }
         }
     }
-}
-
-/// The request's header map becomes the final answer's: it is not needed any more, and has the size.
-fn parse(bytes: &mut Bytes, call: &Call<'_>) -> Result<Option<Head>, head::Malformed> {
-    let request::Parts { method, headers, .. } = &mut **call.head.borrow_mut();
-    head::parse(bytes, method, |status| {
-        // A 408 may turn out not to be meant for this request at all.
-        if status == StatusCode::REQUEST_TIMEOUT || (call.may_repeat)(status) {
-            return HeaderMap::new();
-        }
-        headers.clear();
-        std::mem::take(headers)
-    })
 }

@@ -29,11 +29,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, request};
+use http::{HeaderMap, StatusCode, request};
 
 use crate::config::Protocol;
 use crate::endpoint::Endpoint;
-use crate::message::{Upload, Way};
+use crate::message::{Answer, Upload, Way};
 use crate::tls;
 
 pub use dial::dial;
@@ -66,8 +66,7 @@ pub struct Upstream {
 
 /// A request, and how it is to be sent.
 pub struct Call<'a> {
-    /// Its head, with the headers that the endpoint is to see. Once an answer came that ends the request, its header map has
-    /// become the answer's.
+    /// Its head, with the headers that the endpoint is to see.
     pub head: &'a RefCell<Box<request::Parts>>,
     /// The headers of its way, sent behind its own.
     pub way: &'a Way,
@@ -85,8 +84,6 @@ pub struct Call<'a> {
     /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
     /// could not be repaired.
     pub probe: bool,
-    /// Whether the request may be needed once more after an answer with that status.
-    pub may_repeat: &'a dyn Fn(StatusCode) -> bool,
     /// Set once `limits.patience` is over without an answer.
     pub late: &'a Cell<bool>,
     /// Told of each interim answer (1xx).
@@ -133,7 +130,7 @@ impl Upstream {
     }
 
     /// Sends a request to an endpoint and returns the head of the answer, whose body keeps the connection until it is read.
-    pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Response<Box<Exchange>>, Error> {
+    pub async fn send(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Result<Answer<Box<Exchange>>, Error> {
         let mut moves = MOST_MOVES;
         loop {
             let seat = match self.reach(endpoint, call).await? {
@@ -188,21 +185,19 @@ mod tests {
         let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
         let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
         let (head, upload, late) = (&RefCell::new(Box::new(head)), &mut Upload::default(), &Cell::new(false));
-        let may_repeat = &|_| false;
         let mut call = Call {
             head,
             way: &way,
             upload,
             limits,
             probe: false,
-            may_repeat,
             late,
             interim: &mut |_, _| {},
             preface: None,
             protocol: Protocol::Auto,
             tls: None,
         };
-        upstream.send(endpoint, &mut call).await.map(|answer| answer.status())
+        upstream.send(endpoint, &mut call).await.map(|answer| answer.status)
     }
 
     #[tokio::test]

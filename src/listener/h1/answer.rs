@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version, response};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::poll_meanwhile;
 use super::wire::{State, Wire};
 use crate::listener::Talk;
 use crate::listener::screen::{Refused, SERVED};
-use crate::message::{Moved, Passing, framing};
+use crate::message::{Fields, Moved, Passing, framing};
 
 /// A client that is still sending may not see an answer if its connection is closed on it; so what it sends is read for so long,
 /// and so much of it.
@@ -34,6 +34,12 @@ pub(super) struct Answer {
     /// Nothing of HTTP follows on the connection.
     pub(super) switches: bool,
 }
+
+/// Status and fields of an answer.
+type Head<'a> = (StatusCode, &'a mut Fields);
+
+/// Writes what time it is, for answers that do not say it.
+type Date<'a> = &'a dyn Fn(&mut BytesMut);
 
 /// How the end of the body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,32 +77,27 @@ impl Question {
 
 impl Answer {
     /// Puts the head where it is written from.
-    pub(super) fn begin<S, B: Body>(
-        wire: &Wire,
-        talk: &Talk<S>,
-        head: &mut response::Parts,
-        asked: &Question,
-        body: &B,
-    ) -> Answer {
+    pub(super) fn begin<S, B: Body>(wire: &Wire, talk: &Talk<S>, head: Head<'_>, asked: &Question, body: &B) -> Answer {
         let state = &mut *wire.0.borrow_mut();
         // Whoever is still sending has to be heard to the end, or not to be answered again.
         let may_stay = state.framing.has_ended() && !state.leaving;
         state.answering = true;
-        Answer::put(state.outbox(), head, asked, (body, may_stay, &talk.clock.now()))
+        let date = |out: &mut BytesMut| out.put_slice(&talk.clock.now());
+        Answer::put(state.outbox(), head, asked, (body, may_stay, &date))
     }
 
     /// The head as bytes, for a connection that may stay or not.
     pub(super) fn put<B: Body>(
         out: &mut BytesMut,
-        head: &mut response::Parts,
+        (status, fields): Head<'_>,
         asked: &Question,
-        (body, may_stay, now): (&B, bool, &[u8]),
+        (body, may_stay, date): (&B, bool, Date<'_>),
     ) -> Answer {
-        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS
-            || asked.method == Method::CONNECT && head.status.is_success();
-        let coding = coding(head, asked, (switches, body));
+        let switches =
+            status == StatusCode::SWITCHING_PROTOCOLS || asked.method == Method::CONNECT && status.is_success();
+        let coding = coding((status, &mut *fields), asked, (switches, body));
         let keep = asked.keep_alive && may_stay && coding != Coding::UntilClose && !switches;
-        write_head(out, head, coding, now);
+        write_head(out, (status, fields), coding, date);
         if !switches {
             match (keep, asked.version) {
                 (false, _) => out.put_slice(b"connection: close\r\n"),
@@ -236,52 +237,54 @@ fn less(left: u64, count: usize) -> io::Result<u64> {
 }
 
 /// How the end of the body is to be told, which the head then says.
-fn coding<B: Body>(head: &mut response::Parts, asked: &Question, (switches, body): (bool, &B)) -> Coding {
+fn coding<B: Body>((status, fields): Head<'_>, asked: &Question, (switches, body): (bool, &B)) -> Coding {
     let exact = body.size_hint().exact();
-    if switches || head.status == StatusCode::NO_CONTENT {
-        head.headers.remove(CONTENT_LENGTH);
+    if switches || status == StatusCode::NO_CONTENT {
+        fields.remove("content-length");
         return Coding::None;
     }
-    if asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED {
+    if asked.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
         // The length of what is not sent; of what is not known, none.
         if let Some(length @ 1..) = exact.filter(|_| asked.method == Method::HEAD) {
-            head.headers.insert(CONTENT_LENGTH, length.into());
+            fields.map().insert(CONTENT_LENGTH, length.into());
         }
         return Coding::None;
     }
     match exact {
         Some(length) => {
-            let says = |value: &HeaderValue| value.to_str().is_ok_and(|text| text == length.to_string());
-            if !head.headers.get(CONTENT_LENGTH).is_some_and(says) {
-                head.headers.insert(CONTENT_LENGTH, length.into());
+            let says = |text: &[u8]| framing::length(text) == Some(length) && (length == 0 || !text.starts_with(b"0"));
+            if !fields.get("content-length").is_some_and(says) {
+                fields.map().insert(CONTENT_LENGTH, length.into());
             }
             Coding::Length(length)
         }
         None => {
-            head.headers.remove(CONTENT_LENGTH);
+            fields.remove("content-length");
             if asked.version == Version::HTTP_11 { Coding::Chunked } else { Coding::UntilClose }
         }
     }
 }
 
 /// The status line and the headers, but for those of the connection.
-fn write_head(out: &mut BytesMut, head: &response::Parts, coding: Coding, now: &[u8]) {
-    out.reserve(256 + 48 * head.headers.len());
+fn write_head(out: &mut BytesMut, (status, fields): Head<'_>, coding: Coding, date: Date<'_>) {
+    fields.remove("transfer-encoding");
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        fields.remove("connection");
+    }
+    out.reserve(256 + fields.size());
     out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(head.status.as_str().as_bytes());
+    out.put_slice(status.as_str().as_bytes());
     out.put_slice(b" ");
-    out.put_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.put_slice(b"\r\n");
-    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let is_ours = |name: &HeaderName| name == TRANSFER_ENCODING || name == CONNECTION && !switches;
-    framing::fields(out, head.headers.iter().filter(|(name, _)| !is_ours(name)));
+    fields.write(out);
     if coding == Coding::Chunked {
         out.put_slice(b"transfer-encoding: chunked\r\n");
     }
-    if !head.headers.contains_key(DATE) {
+    if !fields.has("date") {
         // RFC 9110 section 6.6.1: whoever forwards an answer without one says when it came.
         out.put_slice(b"date: ");
-        out.put_slice(now);
+        date(out);
         out.put_slice(b"\r\n");
     }
 }
@@ -289,14 +292,13 @@ fn write_head(out: &mut BytesMut, head: &response::Parts, coding: Coding, now: &
 /// Answers a request that cannot be read; nothing follows it.
 pub(super) async fn refuse<S>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> io::Result<bool> {
     let text = Bytes::from(format!("the request cannot be read: {}\n", refused.what));
-    let (mut head, ()) = http::Response::new(()).into_parts();
-    head.status = refused.status;
-    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut fields = Fields::default();
+    fields.map().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if refused.status == StatusCode::METHOD_NOT_ALLOWED {
-        head.headers.insert(ALLOW, HeaderValue::from_static(SERVED));
+        fields.map().insert(ALLOW, HeaderValue::from_static(SERVED));
     }
     let body = http_body_util::Full::new(text);
-    let answer = Answer::begin(wire, talk, &mut head, &Question::UNREADABLE, &body);
+    let answer = Answer::begin(wire, talk, (refused.status, &mut fields), &Question::UNREADABLE, &body);
     answer.send(wire, body).await?;
     close(wire).await;
     Ok(false)
@@ -306,6 +308,10 @@ pub(super) async fn refuse<S>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> 
 /// while. Closing on it would have the kernel throw away what is under way.
 pub(super) async fn close(wire: &Wire) {
     let is_read = wire.0.borrow().framing.has_ended() && !wire.has_begun();
+    if is_read && wire.0.borrow().io.plain().is_some() {
+        // The close says all of that. (Inside TLS its own end has to be said.)
+        return;
+    }
     let (mut wire, mut read, mut bytes) = (wire.clone(), 0, [0; 4096]);
     let ended = async {
         wire.shutdown().await?;

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Version, request, response};
+use http::{Method, StatusCode, Version, request};
 use http_body::Body;
 
 use super::answer::{Answer, Question};
 use super::{Next, Reading};
 use crate::config::Http;
-use crate::message::Framing;
+use crate::message::{Fields, Framing};
 
 /// What bytes were taken for.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>, rules: &Http) -> Verdict
         if buffer.len() <= reading.looked {
             continue;
         }
-        match reading.look(&mut buffer, rules, HeaderMap::new) {
+        match reading.look(&mut buffer, rules, || None) {
             None => {}
             Some(Next::Head(head)) => {
                 return Verdict::Head(Box::new(Taken {
@@ -98,14 +98,15 @@ pub struct Written {
 }
 
 /// Writes an answer.
-pub fn write<B>(head: &mut response::Parts, asked: Asked, mut body: B) -> Written
+pub fn write<B>(head: (StatusCode, &mut Fields), asked: Asked, mut body: B) -> Written
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     let mut out = BytesMut::new();
     let Asked { method, version, keep_alive, trailers } = asked;
+    let date = |out: &mut BytesMut| out.put_slice(b"Sun, 06 Nov 1994 08:49:37 GMT");
     let question = Question { method, version, keep_alive, trailers };
-    let answer = Answer::put(&mut out, head, &question, (&body, true, b"Sun, 06 Nov 1994 08:49:37 GMT"));
+    let answer = Answer::put(&mut out, head, &question, (&body, true, &date));
     let (mut sending, mut cx) = (answer.sending(), Context::from_waker(Waker::noop()));
     let mut ended = Ok(());
     while !sending.ended && ended.is_ok() {

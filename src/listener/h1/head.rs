@@ -29,7 +29,11 @@ pub(super) struct Head {
 }
 
 /// Takes a head off the buffer; none if it is not whole yet.
-pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Result<Option<Head>, Refused> {
+pub(super) fn take(
+    buffer: &mut BytesMut,
+    rules: &Http,
+    spare: Option<Box<request::Parts>>,
+) -> Result<Option<Head>, Refused> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, buffer, &mut room);
@@ -68,7 +72,8 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
     // From here on everything shares what was read.
     let bytes = buffer.split_to(length).freeze();
     let uri = Uri::from_maybe_shared(bytes.slice(target)).map_err(|_| bad("its target"))?;
-    let mut facts = Facts::new(spare, fields);
+    let mut parts = spare.unwrap_or_else(|| Box::new(Request::new(()).into_parts().0));
+    let mut facts = Facts::new(std::mem::take(&mut parts.headers), fields);
     for (name, value) in places {
         facts.add(&bytes[name], bytes.slice(value))?;
     }
@@ -77,7 +82,6 @@ pub(super) fn take(buffer: &mut BytesMut, rules: &Http, spare: HeaderMap) -> Res
         return Err(bad("its body, which CONNECT has none of"));
     }
     let (keep_alive, expects) = (facts.keeps_alive(version), facts.expects(version)?);
-    let mut parts = Box::new(Request::new(()).into_parts().0);
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, facts.headers);
     screen::screen(&mut parts, rules)?;
     if is_about_all {

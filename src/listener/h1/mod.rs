@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version, request};
 use tokio::time::timeout;
 
 use super::screen::{Refused, bad};
@@ -124,7 +124,14 @@ impl Reading {
             if state.leaving && state.buffer.is_empty() {
                 return Poll::Ready(Ok(Next::Over));
             }
-            if ready!(state.poll_fill(cx))? == 0 {
+            let Poll::Ready(count) = state.poll_fill(cx) else {
+                if !state.buffer.is_empty() {
+                    // Only now that it is waited for: a head that comes in one piece needs no time.
+                    talk.pulse.received();
+                }
+                return Poll::Pending;
+            };
+            if count? == 0 {
                 let whole = state.buffer.is_empty();
                 return Poll::Ready(Ok(if whole {
                     Next::Over
@@ -136,7 +143,12 @@ impl Reading {
     }
 
     /// What the bytes that are there begin with, if that can be said already.
-    fn look(&mut self, buffer: &mut BytesMut, rules: &Http, spare: impl FnOnce() -> HeaderMap) -> Option<Next> {
+    fn look(
+        &mut self,
+        buffer: &mut BytesMut,
+        rules: &Http,
+        spare: impl FnOnce() -> Option<Box<request::Parts>>,
+    ) -> Option<Next> {
         if self.may_be_http2 {
             let known = buffer.len().min(PREFACE.len());
             match buffer[..known] == PREFACE[..known] {
@@ -183,14 +195,15 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
         Poll::Pending => poll_meanwhile(&mut wire.0.borrow_mut(), cx).map(Err),
     })
     .await?;
-    let (mut head, body) = response.into_parts();
+    let message::Answer { status, mut fields, body, spent } = response;
     poll_fn(|cx| {
         wire.0.borrow_mut().skim(cx);
         Poll::Ready(())
     })
     .await;
-    let answer = Answer::begin(wire, talk, &mut head, &question, &body);
-    talk.keep_spare(head.headers);
+    let answer = Answer::begin(wire, talk, (status, &mut fields), &question, &body);
+    drop(fields);
+    talk.keep_spare(spent);
     let ended = answer.send(wire, body).await;
     if let (Some(give), true, Ok(())) = (give, answer.switches, &ended) {
         // Nobody takes it if the tunnel's task is gone, and then it is closed.

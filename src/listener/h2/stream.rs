@@ -123,7 +123,7 @@ impl<S: Service> Streams<S> {
             Poll::Pending => respond.borrow_mut().poll_reset(cx).map(|_| Err(Broke::Reset)),
         })
         .await?;
-        let (mut answer, body) = response.into_parts();
+        let (mut answer, body) = response.into_response().into_parts();
         let Some(switches) = asking.answer(&mut answer, &method) else {
             let what = "the endpoint's answer to it is none";
             return self.refuse(Refused { status: StatusCode::BAD_GATEWAY, what }, &method, respond).await;

@@ -1,11 +1,11 @@
 //! Answers over HTTP/1.1: the same bytes are the same answer however they come, and what goes on to the client can be read in one
 //! way only, or breaks off where it can be seen.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HeaderMap};
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use lictor::listener::fuzzing::{Asked, Written, write};
-use lictor::message::{self, Framing, framing};
+use lictor::message::{self, Fields, Framing, framing};
 use lictor::upstream::{Head, parse};
 
 use super::body::{self, End, Pieces};
@@ -37,11 +37,11 @@ pub fn check(data: &[u8]) {
     let decoded = body::read(again(&head.framing), std::iter::once(&rest[..]));
     let version = if how & 2 != 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let asked = Asked { method: method.clone(), version, keep_alive: how & 4 == 0, trailers: how & 8 != 0 };
-    let mut parts = Response::new(()).into_parts().0;
-    (parts.status, parts.headers) = (head.status, head.headers.clone());
-    message::end_to_end(&mut parts.headers);
+    let mut fields = head.fields.clone();
+    fields.end_to_end();
+    judge_lines(&fields);
     let length = if let Framing::Length(length) = head.framing { Some(length) } else { None };
-    let written = write(&mut parts, asked, Pieces::new(&decoded, piece, length));
+    let written = write((head.status, &mut fields), asked, Pieces::new(&decoded, piece, length));
     judge(&written, &head, &decoded, (&method, version));
 }
 
@@ -55,12 +55,12 @@ fn again(framing: &Framing) -> Framing {
 
 /// Reads up to the final head, as it is done on a connection.
 fn read<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> Verdict {
-    let (mut interim, mut bytes) = (Vec::new(), Bytes::new());
+    let (mut interim, mut bytes) = (Vec::new(), BytesMut::new());
     loop {
-        match parse(&mut bytes, method, |_| HeaderMap::new()) {
+        match parse(&mut bytes, method) {
             Err(_) => return Verdict::Malformed,
             Ok(Some(head)) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                interim.push(head.headers);
+                interim.push(head.fields.into_map());
             }
             Ok(Some(head)) => {
                 let mut rest = bytes.to_vec();
@@ -68,7 +68,7 @@ fn read<'a>(mut pieces: impl Iterator<Item = &'a [u8]>, method: &Method) -> Verd
                 return Verdict::Head(Box::new(head), interim, rest);
             }
             Ok(None) => match pieces.next() {
-                Some(piece) => bytes = [&bytes[..], piece].concat().into(),
+                Some(piece) => bytes.extend_from_slice(piece),
                 None => return Verdict::More,
             },
         }
@@ -79,8 +79,9 @@ fn compare(whole: &Verdict, bytes: &[u8], size: usize, method: &Method) {
     match (whole, read(bytes.chunks(size), method)) {
         (Verdict::Head(one, interim, rest), Verdict::Head(other, other_interim, other_rest)) => {
             assert_eq!((interim, rest), (&other_interim, &other_rest), "in pieces of {size}");
-            let facts =
-                |head: &Head| (head.status, head.headers.clone(), format!("{:?}", head.framing), head.keep_alive);
+            let facts = |head: &Head| {
+                (head.status, head.fields.clone().into_map(), format!("{:?}", head.framing), head.keep_alive)
+            };
             assert_eq!(facts(one), facts(&other), "in pieces of {size}");
             let of_whole = body::read(again(&one.framing), std::iter::once(&rest[..]));
             let of_parts = body::read(again(&one.framing), rest.chunks(size));
@@ -89,6 +90,23 @@ fn compare(whole: &Verdict, bytes: &[u8], size: usize, method: &Method) {
         (Verdict::Malformed, Verdict::Malformed) | (Verdict::More, Verdict::More) => {}
         _ => panic!("another verdict in pieces of {size}"),
     }
+}
+
+/// What passes as it came says, line by line, what a map of it says.
+fn judge_lines(fields: &Fields) {
+    let mut out = BytesMut::from("HTTP/1.1 200 OK\r\n");
+    fields.write(&mut out);
+    out.extend_from_slice(b"\r\n");
+    let (map, message) = (fields.clone().into_map(), Message::read(&out));
+    assert!(message.rest.is_empty());
+    let written: Vec<(&str, &[u8])> = message.fields.iter().map(|(name, value)| (&name[..], *value)).collect();
+    for name in map.keys() {
+        let of_map: Vec<&[u8]> = map.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        let of_lines: Vec<&[u8]> =
+            written.iter().filter(|(known, _)| *known == name.as_str()).map(|(_, value)| *value).collect();
+        assert_eq!(of_map, of_lines, "{name}");
+    }
+    assert_eq!(map.len(), written.len());
 }
 
 fn judge_interim(mut headers: HeaderMap) {

@@ -1,0 +1,203 @@
+//! The fields of an answer's head. Most answers pass as they came, so what was read is kept as text, with the place of each line,
+//! and written as it stands; it becomes a map for whoever wants to change it.
+
+use std::convert::Infallible;
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+
+use super::framing;
+use super::headers::{end_to_end_of_answer, is_hop_by_hop};
+
+/// The fields of a head: lines, or else a map.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    lines: Option<Lines>,
+    map: Option<Box<HeaderMap>>,
+}
+
+/// Lines of a text: names in lower case, and values.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    text: Bytes,
+    places: Vec<Place>,
+}
+
+/// Where the lines of a text stand.
+#[derive(Debug)]
+pub struct Places(Vec<Place>);
+
+/// Where a line stands.
+#[derive(Debug, Clone)]
+struct Place {
+    name: Range<u32>,
+    value: Range<u32>,
+}
+
+impl From<HeaderMap> for Fields {
+    fn from(map: HeaderMap) -> Self {
+        Fields { lines: None, map: Some(Box::new(map)) }
+    }
+}
+
+impl From<Lines> for Fields {
+    fn from(lines: Lines) -> Self {
+        Fields { lines: Some(lines), map: None }
+    }
+}
+
+impl Fields {
+    /// The value of the first field of that name, which is in lower case.
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// All values of that name, which is in lower case.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.lines.iter().flat_map(Lines::iter).filter(|(known, _)| *known == name.as_bytes());
+        let map = self.map.iter().flat_map(move |map| map.get_all(name)).map(HeaderValue::as_bytes);
+        lines.map(|(_, value)| value).chain(map)
+    }
+
+    /// True if there is a field of that name, which is in lower case.
+    pub fn has(&self, name: &str) -> bool {
+        match &self.lines {
+            Some(lines) => lines.iter().any(|(known, _)| known == name.as_bytes()),
+            None => self.map.as_ref().is_some_and(|map| map.contains_key(name)),
+        }
+    }
+
+    /// To be changed.
+    pub fn map(&mut self) -> &mut HeaderMap {
+        let lines = self.lines.take();
+        self.map.get_or_insert_with(|| Box::new(lines.map(|lines| lines.to_map()).unwrap_or_default()))
+    }
+
+    /// As a map.
+    pub fn into_map(mut self) -> HeaderMap {
+        std::mem::take(self.map())
+    }
+
+    /// Takes out what is meant for one connection only (RFC 9110 section 7.6.1).
+    pub fn end_to_end(&mut self) {
+        match &mut self.lines {
+            // One that names other fields takes those along.
+            Some(lines) if !lines.iter().any(|(name, _)| name == CONNECTION.as_str().as_bytes()) => {
+                lines.retain(|name| !is_hop_by_hop(name));
+            }
+            _ => end_to_end_of_answer(self.map()),
+        }
+    }
+
+    /// Takes out all fields of that name, which is in lower case.
+    pub fn remove(&mut self, name: &str) {
+        match &mut self.lines {
+            Some(lines) => lines.retain(|known| known != name.as_bytes()),
+            None => drop(self.map.as_mut().and_then(|map| map.remove(name))),
+        }
+    }
+
+    /// The lines as they are sent.
+    pub fn write(&self, out: &mut BytesMut) {
+        self.lines.iter().for_each(|lines| lines.write(out));
+        self.map.iter().for_each(|map| framing::fields(out, map.iter()));
+    }
+
+    /// Bytes that they take, about.
+    pub fn size(&self) -> usize {
+        self.lines.as_ref().map_or(0, |lines| lines.text.len()) + self.map.as_ref().map_or(0, |map| 48 * map.len())
+    }
+}
+
+impl Places {
+    /// With room for so many.
+    pub fn new(room: usize) -> Self {
+        Places(Vec::with_capacity(room))
+    }
+
+    /// One more line, by the places of its name and its value.
+    pub fn push(&mut self, name: &Range<usize>, value: &Range<usize>) {
+        // A head is far below 4 GiB, and what is outside of the text is empty.
+        let short = |place: &Range<usize>| place.start as u32..place.end as u32;
+        self.0.push(Place { name: short(name), value: short(value) });
+    }
+
+    /// The lines of a text that stand there; their names are put in lower case.
+    pub fn of(self, mut text: BytesMut) -> Lines {
+        for Place { name, .. } in &self.0 {
+            if let Some(name) = text.get_mut(name.start as usize..name.end as usize) {
+                name.make_ascii_lowercase();
+            }
+        }
+        Lines { text: text.freeze(), places: self.0 }
+    }
+}
+
+impl Lines {
+    /// Keeps those for which that is said of their name and value, unless something is wrong with one.
+    pub fn try_retain<E>(&mut self, mut stays: impl FnMut(&[u8], &[u8]) -> Result<bool, E>) -> Result<(), E> {
+        let mut wrong = Ok(());
+        let text = &self.text;
+        let at = |place: &Range<u32>| text.get(place.start as usize..place.end as usize).unwrap_or_default();
+        self.places.retain(|place| {
+            wrong.is_err()
+                || stays(at(&place.name), at(&place.value)).unwrap_or_else(|error| {
+                    wrong = Err(error);
+                    true
+                })
+        });
+        wrong
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.places.iter().map(|place| (self.at(&place.name), self.at(&place.value)))
+    }
+
+    fn at(&self, place: &Range<u32>) -> &[u8] {
+        self.text.get(place.start as usize..place.end as usize).unwrap_or_default()
+    }
+
+    fn retain(&mut self, stays: impl Fn(&[u8]) -> bool) {
+        let Ok(()) = self.try_retain(|name, _| Ok::<bool, Infallible>(stays(name)));
+    }
+
+    /// What was parsed once is what a map takes.
+    fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.places.len());
+        for place in &self.places {
+            let value = self.text.slice_ref(self.at(&place.value));
+            let name = HeaderName::from_bytes(self.at(&place.name));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    /// Lines that stand one behind the other, as they are to be written, go in one piece.
+    fn write(&self, out: &mut BytesMut) {
+        let mut piece = 0..0;
+        for Place { name, value } in &self.places {
+            let is_plain = name.end + 2 == value.start && self.at(&(name.end..value.start)) == b": ";
+            if is_plain && piece.end == name.start && piece.start < piece.end {
+                piece.end = value.end + 2;
+                continue;
+            }
+            self.put(out, &piece);
+            piece = if is_plain { name.start..value.end + 2 } else { 0..0 };
+            if !is_plain {
+                [self.at(name), b": ", self.at(value), b"\r\n"].iter().for_each(|part| out.put_slice(part));
+            }
+        }
+        self.put(out, &piece);
+    }
+
+    /// A piece whose last two bytes may be something else than the end of a line, such as white space before it.
+    fn put(&self, out: &mut BytesMut, piece: &Range<u32>) {
+        if let Some(text) = self.at(piece).get(..(piece.len().saturating_sub(2))).filter(|text| !text.is_empty()) {
+            out.put_slice(text);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
