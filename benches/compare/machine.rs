@@ -1,14 +1,11 @@
-//! The machine under the run: which cores whom, what else runs, and programs that have to be installed first.
+//! The machine under the run: which cores whom, what else runs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
 use crate::origin::ORIGINS;
 
-/// Debian's hook that is asked before a package starts its service; 101 means: do not.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Descriptors that the run needs beside its connections: standard streams, epoll, listeners, files.
 const SPARE_FILES: usize = 64;
 
@@ -78,75 +75,6 @@ pub fn find_running(names: &[&str]) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(found)
-}
-
-/// A program on `PATH`, or where system daemons are kept.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
-/// Installs Debian packages and keeps their services from starting. Needs root.
-pub fn install(packages: &[&str]) -> Result<(), Failure> {
-    let wanted = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
-    let status = fs::read_to_string("/proc/self/status")?;
-    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
-    if effective != Some("0") {
-        return Err(
-            format!("not found, and installing needs root: run `{wanted}`, or leave them out of --peers").into()
-        );
-    }
-    let _quiet = NoServices::ensure()?;
-    apt_get(&["update", "-q"])?;
-    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-    arguments.extend(packages);
-    apt_get(&arguments)
-}
-
-fn apt_get(arguments: &[&str]) -> Result<(), Failure> {
-    let output = Command::new("apt-get")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("apt-get: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("apt-get {} failed: {}", arguments.join(" "), said.trim()).into())
-}
-
-/// While it lives, packages that are installed do not start their services.
-#[derive(Debug)]
-struct NoServices {
-    /// Whether the hook is ours to take away again.
-    ours: bool,
-}
-
-impl NoServices {
-    fn ensure() -> Result<Self, Failure> {
-        use std::os::unix::fs::PermissionsExt;
-        if Path::new(POLICY).exists() {
-            return Ok(Self { ours: false });
-        }
-        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
-        let hook = Self { ours: true };
-        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
-        Ok(hook)
-    }
-}
-
-impl Drop for NoServices {
-    fn drop(&mut self) {
-        if self.ours {
-            // Nothing to be done about a failure here.
-            let _ = fs::remove_file(POLICY);
-        }
-    }
 }
 
 /// From `Cpus_allowed_list`, such as `0-2,5`.

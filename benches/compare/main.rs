@@ -1,4 +1,4 @@
-//! Lictor beside nginx and HAProxy: CPU per proxied request, on this machine, in one interleaved run.
+//! Lictor beside other proxies: CPU per proxied request, on this machine, in one interleaved run.
 //!
 //! Machines differ, and one machine differs from minute to minute, so a figure alone says little and two figures from two
 //! runs say less. Here every proxy runs at once, idle but for its turn, and the rounds go A B C, B C A, C A B …: what the
@@ -12,7 +12,7 @@ mod client;
 mod histogram;
 mod machine;
 mod origin;
-mod proxy;
+mod peers;
 mod report;
 mod usage;
 
@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use client::{Load, Tally};
 use machine::Cores;
 use origin::Origin;
-use proxy::{Peer, Proxy};
+use peers::{Back, Certificate, Front, Peer, Plan, Program, Proxy};
 use usage::Usage;
 
 /// What stops the run. Nobody tells cases apart: the text is all that matters.
@@ -40,7 +40,7 @@ const LEAD_IN: Duration = Duration::from_millis(500);
 /// Sequential requests by which a proxy is checked before it is measured; a multiple of the number of origins.
 const CHECK_REQUESTS: u64 = 30;
 
-/// CPU per proxied request of lictor, nginx and HAProxy, in one interleaved run.
+/// CPU per proxied request of lictor and other proxies, in one interleaved run.
 #[derive(Debug, Parser, Serialize)]
 #[command(name = "compare")]
 struct Options {
@@ -126,15 +126,15 @@ fn run(options: &Options) -> Result<u64, Failure> {
     if !cfg!(target_os = "linux") {
         return Err("Linux only: CPU time is read from /proc".into());
     }
-    let peers = proxy::distinct(&options.peers);
-    let programs = proxy::find_programs(&peers, &options.lictor)?;
+    let peers = peers::distinct(&options.peers);
+    let programs = peers::install(&peers, &options.lictor)?;
     machine::check_open_files(usize::from(options.connections), peers.len())?;
-    let strangers = machine::find_running(&["nginx", "haproxy"])?;
+    let strangers = machine::find_running(&peers.iter().map(|peer| peer.name()).collect::<Vec<_>>())?;
     let cores = machine::pin()?;
     let mut findings = Findings {
         machine: machine::describe(cores),
         date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        versions: programs.iter().map(proxy::Program::version).collect(),
+        versions: programs.iter().map(Program::version).collect(),
         rounds: Vec::new(),
         memory: Vec::new(),
         notes: Vec::new(),
@@ -167,16 +167,28 @@ fn run(options: &Options) -> Result<u64, Failure> {
 
 /// Starts, checks and warms up every proxy, then measures them in turn.
 async fn compare(
-    programs: &[proxy::Program],
+    programs: &[Program],
     cores: Option<Cores>,
     options: &Options,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let origins = origin::start()?;
     let scratch = tempfile::tempdir()?;
+    let certificate = Certificate::create(scratch.path())?;
+    let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let plan = Plan {
+        front: Front::Plain,
+        back: Back::Http1,
+        origins: &addresses,
+        routes: 1,
+        certificate: &certificate,
+        resume: true,
+    };
     let mut proxies = Vec::new();
     for program in programs {
-        let proxy = Proxy::start(program, scratch.path(), &origins, cores).await?;
+        let name = program.peer.name();
+        program.peer.supports(&plan).map_err(|reason| format!("{name}: {reason}"))?;
+        let proxy = Proxy::start(program, &plan, scratch.path(), cores)?;
         check(&proxy, &origins, findings).await?;
         warm_up(&proxy, options, findings).await?;
         proxies.push(proxy);

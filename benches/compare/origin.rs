@@ -2,7 +2,7 @@
 //! the work dominates. A request is a head without a body; the answer never changes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,11 +100,11 @@ pub fn since(before: &[Count], after: &[Count]) -> Vec<Count> {
     before.iter().zip(after).map(difference).collect()
 }
 
-/// Whether a request's head names our client in `X-Forwarded-For`.
+/// Whether a request's head names our client in `X-Forwarded-For`; Envoy says the machine's own address for one on loopback.
 pub fn has_forwarded_for(head: &str) -> bool {
     head.lines()
         .filter_map(|line| line.split_once(':'))
-        .any(|(name, value)| name.eq_ignore_ascii_case("x-forwarded-for") && value.trim() == "127.0.0.1")
+        .any(|(name, value)| name.eq_ignore_ascii_case("x-forwarded-for") && value.trim().parse::<IpAddr>().is_ok())
 }
 
 async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {

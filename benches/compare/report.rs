@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::proxy::Peer;
+use crate::peers::Peer;
 use crate::{Failure, Findings, Options, Round};
 
 /// Share of a window that a proxy may have waited for its core before we doubt the round.

@@ -6,7 +6,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::proxy::Peer;
+use crate::peers::Peer;
 
 /// Unit of `utime` and `stime`: `USER_HZ`, 100 on every architecture that we know of, whatever the kernel's own tick.
 const NS_PER_TICK: u64 = 1_000_000_000 / 100;
@@ -108,6 +108,11 @@ pub fn family(process: u32) -> Result<Vec<u32>, Failure> {
         next += 1;
     }
     Ok(family)
+}
+
+/// Whether a process is there and has not ended.
+pub fn runs(process: u32) -> bool {
+    read_fields(process).is_ok_and(|stat| stat.first().is_some_and(|state| state != "Z"))
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may hold spaces: state, parent, …
