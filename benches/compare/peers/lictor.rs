@@ -29,6 +29,10 @@ fn configuration(site: &Site<'_>) -> Result<String, std::fmt::Error> {
     let mut text = format!(
         "workers = 1
 
+# Nobody has to be told that it leaves.
+[drain]
+delay = \"0s\"
+
 [admin]
 bind = \"{}\"
 

@@ -1,7 +1,8 @@
 //! nginx, by the book: its documentation has what keep-alive to upstreams, WebSocket and gRPC take.
 //!
 //! `keepalive` holds as many idle connections as there can be in any sensible run, and nginx's own limit of 1,000 requests a connection is
-//! lifted, because the others have none. Protocols change in a location of their own, so that all else costs what it would without them.
+//! lifted, because the others have none. Whoever runs this as root has a worker that is root: the files of uploads are in a folder that is
+//! closed to others. Protocols change in a location of their own, so that all else costs what it would without them.
 
 use std::fmt::Write;
 use std::fs;
@@ -34,6 +35,7 @@ fn configuration(site: &Site<'_>) -> Result<String, std::fmt::Error> {
     let folder = site.folder.display();
     let mut text = format!(
         "daemon off;
+user root;
 worker_processes 1;
 pid {folder}/pid;
 error_log stderr error;
