@@ -71,11 +71,14 @@ pub(super) fn build_pingora() -> Result<(), Failure> {
         install_from_debian(&missing)?;
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/pingora/Cargo.toml");
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
-    // What Cargo said to us is about lictor.
-    run(command.arg("--target-dir").arg(target().join("pingora")).env_remove("CARGO_TARGET_DIR"))
+    command.args(["build", "--release", "--locked", "--manifest-path"]).arg(pingora().join("Cargo.toml"));
+    run(command.arg("--target-dir").arg(target().join("pingora")))
+}
+
+/// Where its source is.
+pub(super) fn pingora() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/pingora")
 }
 
 /// Where that program is.

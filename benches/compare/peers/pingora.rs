@@ -1,22 +1,17 @@
 //! Pingora: the program in `../pingora`, which the bench builds. Being a library, it has nothing to be configured by but its arguments.
 
-use super::{Back, Front, Kind, Launch, Plan, Site, Source};
+use std::fs;
+
+use super::{Back, Front, Kind, Launch, Plan, Site, Source, packages};
 use crate::Failure;
 
-/// Where the version stands that the program is built with.
-const LOCK: &str = include_str!("../pingora/Cargo.lock");
+pub(super) const KIND: Kind = Kind { name: "pingora", source: Source::Built, version: |_| version(), cannot, launch };
 
-pub(super) const KIND: Kind = Kind {
-    name: "pingora",
-    source: Source::Built,
-    version: |_| Some(format!("pingora {}", locked()?)),
-    cannot,
-    launch,
-};
-
-fn locked() -> Option<&'static str> {
-    let (_, rest) = LOCK.split_once("name = \"pingora\"\nversion = \"")?;
-    rest.split_once('"').map(|(version, _)| version)
+/// The one that the program is built with.
+fn version() -> Option<String> {
+    let lock = fs::read_to_string(packages::pingora().join("Cargo.lock")).ok()?;
+    let (_, rest) = lock.split_once("name = \"pingora\"\nversion = \"")?;
+    rest.split_once('"').map(|(version, _)| format!("pingora {version}"))
 }
 
 fn cannot(plan: &Plan<'_>) -> Option<&'static str> {

@@ -52,6 +52,8 @@ impl Proxy {
         };
         let output = fs::File::create(&log)?;
         command.args(&launch.arguments).envs(launch.environment.iter().cloned()).current_dir(&folder);
+        // A person's wish for logs is not for a comparison.
+        command.env_remove("RUST_LOG");
         let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
         let mut proxy = Self { peer, address, processes: vec![child.id()], child };
         proxy.wait_until_it_works(&launch, &log)?;
