@@ -1,9 +1,9 @@
-//! Lictor: its defaults, with the metrics that an operator would have.
+//! Lictor: its defaults, with the metrics that an operator would have, and room for as many clients as the others have.
 
 use std::fmt::Write;
 use std::fs;
 
-use super::{Back, Kind, Launch, Plan, Site, Source, packages};
+use super::{Back, CLIENTS, Kind, Launch, Plan, Site, Source, packages};
 use crate::Failure;
 
 pub(super) const KIND: Kind = Kind {
@@ -28,6 +28,7 @@ fn configuration(site: &Site<'_>) -> Result<String, std::fmt::Error> {
     let plan = site.plan;
     let mut text = format!(
         "workers = 1
+max_connections = {CLIENTS}
 
 # Nobody has to be told that it leaves.
 [drain]
