@@ -8,18 +8,19 @@ const STEPS: usize = 1 << STEP_BITS;
 const BUCKETS: usize = (64 - STEP_BITS as usize + 1) * STEPS;
 
 /// Counts of values by magnitude.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: Box<[u64]>,
     count: u64,
 }
 
-impl Histogram {
-    /// Without any value.
-    pub fn new() -> Self {
+impl Default for Histogram {
+    fn default() -> Self {
         Self { buckets: vec![0; BUCKETS].into_boxed_slice(), count: 0 }
     }
+}
 
+impl Histogram {
     /// Counts one value.
     pub fn record(&mut self, value: u64) {
         self.buckets[bucket_of(value)] += 1;

@@ -1,34 +1,41 @@
-//! What a run says: a line a round, the table of medians, the ratios, and the same in JSON.
+//! What a run says: a line a window, a table of medians for each work item, the ratios of all of them, and the same in JSON.
 
 use std::fmt::Write;
 
 use serde_json::json;
 
+use crate::findings::{Findings, Mode, Round, Spread};
+use crate::idle::{CLIENTS, Idle};
 use crate::peers::Peer;
-use crate::{Failure, Findings, Options, Round};
+use crate::usage::Memory;
+use crate::work::Work;
+use crate::{Failure, Options};
 
-/// Share of a window that a proxy may have waited for its core before we doubt the round.
-const WAITED_TOO_MUCH: f64 = 0.05;
-/// With less than this of both cores used, neither side was the bottleneck: something else had the machine.
-const USED_TOO_LITTLE: f64 = 0.9;
-/// Connections that a proxy may open within a window, per thousand requests, before we doubt its keep-alive.
-const RECONNECTED_TOO_MUCH: f64 = 1.0;
-/// How far an origin's share of a window may be from an even one before we doubt that they were taken in turn.
-const UNEVEN: f64 = 0.05;
 const LABEL_WIDTH: usize = 30;
 const COLUMN_WIDTH: usize = 28;
 
-/// A row of the table.
+/// A row of a table.
 struct Figure {
     label: &'static str,
     decimals: usize,
     of: fn(&Round) -> f64,
 }
 
+/// Ratios of two peers at a work item: one for each round.
+type Ratios = fn(&Findings, Work, [Peer; 2]) -> Vec<f64>;
+
 const CPU: Figure = Figure { label: "cpu per request, µs", decimals: 2, of: Round::cpu_us };
+const MIB: Figure = Figure { label: "MiB per CPU second", decimals: 0, of: Round::mib_per_cpu_second };
 const RATE: Figure = Figure { label: "requests per second", decimals: 0, of: Round::rate };
+const P50: Figure = Figure { label: "latency p50, µs", decimals: 0, of: |round| round.tally.p50_ns as f64 / 1e3 };
 const P99: Figure = Figure { label: "latency p99, µs", decimals: 0, of: |round| round.tally.p99_ns as f64 / 1e3 };
-const FIGURES: [Figure; 11] = [
+const P999: Figure = Figure { label: "latency p99.9, µs", decimals: 0, of: |round| round.tally.p999_ns as f64 / 1e3 };
+const CORE: Figure =
+    Figure { label: "core used, %", decimals: 1, of: |round| round.of_window(round.usage.cpu_ns) * 100.0 };
+const LOAD: Figure =
+    Figure { label: "load's core used, %", decimals: 1, of: |round| round.of_window(round.load_cpu_ns) * 100.0 };
+
+const SATURATED: [Figure; 12] = [
     CPU,
     Figure {
         label: "  in user mode, µs",
@@ -36,116 +43,98 @@ const FIGURES: [Figure; 11] = [
         of: |round| round.cpu_us() * (1.0 - round.usage.system_share()),
     },
     Figure { label: "  in the kernel, µs", decimals: 2, of: |round| round.cpu_us() * round.usage.system_share() },
+    MIB,
     RATE,
-    Figure { label: "latency p50, µs", decimals: 0, of: |round| round.tally.p50_ns as f64 / 1e3 },
+    P50,
     P99,
-    Figure { label: "core used, %", decimals: 1, of: |round| round.of_window(round.usage.cpu_ns) * 100.0 },
+    P999,
+    CORE,
     Figure { label: "core waited for, %", decimals: 1, of: |round| round.of_window(round.usage.waited_ns) * 100.0 },
-    Figure { label: "load's core used, %", decimals: 1, of: |round| round.of_window(round.load_cpu_ns) * 100.0 },
-    Figure { label: "requests", decimals: 0, of: |round| round.tally.requests as f64 },
+    LOAD,
     Figure {
         label: "errors and wrong answers",
         decimals: 0,
         of: |round| (round.tally.errors + round.tally.wrong) as f64,
     },
 ];
+const PACED: [Figure; 7] = [RATE, P50, P99, P999, CPU, CORE, LOAD];
 
-/// A doubt in words, and whether a round deserves it.
-type Doubt = (&'static str, fn(&Round) -> bool);
-
-const DOUBTS: [Doubt; 4] = [
-    ("the origins did not share the requests evenly", |round| round.unevenness() > UNEVEN),
-    ("connections to origins were not kept alive", |round| round.reconnected() > RECONNECTED_TOO_MUCH),
-    ("waited for its core, which others used", |round| round.of_window(round.usage.waited_ns) > WAITED_TOO_MUCH),
-    ("neither core was full: too few connections, or others used the machine", |round| {
-        round.of_window(round.usage.cpu_ns.max(round.load_cpu_ns)) < USED_TOO_LITTLE
-    }),
-];
-
-/// Median, least and greatest of one figure over the rounds.
-#[derive(Clone, Copy, Debug)]
-struct Spread {
-    median: f64,
-    least: f64,
-    greatest: f64,
-}
-
-impl Round {
-    fn cpu_us(&self) -> f64 {
-        self.usage.cpu_ns as f64 / 1e3 / self.tally.requests.max(1) as f64
-    }
-
-    fn rate(&self) -> f64 {
-        self.tally.requests as f64 / self.seconds
-    }
-
-    /// The greatest distance of an origin's share from an even one, as a part of the even one.
-    fn unevenness(&self) -> f64 {
-        let even = self.origin_requests.iter().sum::<u64>().max(1) as f64 / self.origin_requests.len() as f64;
-        self.origin_requests.iter().map(|count| (*count as f64 / even - 1.0).abs()).fold(0.0, f64::max)
-    }
-
-    /// Connections to origins opened, per thousand requests.
-    fn reconnected(&self) -> f64 {
-        self.upstream_connections as f64 * 1e3 / self.tally.requests.max(1) as f64
-    }
-
-    fn of_window(&self, ns: u64) -> f64 {
-        ns as f64 / 1e9 / self.seconds
-    }
-}
-
-impl Spread {
-    /// Zeroes where there is no value.
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let (Some(least), Some(greatest)) = (values.first(), values.last()) else {
-            return Self { median: 0.0, least: 0.0, greatest: 0.0 };
-        };
-        let median = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
-        Self { median, least: *least, greatest: *greatest }
-    }
-
-    fn show(self, decimals: usize) -> String {
-        let Self { median, least, greatest } = self;
-        format!("{median:.decimals$} ({least:.decimals$}..{greatest:.decimals$})")
-    }
-}
-
-/// Before the rounds: where and what.
+/// What ran where.
 pub fn print_head(findings: &Findings) {
-    println!("{}\n{}", findings.date, findings.machine);
+    println!("{}\n{}", findings.machine, findings.date);
     for version in &findings.versions {
         println!("{version}");
     }
 }
 
-/// As each round ends.
+/// One line for each window, so that somebody who watches sees it go on.
 pub fn print_round(round: &Round, rounds: u32) {
+    let pace = match round.mode {
+        Mode::Saturated => "saturated".to_owned(),
+        Mode::Paced(rate) => format!("{rate:.0}/s"),
+    };
     println!(
-        "round {}/{rounds}  {:8} {:7.2} µs per request {:8.0} requests per second",
+        "{:11} round {}/{rounds}  {:9} {:8} {:9.2} µs per request {:8.0} requests per second, p99 {:7.0} µs",
+        round.work.name(),
         round.round,
+        pace,
         round.peer.name(),
         round.cpu_us(),
-        round.rate()
+        round.rate(),
+        round.tally.p99_ns as f64 / 1e3
     );
 }
 
-/// The table, the ratios, the notes, and last the line that matters.
-pub fn print(findings: &Findings, peers: &[Peer]) {
-    println!("\n{}", table(findings, peers));
+/// One line for a proxy with its idle clients.
+pub fn print_idle(idle: &Idle) {
+    println!(
+        "{:11} round {}  {:8} {:.2} KiB for each of {CLIENTS} connections, {:.1} MiB before",
+        idle.work.name(),
+        idle.round,
+        idle.peer.name(),
+        idle.each(),
+        idle.before_kib as f64 / 1024.0
+    );
+}
+
+/// The tables of one work item.
+pub fn print_work(findings: &Findings, work: Work, peers: &[Peer]) {
+    let table = match work {
+        Work::Idle | Work::IdleTls => idle_table(findings, work, peers),
+        _ => table(findings, work, peers),
+    };
+    println!("\n{table}");
+}
+
+/// The ratios of every work item, and the notes.
+pub fn print_ratios(findings: &Findings, works: &[Work], peers: &[Peer]) {
     let Some(measured) = peers.iter().find(|peer| **peer == Peer::Lictor).or(peers.first()) else { return };
     let others: Vec<Peer> = peers.iter().filter(|peer| *peer != measured).copied().collect();
-    for figure in [RATE, P99] {
-        for other in &others {
-            println!("{}", ratio_line(findings, &figure, *measured, *other));
-        }
-    }
     for note in &findings.notes {
         println!("note: {note}");
     }
-    for other in &others {
-        println!("{}", ratio_line(findings, &CPU, *measured, *other));
+    let sections: [(&str, Ratios); 5] = [
+        ("cpu per request", |findings, work, peers| ratios(findings, work, (&CPU, false), peers)),
+        ("requests per second", |findings, work, peers| ratios(findings, work, (&RATE, false), peers)),
+        ("p99 at the same rate", |findings, work, peers| ratios(findings, work, (&P99, true), peers)),
+        ("memory, rss", memory_ratio),
+        ("memory of an idle connection", idle_ratios),
+    ];
+    for (title, of) in sections {
+        let row = |work: &Work| {
+            let spreads = others.iter().map(|other| Spread::of(of(findings, *work, [*measured, *other])));
+            (*work, spreads.collect::<Vec<_>>())
+        };
+        let rows: Vec<_> = works.iter().map(row).filter(|(_, row)| row.iter().any(Option::is_some)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let mut table =
+            line(&format!("{title}, {} / …", measured.name()), others.iter().map(|other| other.name().to_owned()));
+        for (work, row) in rows {
+            table += &line(&work.name(), row.iter().map(|spread| spread.map_or_else(missing, |spread| spread.show(2))));
+        }
+        println!("\n{table}");
     }
 }
 
@@ -154,50 +143,86 @@ pub fn json(findings: &Findings, options: &Options) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(&json!({ "options": options, "findings": findings }))?)
 }
 
-/// What casts doubt on the rounds, in words: nothing that makes an answer wrong, all that makes a comparison unfair.
-pub fn find_doubts(findings: &Findings, peers: &[Peer]) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (doubt, applies) in DOUBTS {
-        for peer in peers {
-            let doubtful = rounds_of(findings, *peer).filter(|round| applies(round)).count();
-            let all = rounds_of(findings, *peer).count();
-            if doubtful > 0 {
-                notes.push(format!("{}, {doubtful} of {all} rounds: {doubt}", peer.name()));
-            }
+fn table(findings: &Findings, work: Work, peers: &[Peer]) -> String {
+    let mut table = line(&work.name(), peers.iter().map(|peer| peer.name().to_owned()));
+    add_rows(&mut table, findings, (work, false), peers);
+    let offered = findings.rounds.iter().find_map(|round| match round.mode {
+        Mode::Paced(rate) if round.work == work => Some(rate),
+        _ => None,
+    });
+    if let Some(offered) = offered {
+        let _ = writeln!(table, "at {offered:.0} requests a second");
+        add_rows(&mut table, findings, (work, true), peers);
+    }
+    let cell = |peer: &Peer| {
+        memory_of(findings, work, *peer).map_or_else(missing, |memory| {
+            format!("{:.1}, {:.1}", memory.rss_kib as f64 / 1024.0, memory.pss_kib as f64 / 1024.0)
+        })
+    };
+    table + &line("memory, MiB: rss, pss", peers.iter().map(cell))
+}
+
+fn add_rows(table: &mut String, findings: &Findings, (work, paced): (Work, bool), peers: &[Peer]) {
+    let figures: &[Figure] = if paced { &PACED } else { &SATURATED };
+    for figure in figures {
+        if figure.label == MIB.label && work.bytes().is_none() {
+            continue;
         }
+        let cell = |peer: &Peer| {
+            let values = rounds_of(findings, work, paced, *peer).map(figure.of).collect();
+            Spread::of(values).map_or_else(missing, |spread| spread.show(figure.decimals))
+        };
+        *table += &line(figure.label, peers.iter().map(cell));
     }
-    notes
 }
 
-fn table(findings: &Findings, peers: &[Peer]) -> String {
-    let mut table = format!("{:LABEL_WIDTH$}", "median (least..greatest)");
-    for peer in peers {
-        let _ = write!(table, "{:>COLUMN_WIDTH$}", peer.name());
-    }
-    for figure in &FIGURES {
-        let _ = write!(table, "\n{:LABEL_WIDTH$}", figure.label);
-        for peer in peers {
-            let values = rounds_of(findings, *peer).map(figure.of).collect();
-            let _ = write!(table, "{:>COLUMN_WIDTH$}", Spread::of(values).show(figure.decimals));
-        }
-    }
-    let _ = write!(table, "\n{:LABEL_WIDTH$}", "memory, MiB: rss, pss");
-    for memory in peers.iter().filter_map(|peer| findings.memory.iter().find(|memory| memory.peer == *peer)) {
-        let shown = format!("{:.1}, {:.1}", memory.rss_kib as f64 / 1024.0, memory.pss_kib as f64 / 1024.0);
-        let _ = write!(table, "{shown:>COLUMN_WIDTH$}");
-    }
-    table.push('\n');
-    table
+fn idle_table(findings: &Findings, work: Work, peers: &[Peer]) -> String {
+    let idle_of = |peer: &Peer, of: fn(&Idle) -> f64| {
+        let idle = findings.idle.iter().filter(|idle| idle.work == work && idle.peer == *peer);
+        Spread::of(idle.map(of).collect()).map_or_else(missing, |spread| spread.show(2))
+    };
+    let before = |idle: &Idle| idle.before_kib as f64 / 1024.0;
+    line(&work.name(), peers.iter().map(|peer| peer.name().to_owned()))
+        + &line("KiB for each connection", peers.iter().map(|peer| idle_of(peer, Idle::each)))
+        + &line("MiB before", peers.iter().map(|peer| idle_of(peer, before)))
 }
 
-/// The ratio within each round, then its spread: what disturbed a whole round cancels out.
-fn ratio_line(findings: &Findings, figure: &Figure, measured: Peer, other: Peer) -> String {
-    let ratio = |(measured, other): (&Round, &Round)| (figure.of)(measured) / (figure.of)(other);
-    let ratios = rounds_of(findings, measured).zip(rounds_of(findings, other)).map(ratio).collect();
-    let label = figure.label.trim_end_matches(", µs");
-    format!("{label}, {} / {}: {}", measured.name(), other.name(), Spread::of(ratios).show(2))
+fn line(label: &str, cells: impl Iterator<Item = String>) -> String {
+    let cells: String = cells.map(|cell| format!("{cell:>COLUMN_WIDTH$}")).collect();
+    format!("{label:LABEL_WIDTH$}{cells}\n")
 }
 
-fn rounds_of(findings: &Findings, peer: Peer) -> impl Iterator<Item = &Round> {
-    findings.rounds.iter().filter(move |round| round.peer == peer)
+/// The ratio within each round: what disturbed a whole round cancels out.
+fn ratios(findings: &Findings, work: Work, (figure, paced): (&Figure, bool), [measured, other]: [Peer; 2]) -> Vec<f64> {
+    let mine: Vec<&Round> = rounds_of(findings, work, paced, measured).collect();
+    let ratio = |theirs: &Round| {
+        let mine = mine.iter().find(|mine| mine.round == theirs.round)?;
+        Some((figure.of)(mine) / (figure.of)(theirs))
+    };
+    rounds_of(findings, work, paced, other).filter_map(ratio).collect()
+}
+
+fn memory_ratio(findings: &Findings, work: Work, [measured, other]: [Peer; 2]) -> Vec<f64> {
+    let of = |peer| memory_of(findings, work, peer).map(|memory| memory.rss_kib as f64);
+    of(measured).zip(of(other)).map(|(mine, theirs)| mine / theirs).into_iter().collect()
+}
+
+fn idle_ratios(findings: &Findings, work: Work, [measured, other]: [Peer; 2]) -> Vec<f64> {
+    let of = |peer| findings.idle.iter().filter(move |idle| idle.work == work && idle.peer == peer);
+    of(measured).zip(of(other)).map(|(mine, theirs)| mine.each() / theirs.each()).collect()
+}
+
+fn memory_of(findings: &Findings, work: Work, peer: Peer) -> Option<Memory> {
+    findings.memory.iter().find(|held| held.work == work && held.peer == peer).map(|held| held.memory)
+}
+
+fn missing() -> String {
+    "–".to_owned()
+}
+
+fn rounds_of(findings: &Findings, work: Work, paced: bool, peer: Peer) -> impl Iterator<Item = &Round> {
+    findings
+        .rounds
+        .iter()
+        .filter(move |round| round.work == work && round.peer == peer && paced != (round.mode == Mode::Saturated))
 }

@@ -6,7 +6,6 @@ use std::io;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::peers::Peer;
 
 /// Unit of `utime` and `stime`: `USER_HZ`, 100 on every architecture that we know of, whatever the kernel's own tick.
 const NS_PER_TICK: u64 = 1_000_000_000 / 100;
@@ -24,11 +23,9 @@ pub struct Usage {
     pub system_ns: u64,
 }
 
-/// Memory of a proxy's processes at the end of the run.
-#[derive(Clone, Copy, Debug, Serialize)]
+/// Memory of a group of processes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
-    /// Whose.
-    pub peer: Peer,
     /// Resident set in KiB; a page that two processes share counts twice.
     pub rss_kib: u64,
     /// Proportional set in KiB: a page that n processes share counts 1/n for each.
@@ -76,8 +73,8 @@ pub fn read(processes: &[u32]) -> Result<Usage, Failure> {
 }
 
 /// Memory of these processes now.
-pub fn memory(peer: Peer, processes: &[u32]) -> Result<Memory, Failure> {
-    let mut memory = Memory { peer, rss_kib: 0, pss_kib: 0 };
+pub fn memory(processes: &[u32]) -> Result<Memory, Failure> {
+    let mut memory = Memory::default();
     for process in processes {
         for line in fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?.lines() {
             let fields: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
