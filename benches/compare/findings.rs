@@ -9,7 +9,7 @@ use crate::usage::{Memory, Usage};
 use crate::work::Work;
 
 /// Everything.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Findings {
     /// The processor, its cores, the kernel, who ran where.
     pub machine: String,
@@ -23,6 +23,8 @@ pub struct Findings {
     pub memory: Vec<Held>,
     /// Of idle connections.
     pub idle: Vec<Idle>,
+    /// Of endpoints that come and go.
+    pub churn: Vec<Churn>,
     /// What a reader must know before believing the figures.
     pub notes: Vec<String>,
     /// Requests that failed or were answered wrongly, at any time: none is allowed.
@@ -39,6 +41,17 @@ pub struct Held {
     /// All its processes.
     #[serde(flatten)]
     pub memory: Memory,
+}
+
+/// The same load twice.
+#[derive(Debug, Serialize)]
+pub struct Churn {
+    /// While nothing changed.
+    pub still: Round,
+    /// While endpoints came and went.
+    pub changing: Round,
+    /// How often they did.
+    pub changes: u64,
 }
 
 /// How the load was paced in a window.

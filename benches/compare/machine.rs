@@ -4,7 +4,6 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::Failure;
-use crate::origin::ORIGINS;
 
 /// Descriptors that the run needs beside its connections: standard streams, epoll, listeners, files.
 const SPARE_FILES: usize = 64;
@@ -49,16 +48,16 @@ pub fn describe(cores: Option<Cores>) -> String {
     format!("{model}, {online} cores, Linux {}, {placed}", kernel.trim())
 }
 
-/// Fails early where the descriptors would run out in the middle: ours hold both ends but the proxies' own.
-pub fn check_open_files(connections: usize, peers: usize) -> Result<(), Failure> {
-    let needed = connections * (1 + ORIGINS * peers) + SPARE_FILES;
+/// Fails early where the descriptors would run out in the middle.
+pub fn check_open_files(wanted: usize) -> Result<(), Failure> {
+    let needed = wanted + SPARE_FILES;
     let limits = fs::read_to_string("/proc/self/limits")?;
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     match soft.and_then(|word| word.parse::<usize>().ok()) {
-        Some(limit) if limit < needed => Err(format!(
-            "{connections} connections may need {needed} open files, the limit is {limit}: raise it with `ulimit -n {needed}`"
-        )
-        .into()),
+        Some(limit) if limit < needed => {
+            Err(format!("this may need {needed} open files, the limit is {limit}: raise it with `ulimit -n {needed}`")
+                .into())
+        }
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark's output is its product")]
 
 mod check;
+mod churn;
 mod doubts;
 mod engine;
 mod findings;
@@ -22,7 +23,10 @@ mod peers;
 mod report;
 mod requests;
 mod run;
+mod stage;
 mod stop;
+#[allow(dead_code, unused_imports, missing_docs, reason = "tests need all of it")]
+mod support;
 mod tls;
 mod usage;
 mod work;

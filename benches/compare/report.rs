@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::findings::{Findings, Mode, Round, Spread};
+use crate::findings::{Churn, Findings, Mode, Round, Spread};
 use crate::idle::{CLIENTS, Idle};
 use crate::peers::Peer;
 use crate::usage::Memory;
@@ -101,6 +101,7 @@ pub fn print_idle(idle: &Idle) {
 pub fn print_work(findings: &Findings, work: Work, peers: &[Peer]) {
     let table = match work {
         Work::Idle | Work::IdleTls => idle_table(findings, work, peers),
+        Work::Churn => churn_table(findings),
         _ => table(findings, work, peers),
     };
     println!("\n{table}");
@@ -185,6 +186,25 @@ fn idle_table(findings: &Findings, work: Work, peers: &[Peer]) -> String {
     line(&work.name(), peers.iter().map(|peer| peer.name().to_owned()))
         + &line("KiB for each connection", peers.iter().map(|peer| idle_of(peer, Idle::each)))
         + &line("MiB before", peers.iter().map(|peer| idle_of(peer, before)))
+}
+
+/// A column for each of the two, and the ratio within each round.
+fn churn_table(findings: &Findings) -> String {
+    let names = ["still", "changing", "changing / still"].map(str::to_owned);
+    let mut table = line(&Work::Churn.name(), names.into_iter());
+    for figure in &PACED {
+        let all = |of: &dyn Fn(&Churn) -> f64, decimals| {
+            Spread::of(findings.churn.iter().map(of).collect()).map_or_else(missing, |spread| spread.show(decimals))
+        };
+        let still = all(&|churn| (figure.of)(&churn.still), figure.decimals);
+        let changing = all(&|churn| (figure.of)(&churn.changing), figure.decimals);
+        let ratio = all(&|churn| (figure.of)(&churn.changing) / (figure.of)(&churn.still), 2);
+        table += &line(figure.label, [still, changing, ratio].into_iter());
+    }
+    let changes = |churn: &Churn| churn.changes as f64 / churn.changing.seconds;
+    let changes =
+        Spread::of(findings.churn.iter().map(changes).collect()).map_or_else(missing, |spread| spread.show(1));
+    table + &line("changes for each second", [missing(), changes, missing()].into_iter())
 }
 
 fn line(label: &str, cells: impl Iterator<Item = String>) -> String {

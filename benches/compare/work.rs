@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::churn;
 use crate::load::Script;
 use crate::origin::{self, LONG, SMALL, TEN_KIB, UPLOADED};
 use crate::peers::{Back, Front};
@@ -127,7 +128,8 @@ impl Work {
             Self::H2H2 => requests::grpc(STREAMS),
             Self::Websocket => requests::websocket(),
             Self::Routes => requests::routes(ROUTES, SMALL),
-            Self::Get | Self::Tls | Self::Idle | Self::IdleTls | Self::Churn | Self::All => requests::get("/", SMALL),
+            Self::Churn => requests::routes(churn::SERVICES, SMALL),
+            Self::Get | Self::Tls | Self::Idle | Self::IdleTls | Self::All => requests::get("/", SMALL),
         }
     }
 }

@@ -51,6 +51,14 @@ impl Visitor {
         Ok(())
     }
 
+    /// Sends a request and returns its status, whatever follows.
+    pub fn status(&mut self, request: &[u8]) -> Result<u16, Failure> {
+        self.0.write_all(request)?;
+        let mut line = [0; b"HTTP/1.1 200".len()];
+        self.0.read_exact(&mut line)?;
+        Ok(std::str::from_utf8(&line[9..])?.parse()?)
+    }
+
     fn more(&mut self, received: &mut Vec<u8>) -> io::Result<()> {
         let mut gulp = [0; 64 * 1024];
         match self.0.read(&mut gulp)? {

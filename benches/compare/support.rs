@@ -1,0 +1,8 @@
+//! Of what tests stand on: a real Consul.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "there a failure is a failed test")]
+
+#[path = "../../tests/support/client.rs"]
+pub mod client;
+#[path = "../../tests/support/consul/mod.rs"]
+pub mod consul;
