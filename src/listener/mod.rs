@@ -36,7 +36,7 @@ use tracing::warn;
 use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Answer, Downstream, Incoming, Passing};
+use crate::message::{Answer, Downstream, Incoming, Marks, Passing};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 
@@ -72,6 +72,8 @@ pub trait Service: 'static {
 pub struct Asked {
     /// Its head.
     pub head: Box<request::Parts>,
+    /// What there is among its fields.
+    pub marks: Marks,
     /// Its body, if there is one.
     pub body: Option<Incoming>,
     /// Who asks.

@@ -7,6 +7,7 @@ mod fields;
 mod forwarded;
 pub mod framing;
 mod headers;
+mod marks;
 mod parameters;
 pub mod path;
 mod pipe;
@@ -25,6 +26,7 @@ pub use framing::{Framing, Step};
 pub use headers::{
     accepts_trailers, end_to_end, end_to_end_of_answer, frames, is_grpc, is_host, is_of_grpc, switches, upgrade,
 };
+pub use marks::Marks;
 pub use parameters::{cookie, cookies, query_parameter, query_values};
 pub use pipe::{Moved, Passing, Pipe};
 pub use spare::Spare;

@@ -127,6 +127,8 @@ impl Journey<'_> {
             upload,
             limits,
             protocol: self.settings().protocol,
+            upgrades: outgoing.protocol.is_some(),
+            grpc: self.marks.grpc,
             tls: self.entry.cluster.tls(),
             preface: preface::of(self.settings(), self.client.downstream.ends()),
             // Where one idle connection was stale, others may be.

@@ -23,7 +23,7 @@ use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Answer, Fields, Incoming, Sender, Trusted, Upload, Way, path};
+use crate::message::{self, Answer, Fields, Incoming, Marks, Sender, Trusted, Upload, Way, path};
 use crate::metrics::RequestSeries;
 use crate::route::Question;
 use crate::upstream::{self, Error, Exchange};
@@ -35,9 +35,9 @@ const MOST_HOPS: usize = 10;
 pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
     let started = Instant::now();
     let worker = &edge.worker;
-    let Asked { head, body, client, informer, takeover } = asked;
+    let Asked { head, marks, body, client, informer, takeover } = asked;
     let sender = Sender::new(&client.downstream, &edge.trusted);
-    let is_grpc = message::is_grpc(&head.headers);
+    let is_grpc = marks.grpc;
     let found = match &edge.names {
         None => find(edge, &head, sender),
         Some(names) => names.find(edge, (&head, sender), started).await,
@@ -65,8 +65,20 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
     let deadline = within.map(|within| started + within);
     let is_short = told.is_some_and(|told| given.is_none_or(|given| told < given));
     let (told, trusted) = (told.is_some(), &edge.trusted);
-    let journey =
-        Journey { worker, entry, mirror, started, deadline, told, is_short, client, trusted, informer, affinity };
+    let journey = Journey {
+        worker,
+        entry,
+        marks,
+        mirror,
+        started,
+        deadline,
+        told,
+        is_short,
+        client,
+        trusted,
+        informer,
+        affinity,
+    };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
         Err(refusal) => refuse(&refusal, worker, &journey.entry.request, (started, is_grpc)),
@@ -110,6 +122,8 @@ pub(super) struct Journey<'a> {
     pub(super) worker: &'a Rc<Worker>,
     // Of the table at the start, for all attempts: a request sees one truth.
     pub(super) entry: Rc<Entry>,
+    /// What there was among its fields when it came.
+    pub(super) marks: Marks,
     /// Where a copy of it goes.
     mirror: Option<Rc<Entry>>,
     pub(super) started: Instant,
@@ -234,7 +248,7 @@ impl Journey<'_> {
     ) -> Result<(Way, Upload), Refusal> {
         let settings = &self.entry.retry;
         // Over HTTP/2 an endpoint may say that it has not looked at a request of which much was sent.
-        let may_return = repeatable && settings.attempts > 0 || self.may_be_shared(head);
+        let may_return = repeatable && settings.attempts > 0 || self.may_be_shared();
         let room = if may_return { settings.buffer } else { 0 };
         let (body, copy) = match body {
             Some(body) if self.mirror.is_some() => mirror::copied(body),
@@ -243,7 +257,7 @@ impl Journey<'_> {
         let upload = Upload::new(body, room);
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
-        let way = outgoing::prepare(head, (&upload, upgrading), host, sender, &mut rng);
+        let way = outgoing::prepare((head, self.marks), (&upload, upgrading), host, sender, &mut rng);
         if way.hops() > MOST_HOPS {
             return Err(Refusal::Loop);
         }
@@ -257,9 +271,10 @@ impl Journey<'_> {
         Ok((way, upload))
     }
 
-    fn may_be_shared(&self, head: &request::Parts) -> bool {
+    fn may_be_shared(&self) -> bool {
         let settings = self.settings();
-        upstream::may_be_shared(&head.headers, settings.protocol, settings.tls.is_some())
+        let Marks { upgrade, grpc, .. } = self.marks;
+        upstream::may_be_shared((upgrade, grpc), settings.protocol, settings.tls.is_some())
     }
 
     /// Waits for the request's turn, where there is a limit.

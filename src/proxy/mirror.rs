@@ -22,7 +22,7 @@ use super::series::Entry;
 use super::{attempt, preface};
 use crate::cluster::{self, Purpose};
 use crate::health::Outcome;
-use crate::message::{Answer, Broken, Incoming, Passing, Upload, Way};
+use crate::message::{self, Answer, Broken, Incoming, Passing, Upload, Way};
 use crate::upstream::{Call, Error, Exchange, Limits, Upstream};
 
 /// Copies of one worker that are under way at once: with the buffer, 8 MiB at most.
@@ -173,7 +173,10 @@ async fn send(copy: Copy, entry: &Rc<Entry>, mut from: From) -> Result<(), &'sta
     let end = now + entry.timeouts.request.unwrap_or(LONGEST);
     let limits = Limits { deadline: Some(end), ..attempt::limits(entry, now) };
     let preface = preface::of(entry.cluster.settings(), None);
+    let grpc = message::is_grpc(&head.headers);
     let mut call = Call {
+        upgrades: false,
+        grpc,
         head: &RefCell::new(head),
         way: &way,
         upload: &mut Upload::new(body.map(whole), 0),

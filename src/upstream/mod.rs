@@ -79,6 +79,10 @@ pub struct Call<'a> {
     pub preface: Option<Bytes>,
     /// What the endpoint is spoken to in.
     pub protocol: Protocol,
+    /// Whether it asks for another protocol.
+    pub upgrades: bool,
+    /// Whether it is a message of gRPC.
+    pub grpc: bool,
     /// What the connection is secured with, if it is to be. The same connections are used only under the same.
     pub tls: Tls<'a>,
     /// Asks the kernel whether an idle connection still stands, at the price of a system call: for requests whose failure
@@ -183,7 +187,7 @@ mod tests {
         };
         let (head, ()) = Request::get("/").body(()).unwrap().into_parts();
         let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
-        let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
+        let way = way((&mut HeaderMap::new(), false), &client, host, &mut fastrand::Rng::with_seed(1));
         let (head, upload, late) = (&RefCell::new(Box::new(head)), &mut Upload::default(), &Cell::new(false));
         let mut call = Call {
             head,
@@ -195,6 +199,8 @@ mod tests {
             interim: &mut |_, _| {},
             preface: None,
             protocol: Protocol::Auto,
+            upgrades: false,
+            grpc: false,
             tls: None,
         };
         upstream.send(endpoint, &mut call).await.map(|answer| answer.status)

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::UPGRADE;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
@@ -20,7 +18,6 @@ use super::http2::{Hub, Place, Seat, Terms};
 use super::{Call, Error, Kind, Limits, Progress, Tls, Upstream, dial};
 use crate::config::Protocol;
 use crate::endpoint::{Address, Connected, Endpoint};
-use crate::message;
 use crate::tls::{self, Alpn, Peer, Stream};
 
 /// What carries a request.
@@ -32,21 +29,21 @@ pub(super) enum Reached {
     Shared(Seat),
 }
 
-/// True if a request with these headers may go out by HTTP/2.
-pub fn may_be_shared(headers: &HeaderMap, protocol: Protocol, secured: bool) -> bool {
-    offer(headers, protocol, secured) != Alpn::Http1
+/// True if a request may go out by HTTP/2 that asks for another protocol, or is one of gRPC.
+pub fn may_be_shared(asks: (bool, bool), protocol: Protocol, secured: bool) -> bool {
+    offer(asks, protocol, secured) != Alpn::Http1
 }
 
 /// What a request goes by.
-fn offer(headers: &HeaderMap, protocol: Protocol, secured: bool) -> Alpn {
+fn offer((upgrades, grpc): (bool, bool), protocol: Protocol, secured: bool) -> Alpn {
     match protocol {
         Protocol::Http1 => Alpn::Http1,
         Protocol::Http2 => Alpn::Http2,
         // To switch protocols is HTTP/1.1's.
-        Protocol::Auto if headers.contains_key(UPGRADE) => Alpn::Http1,
+        Protocol::Auto if upgrades => Alpn::Http1,
         Protocol::Auto if secured => Alpn::Either,
         // In the clear nothing is agreed on: gRPC knows nothing but HTTP/2.
-        Protocol::Auto if message::is_grpc(headers) => Alpn::Http2,
+        Protocol::Auto if grpc => Alpn::Http2,
         Protocol::Auto => Alpn::Http1,
     }
 }
@@ -54,7 +51,7 @@ fn offer(headers: &HeaderMap, protocol: Protocol, secured: bool) -> Alpn {
 impl Upstream {
     /// Something that carries the call's request.
     pub(super) async fn reach(&self, endpoint: &Arc<Endpoint>, call: &Call<'_>) -> Result<Reached, Error> {
-        let offer = offer(&call.head.borrow().headers, call.protocol, call.tls.is_some());
+        let offer = offer((call.upgrades, call.grpc), call.protocol, call.tls.is_some());
         let terms = Terms(call.tls.cloned());
         if offer == Alpn::Http1 {
             return match self.idle(endpoint, call, &terms) {
@@ -81,7 +78,7 @@ impl Upstream {
 
     /// A connection that was left open, for a call that goes by HTTP/1.1 in any case.
     pub(super) fn own(&self, endpoint: &Endpoint, call: &Call<'_>) -> Option<Box<Connection>> {
-        let is_own = offer(&call.head.borrow().headers, call.protocol, call.tls.is_some()) == Alpn::Http1;
+        let is_own = offer((call.upgrades, call.grpc), call.protocol, call.tls.is_some()) == Alpn::Http1;
         if is_own { self.idle(endpoint, call, &Terms(call.tls.cloned())) } else { None }
     }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::screen::{Refused, bad};
 use super::{Asked, Informer, Service, Taken, Takeover, Talk};
 use crate::config::Http;
-use crate::message::{self, Incoming};
+use crate::message::{self, Incoming, Marks};
 use answer::{Answer, Question};
 use head::Head;
 pub(super) use wire::Wire;
@@ -185,10 +185,13 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
         let mut state = wire.0.borrow_mut();
         (state.framing, state.expects, state.answering, state.unwanted) = (framing, expects, false, false);
     }
-    let (method, version, trailers) = (parts.method.clone(), parts.version, message::accepts_trailers(&parts.headers));
+    let marks = Marks::of(&parts.headers);
+    let trailers = marks.te && message::accepts_trailers(&parts.headers);
+    let (method, version) = (parts.method.clone(), parts.version);
     let question = Question { method, version, keep_alive, trailers };
-    let (give, takeover) = may_be_taken(&parts).then(Takeover::new).unzip();
-    let asked = Asked { head: parts, body, client: Rc::clone(&talk.client), informer: Rc::clone(inform), takeover };
+    let (give, takeover) = may_be_taken(&parts, marks).then(Takeover::new).unzip();
+    let (client, informer) = (Rc::clone(&talk.client), Rc::clone(inform));
+    let asked = Asked { head: parts, marks, body, client, informer, takeover };
     let mut answering = pin!(Rc::clone(&talk.service).call(asked));
     let response = poll_fn(|cx| match answering.as_mut().poll(cx) {
         Poll::Ready(response) => Poll::Ready(Ok(response)),
@@ -228,8 +231,9 @@ pub(super) async fn time_out<S>(wire: &Wire, talk: &Talk<S>) {
 }
 
 /// True for a request after which something else than HTTP may be spoken on its connection.
-fn may_be_taken(head: &http::request::Parts) -> bool {
-    head.method == Method::CONNECT || head.version == Version::HTTP_11 && message::upgrade(&head.headers).is_some()
+fn may_be_taken(head: &request::Parts, marks: Marks) -> bool {
+    head.method == Method::CONNECT
+        || marks.upgrade && head.version == Version::HTTP_11 && message::upgrade(&head.headers).is_some()
 }
 
 /// While an answer is awaited: lets interim ones out, and looks whether the client is still there. Ready when it is not.

@@ -22,7 +22,7 @@ use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Tal
 use super::guard::Guard;
 use super::head::{self, Asking, Wrong};
 use crate::config::Http;
-use crate::message::{Broken, Duplex, Incoming, Passing};
+use crate::message::{Broken, Duplex, Incoming, Marks, Passing};
 
 /// What the streams of a connection have in common.
 pub(super) struct Streams<S> {
@@ -115,7 +115,8 @@ impl<S: Service> Streams<S> {
             if tunnels { (None, Some(received)) } else { (incoming(received, &head.headers, &informer), None) };
         let (give, takeover) = tunnels.then(Takeover::new).unzip();
         let (head, client) = (Box::new(head), Rc::clone(&self.client));
-        let asked = Asked { head, body, client, informer, takeover };
+        let marks = Marks::of(&head.headers);
+        let asked = Asked { head, marks, body, client, informer, takeover };
         let mut answering = pin!(Rc::clone(&self.service).call(asked));
         let response = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Ok(response)),

@@ -123,7 +123,7 @@ mod tests {
             head.headers.append(*name, HeaderValue::from_static(value));
         }
         let (client, host) = (Downstream::plain([127, 0, 0, 1].into()), HeaderValue::from_static("x"));
-        let way = way(&mut HeaderMap::new(), &client, host, &mut fastrand::Rng::with_seed(1));
+        let way = way((&mut HeaderMap::new(), false), &client, host, &mut fastrand::Rng::with_seed(1));
         request(&head, &way, true)
     }
 

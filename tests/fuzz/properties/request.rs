@@ -102,7 +102,8 @@ fn forward(taken: &Taken, decoded: &body::Read, piece: usize, is_trusted: bool) 
     let host = head.headers[HOST].clone();
     let mut rng = fastrand::Rng::with_seed(1);
     let sender = Sender::new(&client, &trusted);
-    let way = lictor::proxy::prepare(&mut head, (&upload, upgrading), host, sender, &mut rng);
+    let marks = lictor::message::Marks::of(&head.headers);
+    let way = lictor::proxy::prepare((&mut head, marks), (&upload, upgrading), host, sender, &mut rng);
     let mut out = BytesMut::new();
     lictor::upstream::encode(&mut out, &head, &way);
     let is_chunked = upload.is_chunked();
