@@ -18,6 +18,7 @@ use tracing::debug;
 use super::clock::Clock;
 use super::h1::{self, Wire};
 use super::h2;
+use super::heap::on_heap;
 use super::io::Io;
 use super::pulse::Pulse;
 use super::stay::{LINGER, Look, Stay};
@@ -124,15 +125,15 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
     let _ = stream.set_nodelay(true);
     let stream = match talk.tls.take() {
         None => stream.into(),
-        Some(tls) => match Box::pin(secure(stream, &tls, &stay)).await {
+        Some(tls) => match on_heap(|| secure(stream, &tls, &stay)).await {
             Ok((stream, told)) => {
                 talk.learn(&told);
                 if talk.admission.is_some() {
-                    return Box::pin(serve_admitted(stream, told.is_http2, talk, stay)).await;
+                    return on_heap(|| serve_admitted(stream, told.is_http2, talk, stay)).await;
                 }
                 if told.is_http2 {
                     let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
-                    return Box::pin(serve_http2(io, talk, stay)).await;
+                    return on_heap(|| serve_http2(io, talk, stay)).await;
                 }
                 stream
             }
@@ -140,7 +141,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
         },
     };
     if let Some(io) = serve_http1(stream, &talk, &mut stay).await {
-        Box::pin(serve_http2(io, talk, stay)).await;
+        on_heap(|| serve_http2(io, talk, stay)).await;
     }
 }
 
@@ -159,7 +160,7 @@ async fn serve_admitted<S: Service>(stream: Stream, is_http2: bool, talk: Talk<S
             false => serve_http1(stream, &talk, &mut stay).await,
         };
         if let Some(io) = io {
-            Box::pin(serve_http2(io, talk, stay)).await;
+            on_heap(|| serve_http2(io, talk, stay)).await;
         }
     };
     tokio::select! {
@@ -174,7 +175,7 @@ async fn serve_http1<S: Service>(stream: Stream, talk: &Talk<S>, stay: &mut Stay
     let io = Io::new(stream, stay.place.take(), Arc::clone(&stay.pulse));
     let wire = Wire::new(io, &talk.spares);
     loop {
-        match attend(Box::pin(h1::converse(&wire, talk)), || wire.leave(), stay).await {
+        match attend(on_heap(|| h1::converse(&wire, talk)), || wire.leave(), stay).await {
             End::Of(h1::End::Over) => return None,
             End::Of(h1::End::Http2) => {
                 let io = wire.into_io();
@@ -206,7 +207,7 @@ async fn serve_http1<S: Service>(stream: Stream, talk: &Talk<S>, stay: &mut Stay
 async fn serve_http2<S: Service>(io: Io, talk: Talk<S>, mut stay: Stay) {
     let (leaving, idle) = (Cell::new(false), stay.idle());
     stay.stay_awake();
-    let talking = Box::pin(h2::converse(io, &talk, &leaving, idle));
+    let talking = on_heap(|| h2::converse(io, &talk, &leaving, idle));
     match attend(talking, || leaving.set(true), &mut stay).await {
         End::Of(Ok(())) | End::Idle => {}
         End::Of(Err(error)) => debug!(client = %talk.address, %error, "connection failed"),
@@ -225,7 +226,7 @@ pub(super) async fn secure(
         sleep(LINGER).await;
     };
     // On the heap, and only as long as it takes: it is large.
-    let accepting = Box::pin(tls.accept(stream));
+    let accepting = on_heap(|| tls.accept(stream));
     tokio::select! {
         accepted = accepting => accepted,
         () = drained => Err(Refused::Timeout),

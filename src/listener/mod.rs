@@ -10,6 +10,7 @@ mod connection;
 mod h1;
 mod h2;
 mod handler;
+mod heap;
 mod io;
 mod open;
 mod proxy_header;

@@ -98,8 +98,7 @@ impl<S: Service> Open<S> {
             }
             match polled {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    let serving = Rc::clone(&self.streams).serve(request, respond);
-                    self.tasks.spawn_local(serving);
+                    self.tasks.spawn_local(Rc::clone(&self.streams).serve(request, respond));
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),

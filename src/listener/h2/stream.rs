@@ -16,6 +16,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::super::heap::on_heap;
 use super::super::pulse::Pulse;
 use super::super::screen::{Refused, SERVED};
 use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Talk};
@@ -81,17 +82,19 @@ impl<S: Service> Streams<S> {
         self: Rc<Self>,
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
-    ) -> impl Future<Output = ()> {
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
         // Counted from now on, and not from when its task is first run.
         self.open.begin();
         let ending = Ending(Rc::clone(&self.open));
-        async move {
-            let respond = Rc::new(RefCell::new(respond));
-            match self.exchange(request, &respond, ending).await {
-                Ok(()) => self.guard.answered(),
-                Err(Broke::Reset) => {}
-                Err(Broke::With(reason)) => respond.borrow_mut().send_reset(reason),
-            }
+        on_heap(|| self.answer(request, respond, ending))
+    }
+
+    async fn answer(self: Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>, ending: Ending) {
+        let respond = Rc::new(RefCell::new(respond));
+        match self.exchange(request, &respond, ending).await {
+            Ok(()) => self.guard.answered(),
+            Err(Broke::Reset) => {}
+            Err(Broke::With(reason)) => respond.borrow_mut().send_reset(reason),
         }
     }
 
@@ -191,9 +194,13 @@ impl<S: Service> Streams<S> {
     async fn send_data(&self, sending: &mut SendStream<Bytes>, mut data: Bytes, is_end: bool) -> Result<(), Broke> {
         while !data.is_empty() {
             sending.reserve_capacity(data.len());
-            let room = timeout(self.idle, poll_fn(|cx| poll_room(sending, cx))).await;
-            // A window that never opens holds the answer, and an endpoint's connection with it.
-            let room = room.map_err(|_| Broke::With(Reason::CANCEL))??;
+            let room = match sending.capacity() {
+                // A window that never opens holds the answer, and an endpoint's connection with it.
+                0 => timeout(self.idle, poll_fn(|cx| poll_room(sending, cx)))
+                    .await
+                    .map_err(|_| Broke::With(Reason::CANCEL))??,
+                room => room,
+            };
             let piece = data.split_to(room.min(data.len()));
             let is_last = is_end && data.is_empty();
             sending.send_data(piece, is_last)?;
@@ -308,10 +315,10 @@ struct Upload {
 }
 
 fn incoming(received: RecvStream, headers: &HeaderMap, informer: &Informer) -> Option<Incoming> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if received.is_end_stream() {
         return None;
     }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     // Another expectation was refused.
     let awaited = headers.contains_key(EXPECT).then(|| Rc::clone(informer));
     Some(Box::pin(Upload { received, taken: 0, data_ended: false, left: length, awaited }))
