@@ -156,12 +156,15 @@ impl Frames {
                 self.skipped.push(self.highest + 1..head.stream);
             }
             self.highest = head.stream;
-            self.open.insert(head.stream);
+            if head.flags & END_STREAM == 0 {
+                self.open.insert(head.stream);
+            }
             if self.open.len() > MAX_OPEN {
                 self.open.pop_first();
             }
+        } else {
+            self.end(head);
         }
-        self.end(head);
         self.block = (head.flags & END_HEADERS == 0).then_some(head.stream);
         Ok(())
     }

@@ -1,27 +1,28 @@
 //! HTTP/2 towards clients (RFC 9113), on the library that hyper is built on: used by itself for what hyper does not pass on, interim
-//! answers, and the end of a connection whose client means harm. A stream is a task of its connection and ends with it.
+//! answers, and the end of a connection whose client means harm. Streams are served in the task of their connection and end with it.
 
 mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
 mod head;
+mod serving;
 mod stream;
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::io::Io;
 use super::{Service, Talk};
 use guard::{Guard, Guarded};
+use serving::Serving;
 pub(super) use stream::Ending;
 use stream::Streams;
 
@@ -38,6 +39,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const MAX_RESET: usize = 50;
 /// Streams that a client's errors had us reset (CVE-2025-8671), over the life of a connection: many people may share one.
 const MAX_ERRORS: usize = 1024;
+/// How often one turn looks for new requests: those that are there, and those that came while they were being taken up. A client with
+/// more lets others come first.
+const ROUNDS: usize = 2;
 /// For the client to be told why it has to go.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -49,7 +53,7 @@ pub(super) async fn converse<S: Service>(io: Io, talk: &Talk<S>, leaving: &Cell<
     let guard = Guard::new(&talk.pulse);
     let handshake = builder(talk).handshake(Guarded { io, guard: Rc::clone(&guard) }).await?;
     let streams = Rc::new(Streams::new(talk, &guard, idle));
-    let mut open = Open { connection: handshake, streams, tasks: JoinSet::new(), left: false };
+    let mut open = Open { connection: handshake, streams, serving: Serving::new(), left: false };
     let ended = poll_fn(|cx| open.poll(cx, talk, leaving)).await;
     if let Some(reason) = guard.verdict() {
         // Whoever takes nothing any more is let go all the same.
@@ -79,30 +83,46 @@ fn builder<S>(talk: &Talk<S>) -> Builder {
 struct Open<S> {
     connection: Connection<Guarded, Bytes>,
     streams: Rc<Streams<S>>,
-    tasks: JoinSet<()>,
+    serving: Serving,
     left: bool,
 }
 
 impl<S: Service> Open<S> {
     fn poll(&mut self, cx: &mut Context<'_>, talk: &Talk<S>, leaving: &Cell<bool>) -> Poll<End> {
-        loop {
-            if leaving.get() && !self.left {
-                self.left = true;
-                self.connection.graceful_shutdown();
+        let waker = self.serving.waker();
+        if leaving.get() && !self.left {
+            self.left = true;
+            self.connection.graceful_shutdown();
+            waker.wake_by_ref();
+        }
+        for _ in 0..ROUNDS {
+            // First the streams, so that what they say leaves together.
+            self.serving.poll();
+            if !self.serving.is_connection_called() {
+                break;
             }
-            while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
+            if let Poll::Ready(ended) = self.accept(&mut Context::from_waker(&waker), talk) {
+                return Poll::Ready(ended);
+            }
+        }
+        self.serving.rest(cx);
+        Poll::Pending
+    }
+
+    /// Moves the connection's bytes, and takes up the requests that have come.
+    fn accept(&mut self, cx: &mut Context<'_>, talk: &Talk<S>) -> Poll<End> {
+        loop {
             let polled = self.connection.poll_accept(cx);
             if self.streams.are_over() {
                 talk.count_refused();
                 return Poll::Ready(Ok(()));
             }
-            match polled {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.tasks.spawn_local(Rc::clone(&self.streams).serve(request, respond));
+            match ready!(polled) {
+                Some(Ok((request, respond))) => {
+                    self.serving.add(Rc::clone(&self.streams).serve(request, respond));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
             }
         }
     }

@@ -22,6 +22,7 @@ use super::super::screen::{Refused, SERVED};
 use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Talk};
 use super::guard::Guard;
 use super::head::{self, Asking, Wrong};
+use super::serving::Work;
 use crate::config::Http;
 use crate::message::{Broken, Duplex, Incoming, Marks, Passing};
 
@@ -82,8 +83,8 @@ impl<S: Service> Streams<S> {
         self: Rc<Self>,
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = ()>>> {
-        // Counted from now on, and not from when its task is first run.
+    ) -> Work {
+        // Counted from now on, and not from when it is first polled.
         self.open.begin();
         let ending = Ending(Rc::clone(&self.open));
         on_heap(|| self.answer(request, respond, ending))
