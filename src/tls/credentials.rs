@@ -148,6 +148,8 @@ impl Credentials {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // All suites are good; that somebody has an order is what scanners ask for, and what lets us change our mind.
         config.ignore_client_order = true;
+        // One is what a client needs for its next connection, which brings another.
+        config.send_tls13_tickets = 1;
         config.ticketer = Arc::clone(&self.resumption.tickets);
         config.session_storage = Arc::clone(&self.resumption.sessions);
         Ok(Current { config: Arc::new(config), clients })
