@@ -38,6 +38,8 @@ fn open(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListen
         // "[::]" takes IPv4 as well, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
+    // What is accepted inherits it: without it small answers, and whoever speaks by small messages, wait for an acknowledgement.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -55,5 +57,13 @@ mod tests {
         let address = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert!(bind(address, 1).unwrap_err().to_string().contains(&address.to_string()));
+    }
+
+    #[test]
+    fn what_is_accepted_sends_small_messages_at_once() {
+        let sockets = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        let _client = std::net::TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        assert!(sockets[0].accept().unwrap().0.nodelay().unwrap());
     }
 }

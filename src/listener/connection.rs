@@ -121,8 +121,6 @@ impl<S> Talk<S> {
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut stay: Stay) {
-    // Without it small answers wait for the client's acknowledgement; a socket that refuses works all the same.
-    let _ = stream.set_nodelay(true);
     let stream = match talk.tls.take() {
         None => stream.into(),
         Some(tls) => match on_heap(|| secure(stream, &tls, &stay)).await {

@@ -33,8 +33,6 @@ impl<F: Forward> Handler for Raw<F> {
         // Nobody can tell when it is idle, so it never gives way.
         stay.pulse.busy();
         async move {
-            // Whoever speaks by small messages waits for each of them; a socket that refuses works all the same.
-            let _ = stream.set_nodelay(true);
             let place = stay.place.take();
             match tls {
                 None => {

@@ -142,31 +142,37 @@ pub async fn forward<F: Forward>(listener: TcpListener, forward: Rc<F>, terms: T
 async fn accept<S: Handler>(listener: TcpListener, service: Rc<S>, terms: Terms, mut draining: Draining) {
     let mut connections = Connections::new(&terms.series);
     let rules = Rc::new(terms.http.clone());
-    let desk = Rc::new(Desk {
-        service,
-        rules,
-        clock: Rc::default(),
-        spares: Rc::default(),
-        terms,
-        draining: draining.clone(),
-    });
+    let local = listener.local_addr().ok().filter(|local| !local.ip().is_unspecified());
+    let (clock, spares) = (Rc::default(), Rc::default());
+    let desk = Rc::new(Desk { service, rules, local, clock, spares, terms, draining: draining.clone() });
     let mut waiting = Vec::new();
     let mut failing = false;
+    // Both wait from connection to connection.
+    let (mut begun, mut crowded) = (pin!(draining.begun()), pin!(desk.terms.room.crowded()));
     loop {
         connections.reap();
         tokio::select! {
             biased;
-            () = draining.begun() => break,
-            () = desk.terms.room.crowded() => connections.give_way(room::PATIENCE, Instant::now()),
+            () = &mut begun => break,
+            () = &mut crowded => {
+                crowded.set(desk.terms.room.crowded());
+                connections.give_way(room::PATIENCE, Instant::now());
+            }
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => {
                     failing = false;
+                    if let Some(place) = desk.terms.room.find() {
+                        desk.start(&mut connections, accepted, Some(place));
+                        continue;
+                    }
                     tokio::select! {
                         biased;
                         place = desk.place(&mut connections) => desk.start(&mut connections, accepted, place),
                         // It was accepted: it is served like those that still wait.
-                        () = draining.begun() => { waiting.push(accepted); break }
+                        () = &mut begun => { waiting.push(accepted); break }
                     }
+                    // What was said meanwhile was said for the one that has its place now.
+                    crowded.set(desk.terms.room.crowded());
                 }
                 Err(error) => {
                     desk.terms.series.failed.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +202,8 @@ async fn accept<S: Handler>(listener: TcpListener, service: Rc<S>, terms: Terms,
 struct Desk<S> {
     service: Rc<S>,
     rules: Rc<Http>,
+    /// The address that all its clients connect to, if there is one only.
+    local: Option<SocketAddr>,
     clock: Rc<Clock>,
     spares: Rc<Spares>,
     terms: Terms,
@@ -203,12 +211,9 @@ struct Desk<S> {
 }
 
 impl<S: Handler> Desk<S> {
-    /// A place for somebody who was accepted, which takes as long as it takes.
+    /// A place for somebody who was accepted when none was free, which takes as long as it takes.
     async fn place(&self, connections: &mut Connections) -> Option<Place> {
         let room = &self.terms.room;
-        if let Some(place) = room.find() {
-            return Some(place);
-        }
         self.terms.series.held_back.fetch_add(1, Ordering::Relaxed);
         let mut waiting = pin!(room.wait());
         loop {
@@ -228,7 +233,8 @@ impl<S: Handler> Desk<S> {
         place: Option<Place>,
     ) {
         let stay = Stay::new(place, self.terms.limits, self.draining.clone());
-        let ends = Ends { client: address, local: stream.local_addr().unwrap_or(address) };
+        let local = self.local.or_else(|| stream.local_addr().ok());
+        let ends = Ends { client: address, local: local.unwrap_or(address) };
         let pulse = Arc::clone(&stay.pulse);
         if self.terms.announced.is_none() {
             return connections.start(pulse, S::handle(self, stream, ends, stay));
