@@ -31,7 +31,7 @@ pub fn pin() -> Result<Option<Cores>, Failure> {
     Ok(pinned.then_some(Cores { proxy, load }))
 }
 
-/// One line: the processor, its cores, the kernel, who runs where.
+/// One line: the processor, its cores, the kernel, its congestion control, who runs where.
 pub fn describe(cores: Option<Cores>) -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo
@@ -45,7 +45,8 @@ pub fn describe(cores: Option<Cores>) -> String {
         Some(cores) => format!("proxies on core {}, load and origins on core {}", cores.proxy, cores.load),
         None => "not pinned".to_owned(),
     };
-    format!("{model}, {online} cores, Linux {}, {placed}", kernel.trim())
+    let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    format!("{model}, {online} cores, Linux {}, TCP by {}, {placed}", kernel.trim(), congestion.trim())
 }
 
 /// Fails early where the descriptors would run out in the middle.

@@ -64,7 +64,9 @@ fn descriptors(works: &[Work], options: &Options, peers: usize) -> usize {
     let busy = usize::from(options.connections) * (1 + peers);
     let idle = works.iter().any(|work| matches!(work, Work::Idle | Work::IdleTls));
     let churn = works.contains(&Work::Churn);
-    busy + if idle { idle::CLIENTS } else { 0 } + if churn { churn::DESCRIPTORS } else { 0 }
+    // Never at the same time: the fleet of the one comes last and stays.
+    let most = usize::max(if idle { idle::CLIENTS } else { 0 }, if churn { churn::DESCRIPTORS } else { 0 });
+    busy + most
 }
 
 /// Those asked for, all of which must be there; or all that can be had.

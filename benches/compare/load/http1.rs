@@ -7,8 +7,10 @@ use std::time::Instant;
 use crate::load::wire::Wire;
 use crate::load::{Ready, Script, Shared, Trouble};
 
-/// Of long answers every so many are compared byte for byte, the others only measured.
+/// Of long answers every so many are compared byte for byte, the others only measured …
 const SAMPLE: u64 = 16;
+/// … and these are long.
+const LONG: usize = 64 * 1024;
 
 /// Where a connection is.
 #[derive(Debug)]
@@ -116,7 +118,7 @@ impl Http1 {
 
     /// Long bodies are thrown away where they are, unless it is their turn to be compared.
     fn read(&mut self, wire: &mut Wire, shared: &mut Shared) -> io::Result<usize> {
-        let compare = self.answers.is_multiple_of(SAMPLE);
+        let compare = self.compares();
         match self.state {
             State::Body { left } if wire.can_discard() && !compare => {
                 let most = left.min(shared.buffer.len());
@@ -124,6 +126,10 @@ impl Http1 {
             }
             _ => wire.read(&mut shared.buffer),
         }
+    }
+
+    fn compares(&self) -> bool {
+        self.script.answer.len() <= LONG || self.answers.is_multiple_of(SAMPLE)
     }
 
     fn end(&mut self) -> Result<(), Trouble> {
@@ -150,7 +156,7 @@ impl Http1 {
                 self.take_head(&held, shared)
             }
             State::Body { left } => {
-                let compare = self.answers.is_multiple_of(SAMPLE);
+                let compare = self.compares();
                 self.take_body(left, read, compare, shared)
             }
             State::Idle | State::Closing | State::Closed => Err(Trouble::wrong("bytes that nobody asked for")),
