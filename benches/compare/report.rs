@@ -104,7 +104,7 @@ pub fn print_work(findings: &Findings, work: Work, peers: &[Peer]) {
         Work::Churn => churn_table(findings),
         _ => table(findings, work, peers),
     };
-    println!("\n{table}");
+    print!("\n{table}");
 }
 
 /// The ratios of every work item, and the notes.
@@ -135,7 +135,7 @@ pub fn print_ratios(findings: &Findings, works: &[Work], peers: &[Peer]) {
         for (work, row) in rows {
             table += &line(&work.name(), row.iter().map(|spread| spread.map_or_else(missing, |spread| spread.show(2))));
         }
-        println!("\n{table}");
+        print!("\n{table}");
     }
 }
 
@@ -217,7 +217,8 @@ fn ratios(findings: &Findings, work: Work, (figure, paced): (&Figure, bool), [me
     let mine: Vec<&Round> = rounds_of(findings, work, paced, measured).collect();
     let ratio = |theirs: &Round| {
         let mine = mine.iter().find(|mine| mine.round == theirs.round)?;
-        Some((figure.of)(mine) / (figure.of)(theirs))
+        // Where nothing was answered in a window there is none.
+        Some((figure.of)(mine) / (figure.of)(theirs)).filter(|ratio| ratio.is_finite())
     };
     rounds_of(findings, work, paced, other).filter_map(ratio).collect()
 }
