@@ -201,3 +201,63 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of a head with these lines, each up to its end.
+    fn read(lines: &str) -> Fields {
+        let mut fields = [httparse::EMPTY_HEADER; 16];
+        let text = BytesMut::from(&format!("{lines}\r\n")[..]);
+        let base = text.as_ptr().addr();
+        let place = |part: &[u8]| part.as_ptr().addr() - base..part.as_ptr().addr() - base + part.len();
+        let (_, found) = httparse::parse_headers(&text, &mut fields).unwrap().unwrap();
+        let mut places = Places::new(found.len());
+        found.iter().for_each(|field| places.push(&place(field.name.as_bytes()), &place(field.value)));
+        places.of(text).into()
+    }
+
+    fn written(fields: &Fields) -> String {
+        let mut out = BytesMut::new();
+        fields.write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn lines_go_out_as_they_came_but_for_white_space_and_case() {
+        let mut fields =
+            read("Server: x\r\nX-A:1\r\nX-B:  2 \t\r\nX-C: \r\nX-D: 4\r\nContent-Type: text/plain; a=b\r\n");
+        let plain = "server: x\r\nx-a: 1\r\nx-b: 2\r\nx-c: \r\nx-d: 4\r\ncontent-type: text/plain; a=b\r\n";
+        assert_eq!(written(&fields), plain);
+        fields.map();
+        assert_eq!(written(&fields), plain, "a map says the same");
+        assert_eq!(written(&Fields::default()), "");
+    }
+
+    #[test]
+    fn what_is_of_one_connection_ends_here() {
+        let mut fields = read("A: 1\r\nKeep-Alive: 5\r\nB: 2\r\nTransfer-Encoding: chunked\r\nC: 3\r\n");
+        fields.end_to_end();
+        assert_eq!(written(&fields), "a: 1\r\nb: 2\r\nc: 3\r\n");
+        let mut named = read("A: 1\r\nConnection: close, B\r\nB: 2\r\nContent-Length: 3\r\n");
+        named.end_to_end();
+        assert_eq!(written(&named), "a: 1\r\ncontent-length: 3\r\n");
+    }
+
+    #[test]
+    fn fields_are_found_by_name_and_taken_out() {
+        for as_map in [false, true] {
+            let mut fields = read("Set-Cookie: a\r\nDate: now\r\nSet-Cookie: b\r\n");
+            if as_map {
+                fields.map();
+            }
+            assert_eq!((fields.get("date"), fields.get("age")), (Some(&b"now"[..]), None));
+            assert_eq!(fields.all("set-cookie").collect::<Vec<_>>(), [b"a", b"b"]);
+            assert!(fields.has("set-cookie") && !fields.has("age"));
+            fields.remove("set-cookie");
+            assert_eq!(written(&fields), "date: now\r\n");
+            assert_eq!(fields.into_map()["date"], "now");
+        }
+    }
+}

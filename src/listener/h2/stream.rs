@@ -79,11 +79,7 @@ impl<S: Service> Streams<S> {
     }
 
     /// Answers one request.
-    pub(super) fn serve(
-        self: Rc<Self>,
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-    ) -> Work {
+    pub(super) fn serve(self: Rc<Self>, request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Work {
         // Counted from now on, and not from when it is first polled.
         self.open.begin();
         let ending = Ending(Rc::clone(&self.open));
