@@ -50,7 +50,10 @@ impl From<Lines> for Fields {
 impl Fields {
     /// The value of the first field of that name, which is in lower case.
     pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
-        self.all(name).next()
+        match &self.lines {
+            Some(lines) => lines.find(name.as_bytes()),
+            None => self.map.as_ref().and_then(|map| map.get(name)).map(HeaderValue::as_bytes),
+        }
     }
 
     /// All values of that name, which is in lower case.
@@ -62,10 +65,7 @@ impl Fields {
 
     /// True if there is a field of that name, which is in lower case.
     pub fn has(&self, name: &str) -> bool {
-        match &self.lines {
-            Some(lines) => lines.iter().any(|(known, _)| known == name.as_bytes()),
-            None => self.map.as_ref().is_some_and(|map| map.contains_key(name)),
-        }
+        self.get(name).is_some()
     }
 
     /// To be changed.
@@ -81,11 +81,12 @@ impl Fields {
 
     /// Takes out what is meant for one connection only (RFC 9110 section 7.6.1).
     pub fn end_to_end(&mut self) {
+        let connection = CONNECTION.as_str().as_bytes();
         match &mut self.lines {
+            // Most have none: to look costs less than to sort out.
+            Some(lines) if !lines.iter().any(|(name, _)| name == connection || is_hop_by_hop(name)) => {}
             // One that names other fields takes those along.
-            Some(lines) if !lines.iter().any(|(name, _)| name == CONNECTION.as_str().as_bytes()) => {
-                lines.retain(|name| !is_hop_by_hop(name));
-            }
+            Some(lines) if lines.find(connection).is_none() => lines.retain(|name| !is_hop_by_hop(name)),
             _ => end_to_end_of_answer(self.map()),
         }
     }
@@ -93,6 +94,7 @@ impl Fields {
     /// Takes out all fields of that name, which is in lower case.
     pub fn remove(&mut self, name: &str) {
         match &mut self.lines {
+            Some(lines) if lines.find(name.as_bytes()).is_none() => {}
             Some(lines) => lines.retain(|known| known != name.as_bytes()),
             None => drop(self.map.as_mut().and_then(|map| map.remove(name))),
         }
@@ -152,6 +154,12 @@ impl Lines {
 
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.places.iter().map(|place| (self.at(&place.name), self.at(&place.value)))
+    }
+
+    /// The value of the first line of that name.
+    fn find(&self, name: &[u8]) -> Option<&[u8]> {
+        let is_it = |place: &&Place| place.name.len() == name.len() && self.at(&place.name) == name;
+        self.places.iter().find(is_it).map(|place| self.at(&place.value))
     }
 
     fn at(&self, place: &Range<u32>) -> &[u8] {
