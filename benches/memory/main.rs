@@ -1,5 +1,6 @@
 //! What clients cost who hold a connection and do nothing, or next to nothing: memory for each idle one and for slow readers, and
-//! CPU time where there are more of them than descriptors. See `benches/README.md`. Linux only.
+//! CPU time where there are more of them than descriptors. And what an endpoint costs that is listed. See `benches/README.md`. Linux
+//! only.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "what it prints is what it is for")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a run ends where it fails")]
@@ -38,6 +39,10 @@ const QUIET: Duration = Duration::from_secs(4);
 /// The descriptors that lictor has where they run out, and the clients that come.
 const DESCRIPTORS: u64 = 320;
 const CROWD: usize = 700;
+/// Of a large installation: clusters, and endpoints of each; and endpoints of one large cluster.
+const CLUSTERS: usize = 1_000;
+const EACH: usize = 10;
+const LARGE: usize = 5_000;
 /// How long the crowd is looked at.
 const WATCHED: Duration = Duration::from_secs(3);
 
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         idle(&lictor, origin).await;
         slow(&lictor, origin).await;
         crowd(&lictor, origin).await;
+        endpoints(&lictor, origin).await;
     });
     ExitCode::SUCCESS
 }
@@ -118,6 +124,39 @@ async fn slow(lictor: &str, origin: SocketAddr) {
         most = most.max(process::resident(proxy.id()));
     }
     println!("{SLOW} slow readers of {} bytes: {before} KiB before, {most} KiB at most", origin::LONG);
+}
+
+/// Clusters and endpoints that are in the file, beside one of each.
+async fn endpoints(lictor: &str, origin: SocketAddr) {
+    let alone = with(lictor, origin, (0, 0)).await;
+    let clusters = with(lictor, origin, (CLUSTERS, 1)).await;
+    let endpoints = with(lictor, origin, (CLUSTERS, EACH)).await;
+    let large = with(lictor, origin, (1, LARGE)).await;
+    let each = |more: u64, less: u64, count: usize| (more as f64 - less as f64) / count as f64;
+    println!(
+        "{alone} KiB with one endpoint; {:.2} KiB for each of {CLUSTERS} clusters with a route and an endpoint; {:.2} KiB for each \
+         endpoint more, up to {EACH} in each; {:.2} KiB for each of {LARGE} in one cluster",
+        each(clusters, alone, CLUSTERS),
+        each(endpoints, clusters, CLUSTERS * (EACH - 1)),
+        each(large, alone, LARGE),
+    );
+}
+
+/// Resident memory with so many clusters more, of so many endpoints each.
+async fn with(lictor: &str, origin: SocketAddr, (clusters, each): (usize, usize)) -> u64 {
+    let mut more = String::new();
+    for cluster in 0..clusters {
+        let address = |place: usize| {
+            let [.., a, b, c] = (cluster * each + place).to_be_bytes();
+            format!("\"10.{a}.{b}.{c}:8080\"")
+        };
+        let listed: Vec<String> = (0..each).map(address).collect();
+        more += &format!("[clusters.more-{cluster}]\nendpoints = [{}]\n", listed.join(", "));
+        more += &format!("[[routes]]\nhost = \"host-{cluster}.test\"\ncluster = \"more-{cluster}\"\n");
+    }
+    let proxy = Proxy::start_this(lictor, &configuration(&[origin], &more), None).await;
+    sleep(QUIET).await;
+    process::resident(proxy.id())
 }
 
 async fn crowd(lictor: &str, origin: SocketAddr) {
