@@ -203,7 +203,7 @@ fn config(policy: Policy, more: &str) -> Config {
 fn published(config: &Config, count: u16) -> (Reader, Publisher) {
     let selection = Selection::of("web");
     let list: List = (0..count).map(|number| Listed::new(address(number))).collect();
-    let (publisher, reader) = table::channel();
+    let (mut publisher, reader) = table::channel();
     let facts = Facts { lists: Lists::from([(selection, list)]), ..Facts::default() };
     let builder = Builder::new(WORKERS, Own { seed: SEED, secret: [0; 32] }, &Arc::new(Metrics::new(WORKERS)));
     publisher.publish(builder.build(config, &facts, &publisher.current(), Instant::now()));

@@ -1,6 +1,6 @@
 //! Who is in a cluster, as its list says: a list never changes, so neither does this.
 
-use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,17 +43,16 @@ pub(super) fn all(
     previous: Option<&Cluster>,
     (lasting, new): (&Lasting, &New<'_>),
 ) -> Box<[Member]> {
-    let known = previous.map(|previous| previous.members.iter());
-    let known: HashMap<&Address, &Member> =
-        known.into_iter().flatten().map(|member| (member.endpoint.address(), member)).collect();
+    let mut known = Known::of(previous);
     // Whoever is on a first list has been there before us.
-    let has_list = |level: usize| known.values().any(|member| member.level == level);
+    let has_list = |level: usize| known.members.iter().any(|member| member.level == level);
     let is_first =
         |level: usize| previous.is_none_or(|previous| previous.list.is_none()) || level > 0 && !has_list(level);
     let is_first: Vec<bool> = (0..settings.source.draws().len().max(1)).map(is_first).collect();
+    let mut text = String::new();
     let member = |listed: &Listed| {
         // Who has to prove to be somebody else is somebody else, even at the same address.
-        let known = known.get(&listed.address).filter(|known| known.endpoint.identity() == listed.identity.as_ref());
+        let known = known.find(&listed.address).filter(|known| known.endpoint.identity() == listed.identity.as_ref());
         let (endpoint, name) = match known {
             Some(member) => (Arc::clone(&member.endpoint), member.name),
             None => {
@@ -62,7 +61,10 @@ pub(super) fn all(
                     Arc::new(endpoint.identified(listed.identity.clone()))
                 };
                 let endpoint = lasting.return_of(listed).unwrap_or_else(fresh);
-                (endpoint, hash(listed.address.to_string().as_bytes()))
+                text.clear();
+                // A string refuses nothing.
+                let _ = write!(text, "{}", listed.address);
+                (endpoint, hash(text.as_bytes()))
             }
         };
         let level = if settings.in_turn { usize::from(listed.level) } else { 0 };
@@ -89,6 +91,30 @@ pub(super) fn all(
         member
     };
     list.into_iter().flat_map(|list| list.iter()).map(member).collect()
+}
+
+/// Who was there before, in the order of addresses.
+struct Known<'a> {
+    members: Vec<&'a Member>,
+    /// Where the next one is, if those of now are those of before.
+    next: usize,
+}
+
+impl<'a> Known<'a> {
+    fn of(previous: Option<&'a Cluster>) -> Self {
+        let mut members: Vec<&Member> = previous.into_iter().flat_map(|previous| previous.members.iter()).collect();
+        // What a file lists is in the file's order.
+        members.sort_by(|a, b| a.endpoint.address().cmp(b.endpoint.address()));
+        Known { members, next: 0 }
+    }
+
+    fn find(&mut self, address: &Address) -> Option<&'a Member> {
+        if self.members.get(self.next).is_none_or(|member| member.endpoint.address() != address) {
+            self.next = self.members.binary_search_by(|member| member.endpoint.address().cmp(address)).ok()?;
+        }
+        self.next += 1;
+        self.members.get(self.next - 1).copied()
+    }
 }
 
 /// How many groups these are in.

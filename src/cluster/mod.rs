@@ -22,7 +22,7 @@ mod session;
 mod slow_start;
 mod verdict;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -282,12 +282,13 @@ impl Cluster {
 
     /// Marks those who are not in `next`, which has this cluster's place from now on, as departed.
     pub fn depart(&self, next: Option<&Cluster>, now: Instant) {
-        let staying: HashSet<Id> =
+        let mut staying: Vec<Id> =
             next.into_iter().flat_map(|next| next.members.iter()).map(|member| member.endpoint.id()).collect();
+        staying.sort_unstable();
         let mut departed = self.lasting.departed.lock().unwrap_or_else(PoisonError::into_inner);
         departed.retain(|_, endpoint| endpoint.strong_count() > 0);
         for endpoint in self.members.iter().map(|member| &member.endpoint) {
-            if !staying.contains(&endpoint.id()) {
+            if staying.binary_search(&endpoint.id()).is_err() {
                 endpoint.depart(now);
                 departed.insert(endpoint.address().clone(), Arc::downgrade(endpoint));
             }

@@ -19,12 +19,20 @@ pub struct Part {
 }
 
 impl Part {
-    /// The same, with what it has in common with another as the very same: all that is known of a route and its requests goes by that.
+    /// The same, with what it has in common with another as the very same: all that is known of a route and its
+    /// requests goes by that, and a cluster need not be compared again with each table.
     pub fn after(mut self, other: &Part) -> Self {
         let routes: HashMap<&str, &Arc<Route>> = other.routes.iter().map(|route| (&*route.name, route)).collect();
         for route in &mut self.routes {
             if let Some(known) = routes.get(&*route.name).filter(|known| **known == route) {
                 *route = Arc::clone(known);
+            }
+        }
+        let clusters: HashMap<&str, &Arc<Cluster>> =
+            other.clusters.iter().map(|cluster| (&*cluster.name, cluster)).collect();
+        for cluster in &mut self.clusters {
+            if let Some(known) = clusters.get(&*cluster.name).filter(|known| **known == cluster) {
+                *cluster = Arc::clone(known);
             }
         }
         self

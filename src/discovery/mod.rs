@@ -115,6 +115,7 @@ impl Discovery {
         loop {
             let claims = self.claims.as_ref().and_then(Claims::next);
             let next = self.memory.next().into_iter().chain(self.egress.next()).chain(claims).min();
+            let sweep = self.publisher.next();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
                     // The one before the other: whoever was heard again is not stale any more.
@@ -128,6 +129,7 @@ impl Discovery {
                 },
                 Some(wanted) = self.demands.next() => self.want(wanted),
                 () = at(next) => self.pass(Instant::now()),
+                () = at(sweep) => self.publisher.sweep(Instant::now()),
             }
         }
     }
@@ -350,8 +352,10 @@ async fn at(time: Option<Instant>) {
 }
 
 fn report(old: &Table, new: &Table) {
+    let mut place = 0;
     for cluster in new.clusters() {
-        let before = old.find_cluster(cluster.name());
+        let before = old.find_near(&mut place, cluster.name());
+        place += usize::from(before.is_some());
         if before.is_none_or(|before| !Arc::ptr_eq(before, cluster)) {
             let usable = cluster.members().iter().filter(|member| member.is_usable()).count();
             info!(cluster = %cluster.name(), endpoints = cluster.members().len(), usable, table = new.version, "updated");

@@ -310,8 +310,11 @@ impl<L: Hash + Eq + Ord + Clone, S> Held<L, S> {
         if let Some(series) = all.get(&labels).and_then(Weak::upgrade) {
             return series;
         }
-        // Whoever adds also sweeps, so the map is bounded by what is held.
-        all.retain(|_, series| series.strong_count() > 0);
+        // Whoever would make it grow sweeps first, so the map is bounded by what is held, and a thousand clusters are not looked at a
+        // thousand times.
+        if all.len() == all.capacity() {
+            all.retain(|_, series| series.strong_count() > 0);
+        }
         let series = Arc::new(make());
         all.insert(labels, Arc::downgrade(&series));
         series

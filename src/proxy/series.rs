@@ -1,7 +1,7 @@
 //! What a worker's requests need of their route, resolved once instead of with each request: the cluster, and the series that
 //! count. Requests share it within the worker, so that none touches a count that other workers touch as well.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
     pub(super) cluster: Handle,
+    /// Where the cluster was in the last table.
+    at: Cell<usize>,
     pub(super) request: Arc<RequestSeries>,
     pub(super) attempts: Arc<ClusterSeries>,
     pub(super) typical: Rc<Typical>,
@@ -108,22 +110,20 @@ impl Resolved {
         place: usize,
     ) -> Option<Rc<Entry>> {
         self.keep(table);
+        let entry = &mut self.requests[listener][route.first_target + place];
+        // In step with this table, so that its cluster need not be looked for.
+        if let Some(entry) = entry {
+            return Some(Rc::clone(entry));
+        }
         let target = route.target(place)?;
         let cluster = table.cluster(target)?;
-        let entry = &mut self.requests[listener][route.first_target + place];
-        // A reload may have put another cluster in the place of the route's.
-        if entry.as_ref().is_some_and(|entry| !entry.cluster.holds(cluster)) {
-            *entry = None;
-        }
-        let make = || {
-            let labels = RequestLabels {
-                listener: Arc::clone(&self.listeners[listener]),
-                route: Arc::clone(&route.settings.name),
-                cluster: Arc::clone(cluster.name()),
-            };
-            Entry::new((route, place, target), cluster, metrics.request(labels), Rc::default())
+        let labels = RequestLabels {
+            listener: Arc::clone(&self.listeners[listener]),
+            route: Arc::clone(&route.settings.name),
+            cluster: Arc::clone(cluster.name()),
         };
-        Some(Rc::clone(entry.get_or_insert_with(|| Rc::new(make()))))
+        let made = Entry::new((route, place, target), cluster, metrics.request(labels), Rc::default());
+        Some(Rc::clone(entry.insert(Rc::new(made))))
     }
 
     /// The series of a listener's requests that take a route which answers by itself.
@@ -162,6 +162,7 @@ impl Entry {
             timeouts: terms.map_or(&settings.timeouts, |terms| &terms.timeouts).clone(),
             retry: terms.map_or(&settings.retry, |terms| &terms.retry).clone(),
             cluster: Handle::new(cluster),
+            at: Cell::default(),
             request,
             attempts: Arc::clone(cluster.series()),
             typical,
@@ -183,14 +184,17 @@ impl Entry {
     /// The same with the table's cluster, if it is of the same name.
     fn in_step_with(self: Rc<Self>, table: &Table) -> Option<Rc<Self>> {
         let target = self.target()?;
-        let cluster = table.cluster(target)?;
+        // With each update this is done for all routes in use, between two requests: their clusters are mostly where they were.
+        let mut at = self.at.get();
+        let cluster = table.find_near(&mut at, &target.cluster)?;
+        self.at.set(at);
         if self.cluster.holds(cluster) {
             return Some(self);
         }
         let (request, typical) = (Arc::clone(&self.request), Rc::clone(&self.typical));
         let next = || {
             let next = Entry::new((&self.route, self.place, target), cluster, request, typical);
-            Rc::new(Entry { tunnels: self.tunnels.clone(), ..next })
+            Rc::new(Entry { at: self.at.clone(), tunnels: self.tunnels.clone(), ..next })
         };
         (cluster.name() == self.cluster.name()).then(next)
     }

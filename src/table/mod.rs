@@ -7,6 +7,7 @@
 mod beside;
 mod demand;
 mod drawn;
+mod retired;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use beside::Beside;
 
 pub use demand::{Absent, Answer, Demand, Demands, Wanted, demand};
 pub use drawn::takes;
+use retired::Retired;
 
 /// Routes and clusters as of one moment.
 pub struct Table {
@@ -74,6 +76,7 @@ pub struct Facts {
 pub struct Publisher {
     current: Arc<ArcSwap<Table>>,
     version: watch::Sender<u64>,
+    retired: Retired,
 }
 
 /// A way to read.
@@ -104,8 +107,17 @@ impl Table {
 
     /// The cluster of that name.
     pub fn find_cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
-        let place = self.clusters.binary_search_by(|cluster| (**cluster.name()).cmp(name)).ok()?;
-        Some(&self.clusters[place])
+        let mut place = usize::MAX;
+        self.find_near(&mut place, name)
+    }
+
+    /// The same, which is looked for at that place first, and leaves its own there: who asks for one after the other, or for the same in
+    /// table after table, mostly has it at once.
+    pub fn find_near(&self, place: &mut usize, name: &str) -> Option<&Arc<Cluster>> {
+        if self.clusters.get(*place).is_none_or(|cluster| **cluster.name() != *name) {
+            *place = self.clusters.binary_search_by(|cluster| (**cluster.name()).cmp(name)).ok()?;
+        }
+        self.clusters.get(*place)
     }
 
     /// The cluster of a target of one of this table's routes.
@@ -174,8 +186,12 @@ impl Builder {
 
     /// The table of a configuration and the facts known, which inherits from `previous` what stays the same.
     pub fn build(&self, config: &Config, facts: &Facts, previous: &Table, now: Instant) -> Table {
-        let cluster =
-            |settings: &Arc<config::Cluster>| self.cluster(settings, facts, previous.find_cluster(&settings.name), now);
+        let mut place = 0;
+        let cluster = |settings: &Arc<config::Cluster>| {
+            let known = previous.find_near(&mut place, &settings.name);
+            place += usize::from(known.is_some());
+            self.cluster(settings, facts, known, now)
+        };
         let clusters = config.clusters.iter().map(cluster).collect();
         let same = previous.routes.is_of(config);
         let routes =
@@ -245,7 +261,8 @@ fn static_list(endpoints: &[config::Endpoint]) -> List {
 pub fn channel() -> (Publisher, Reader) {
     let current = Arc::new(ArcSwap::from_pointee(Table::empty()));
     let (sender, receiver) = watch::channel(0);
-    (Publisher { current: Arc::clone(&current), version: sender }, Reader { current, version: receiver })
+    let publisher = Publisher { current: Arc::clone(&current), version: sender, retired: Retired::default() };
+    (publisher, Reader { current, version: receiver })
 }
 
 impl Publisher {
@@ -255,17 +272,32 @@ impl Publisher {
     }
 
     /// Makes `table` the one that is read from now on, and marks who is on no list any more.
-    pub fn publish(&self, table: Table) {
+    pub fn publish(&mut self, table: Table) {
         let table = Arc::new(table);
         let old = self.current.swap(Arc::clone(&table));
+        let mut place = 0;
         for cluster in old.clusters() {
-            let next = table.find_cluster(cluster.name());
+            let next = table.find_near(&mut place, cluster.name());
+            place += usize::from(next.is_some());
             if next.is_none_or(|next| !Arc::ptr_eq(next, cluster)) {
                 cluster.depart(next.map(|next| &**next), table.built);
+                self.retired.cluster(cluster);
             }
         }
+        self.retired.table(old);
         // Whoever is told looks for the marks.
         self.version.send_replace(table.version);
+        self.sweep(table.built);
+    }
+
+    /// Frees what of tables before nobody reads any more, here and not on the thread of whoever read it last.
+    pub fn sweep(&mut self, now: Instant) {
+        self.retired.sweep(now);
+    }
+
+    /// When that is due again, if there is anything left to free.
+    pub fn next(&self) -> Option<Instant> {
+        self.retired.next()
     }
 }
 
@@ -343,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn readers_see_what_is_published() {
-        let (publisher, mut reader) = channel();
+        let (mut publisher, mut reader) = channel();
         let mut local = reader.local();
         assert_eq!(local.load().version, 0);
         let config = config("[clusters.a]\nendpoints=['127.0.0.1:1']");
@@ -358,8 +390,8 @@ mod tests {
     fn who_is_on_no_list_any_more_has_departed_until_it_is_back() {
         let config = config("[clusters.a]\nconsul={service='a'}");
         let selection = || Selection::of("a");
-        let (builder, (publisher, reader)) = (builder(), channel());
-        let publish = |config: &Config, ports: &[u16]| {
+        let (builder, (mut publisher, reader)) = (builder(), channel());
+        let mut publish = |config: &Config, ports: &[u16]| {
             let facts = Facts { lists: Lists::from([(selection(), list(ports))]), ..Facts::default() };
             let table = builder.build(config, &facts, &publisher.current(), Instant::now());
             let built = table.built;
@@ -382,6 +414,31 @@ mod tests {
         let without = super::tests::config("[clusters.b]\nendpoints=['127.0.0.1:1']");
         let left = publish(&without, &[]);
         assert_eq!(two.departed(), Some(left));
+    }
+
+    #[test]
+    fn a_reader_never_frees_a_table_or_its_clusters() {
+        let config = config("[clusters.a]\nconsul={service='a'}\n[clusters.b]\nendpoints=['127.0.0.1:9']");
+        let (builder, (mut publisher, reader)) = (builder(), channel());
+        let publish = |publisher: &mut Publisher, ports: &[u16]| {
+            let facts = Facts { lists: Lists::from([(Selection::of("a"), list(ports))]), ..Facts::default() };
+            let table = builder.build(&config, &facts, &publisher.current(), Instant::now());
+            publisher.publish(table);
+        };
+        publish(&mut publisher, &[1]);
+        let mut local = reader.local();
+        let (table, kept) = (Arc::downgrade(local.load()), Arc::clone(&local.load().clusters()[0]));
+        let cluster = Arc::downgrade(&kept);
+        publish(&mut publisher, &[2]);
+        let due = publisher.next().unwrap();
+        local.load();
+        assert!(table.strong_count() == 1, "the reader has let go of it, and it is still there");
+        publisher.sweep(due);
+        assert!(table.strong_count() == 0 && cluster.strong_count() == 2, "the reader still has the cluster");
+        drop(kept);
+        assert!(cluster.strong_count() == 1 && publisher.next().is_some());
+        publisher.sweep(due);
+        assert!(cluster.strong_count() == 0 && publisher.next().is_none());
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Group {
     }
 }
 
-fn serves(listed: &Listed) -> bool {
+pub(super) fn serves(listed: &Listed) -> bool {
     listed.weight > 0 && matches!(listed.status, Status::Passing | Status::Warning)
 }
 

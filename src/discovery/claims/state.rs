@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::board::{Board, Group};
+use super::board::{self, Board, Group};
 use super::command::{self, Ordered};
 use super::part::{Given, Rejected, Stock, part};
 use super::text::{self, Light};
 use super::{Claim, Malformed, Place};
 use crate::config::{Config, Documents, Lookup, Part, Selection, ServiceRoutes};
-use crate::endpoint::List;
+use crate::endpoint::{List, Listed};
 use crate::metrics::{ClaimSeries, Metrics};
 use crate::table::Lists;
 
@@ -60,6 +60,24 @@ pub(in crate::discovery) struct Claims {
 struct Read {
     list: List,
     claims: BTreeMap<Arc<str>, Result<Claim, Malformed>>,
+}
+
+impl Read {
+    /// True if this list says what the one before it said, as far as claims go by it; then it is the one that was read.
+    fn goes_on_with(&mut self, list: &List) -> bool {
+        if Arc::ptr_eq(&self.list, list) {
+            return true;
+        }
+        let is_like = |(a, b): (&Listed, &Listed)| {
+            let is_same = a.address == b.address && a.tags == b.tags;
+            is_same && a.locality.datacenter == b.locality.datacenter && board::serves(a) == board::serves(b)
+        };
+        let goes_on = self.list.len() == list.len() && self.list.iter().zip(list.iter()).all(is_like);
+        if goes_on {
+            self.list = Arc::clone(list);
+        }
+        goes_on
+    }
 }
 
 impl Claims {
@@ -145,8 +163,9 @@ impl Claims {
         if self.changed || self.patience.is_some_and(|patience| patience <= now) {
             return true;
         }
-        let is_read = |(name, selection): (&Arc<str>, &Selection)| match (self.read.get(name), lists.get(selection)) {
-            (Some(read), Some(list)) => Arc::ptr_eq(&read.list, list),
+        let read = &mut self.read;
+        let is_read = |(name, selection): (&Arc<str>, &Selection)| match (read.get_mut(name), lists.get(selection)) {
+            (Some(read), Some(list)) => read.goes_on_with(list),
             (known, list) => known.is_none() && list.is_none(),
         };
         let is_due = !self.followed.iter().all(is_read);
@@ -361,7 +380,7 @@ fn read(list: &List, settings: &ServiceRoutes) -> Read {
 mod tests {
     use super::*;
     use crate::config::{Environment, parse};
-    use crate::endpoint::{Address, Listed};
+    use crate::endpoint::{Address, Status};
 
     #[test]
     fn lists_that_come_one_after_the_other_wait_for_each_other_and_none_is_forgotten() {
@@ -390,5 +409,27 @@ mod tests {
         claims.rest(Duration::from_secs(9), now);
         claims.announced(&BTreeSet::new());
         assert!(claims.is_due(&lists, now), "whatever else changes does not wait");
+    }
+
+    #[test]
+    fn a_list_that_says_nothing_new_of_claims_has_them_put_together_no_more() {
+        let text = "[[listeners]]\nname='a'\nbind='127.0.0.1:0'\n[service_routes]\nenabled=true";
+        let config = parse(text, &Environment::default()).unwrap();
+        let now = Instant::now();
+        let settings = config.service_routes.as_ref().unwrap();
+        let mut claims = Claims::new(settings, &Metrics::new(1), std::iter::empty(), now);
+        let one = Listed { tags: ["urlprefix-/a".into()].into(), ..Listed::new(Address::from(([127, 0, 0, 1], 80))) };
+        let mut lists = Lists::from([(Selection::of("web"), [one.clone()].into())]);
+        claims.announced(&BTreeSet::from(["web".into()]));
+        claims.follow(&lists);
+        claims.part(&config, &lists, now).unwrap();
+        let mut is_due_with = |listed: &[Listed]| {
+            lists.insert(Selection::of("web"), listed.into());
+            claims.is_due(&lists, now)
+        };
+        assert!(!is_due_with(&[Listed { weight: 7, status: Status::Warning, ..one.clone() }]));
+        assert!(is_due_with(&[Listed { weight: 0, ..one.clone() }]), "who cannot serve has no share");
+        assert!(is_due_with(&[Listed { tags: ["urlprefix-/b".into()].into(), ..one.clone() }]));
+        assert!(is_due_with(&[one.clone(), Listed::new(Address::from(([127, 0, 0, 1], 81)))]));
     }
 }
