@@ -7,16 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::support::app::{Proxy, to_endpoints};
 use crate::support::client::{Client, eventually, get};
 use crate::support::origin::{Origin, Script, slow_body};
+use crate::support::raw::Raw;
 
 const SOON: Duration = Duration::from_secs(10);
 const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
 /// Far more than all buffers between a client and an origin hold.
 const MUCH: u64 = 64 * 1024 * 1024;
+/// So much that the kernel moves it from one side to the other.
+const LONG: usize = 700_000;
 /// More than the kernel's buffers of two loopback connections hold while nobody reads.
 const BUFFERS: u64 = 32 * 1024 * 1024;
 
@@ -122,6 +126,85 @@ async fn large_bodies_come_through_unchanged() {
     let request = origin.requests().pop().unwrap();
     assert_eq!(request.header("content-length").as_deref(), Some("3000000"));
     assert!(request.complete && request.body == bytes, "an upload");
+}
+
+/// Serves one client of [`say_letter`]: what it sends has to be of its own letter, and what it gets is.
+async fn echo_letter(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let letter = head[b"POST /".len()];
+        let mut upload = vec![0; LONG];
+        stream.read_exact(&mut upload).await?;
+        let status = if upload.iter().all(|byte| *byte == letter) { "200 OK" } else { "418 Mixed" };
+        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: {LONG}\r\n\r\n").as_bytes()).await?;
+        stream.write_all(&vec![letter; LONG]).await?;
+    }
+}
+
+/// Sends a long body of one letter twice and reads the answers: all of them, or slowly, or not to their end.
+async fn say_letter(address: SocketAddr, number: u8) {
+    let letter = if number < 26 { b'A' + number } else { b'a' + number - 26 };
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    for _ in 0..2 {
+        let head = format!("POST /{} HTTP/1.1\r\nhost: shop\r\ncontent-length: {LONG}\r\n\r\n", char::from(letter));
+        stream.write_all(&[head.as_bytes(), &vec![letter; LONG]].concat()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{letter}: {}", String::from_utf8_lossy(&head));
+        let mut left = if number % 3 == 0 { LONG / 7 } else { LONG };
+        let mut piece = vec![0; if number % 3 == 1 { 3_000 } else { 100_000 }];
+        while left > 0 {
+            let most = piece.len().min(left);
+            let count = stream.read(&mut piece[..most]).await.unwrap();
+            assert!(count > 0 && piece[..count].iter().all(|byte| *byte == letter), "{letter}: not its own");
+            left -= count;
+            tokio::task::yield_now().await;
+        }
+        if number % 3 == 0 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn long_bodies_of_many_do_not_mix_where_some_are_slow_and_some_leave() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(&to_endpoints(&[listener.local_addr().unwrap()], ""));
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(echo_letter(listener.accept().await.unwrap().0));
+        }
+    });
+    let mut clients = JoinSet::new();
+    for number in 0..48 {
+        clients.spawn(say_letter(proxy.address(), number));
+    }
+    clients.join_all().await;
+}
+
+#[tokio::test]
+async fn a_long_answer_that_breaks_off_is_not_one_that_has_ended() {
+    let origin = Raw::start().await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    let mut client = Client::connect(proxy.address()).await;
+    client.send(GET).await;
+    let mut served = origin.accept().await;
+    served.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {LONG}\r\n\r\n")).await;
+    served.send(vec![b'x'; LONG - 1]).await;
+    let (_, mut body) = client.head().await;
+    let mut received = 0;
+    while received < LONG - 1 {
+        received += client.piece(&mut body).await.unwrap().unwrap().len();
+    }
+    drop(served);
+    assert!(client.piece(&mut body).await.is_err(), "the client was told an end");
 }
 
 #[tokio::test]

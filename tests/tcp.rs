@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::support::app::{Proxy, parse};
 use crate::support::client::{Client, eventually};
@@ -47,6 +48,44 @@ async fn attempts(proxy: &Proxy, outcome: &str) -> f64 {
 
 async fn in_flight(proxy: &Proxy) -> f64 {
     metric(proxy.admin(), "lictor_cluster_in_flight{cluster=\"db\"}").await
+}
+
+/// Says much of one letter both ways at once, and hears as much.
+async fn talk(mut stream: TcpStream, letter: u8) {
+    const MUCH: usize = 2_000_000;
+    let (mut hearing, mut saying) = stream.split();
+    let say = async {
+        saying.write_all(&vec![letter; MUCH]).await.unwrap();
+        saying.shutdown().await.unwrap();
+    };
+    let hear = async {
+        let (mut heard, mut piece) = (0, vec![0; if letter % 2 == 0 { 5_000 } else { 200_000 }]);
+        loop {
+            let count = hearing.read(&mut piece).await.unwrap();
+            assert!(piece[..count].iter().all(|byte| *byte == letter), "{letter}: not its own");
+            heard += count;
+            if count == 0 {
+                break;
+            }
+        }
+        assert_eq!(heard, MUCH, "{letter}: all of it");
+    };
+    tokio::join!(say, hear);
+}
+
+#[tokio::test]
+async fn much_that_many_say_at_once_arrives_whole_and_does_not_mix() {
+    let (origin, proxy) = pair("").await;
+    let mut ends = JoinSet::new();
+    for letter in b'a'..=b'p' {
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        stream.write_all(&[letter]).await.unwrap();
+        let mut served = origin.accept_stream().await;
+        assert_eq!(served.read_u8().await.unwrap(), letter);
+        ends.spawn(talk(stream, letter));
+        ends.spawn(talk(served, letter));
+    }
+    ends.join_all().await;
 }
 
 #[tokio::test]
