@@ -15,8 +15,8 @@ use crate::endpoint::Connected;
 use crate::message::Spare;
 use crate::tls::Stream;
 
-/// What is read at once, unless a long body is on its way.
-const READ: usize = 8 * 1024;
+/// What is read at once, unless a long body is on its way: many an answer has 10 KiB, which then comes and goes in one piece.
+const READ: usize = 16 * 1024;
 const READ_LONG: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -108,7 +108,8 @@ fn read(
     cx: &mut Context<'_>,
     (buffer, room): (&mut BytesMut, usize),
 ) -> Poll<io::Result<BytesMut>> {
-    if buffer.capacity() < room / 4 {
+    // From its beginning again, if nobody holds anything of it any more: that is the part which is in the nearest cache.
+    if buffer.capacity() < room && !buffer.try_reclaim(room) && buffer.capacity() < room / 4 {
         buffer.reserve(room);
     }
     let read = pin!(stream.read_buf(buffer)).poll(cx);

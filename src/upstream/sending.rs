@@ -126,8 +126,10 @@ impl Sending {
 
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let stream = Pin::new(stream);
-        if self.data.is_empty() && self.tail.is_empty() {
-            return stream.poll_write(cx, &self.lead);
+        match (self.lead.is_empty(), self.data.is_empty(), self.tail.is_empty()) {
+            (_, true, true) => return stream.poll_write(cx, &self.lead),
+            (true, _, true) => return stream.poll_write(cx, &self.data),
+            _ => {}
         }
         stream.poll_write_vectored(cx, &[IoSlice::new(&self.lead), IoSlice::new(&self.data), IoSlice::new(self.tail)])
     }

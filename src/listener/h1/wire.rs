@@ -155,10 +155,13 @@ impl State {
     ) -> Poll<io::Result<()>> {
         while self.out.has_remaining() || data.has_remaining() || !tail.is_empty() {
             let io = Pin::new(&mut self.io);
-            let count = if data.is_empty() && tail.is_empty() {
-                ready!(io.poll_write(cx, &self.out))?
-            } else {
-                ready!(io.poll_write_vectored(cx, &[IoSlice::new(&self.out), IoSlice::new(data), IoSlice::new(tail)]))?
+            let count = match (self.out.is_empty(), data.is_empty(), tail.is_empty()) {
+                (_, true, true) => ready!(io.poll_write(cx, &self.out))?,
+                (true, _, true) => ready!(io.poll_write(cx, data))?,
+                _ => {
+                    let slices = [IoSlice::new(&self.out), IoSlice::new(data), IoSlice::new(tail)];
+                    ready!(io.poll_write_vectored(cx, &slices))?
+                }
             };
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
