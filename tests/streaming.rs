@@ -158,7 +158,7 @@ async fn say_letter(address: SocketAddr, number: u8) {
             head.push(stream.read_u8().await.unwrap());
         }
         assert!(head.starts_with(b"HTTP/1.1 200"), "{letter}: {}", String::from_utf8_lossy(&head));
-        let mut left = if number % 3 == 0 { LONG / 7 } else { LONG };
+        let mut left = if number.is_multiple_of(3) { LONG / 7 } else { LONG };
         let mut piece = vec![0; if number % 3 == 1 { 3_000 } else { 100_000 }];
         while left > 0 {
             let most = piece.len().min(left);
@@ -167,7 +167,7 @@ async fn say_letter(address: SocketAddr, number: u8) {
             left -= count;
             tokio::task::yield_now().await;
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             return;
         }
     }

@@ -59,7 +59,7 @@ async fn talk(mut stream: TcpStream, letter: u8) {
         saying.shutdown().await.unwrap();
     };
     let hear = async {
-        let (mut heard, mut piece) = (0, vec![0; if letter % 2 == 0 { 5_000 } else { 200_000 }]);
+        let (mut heard, mut piece) = (0, vec![0; if letter.is_multiple_of(2) { 5_000 } else { 200_000 }]);
         loop {
             let count = hearing.read(&mut piece).await.unwrap();
             assert!(piece[..count].iter().all(|byte| *byte == letter), "{letter}: not its own");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
-use http::request;
+use http::{Uri, request};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tracing::debug;
@@ -109,7 +109,12 @@ impl<S> Talk<S> {
         self.spare.take()
     }
 
-    pub(super) fn keep_spare(&self, spent: Option<Box<request::Parts>>) {
+    pub(super) fn keep_spare(&self, mut spent: Option<Box<request::Parts>>) {
+        if let Some(head) = &mut spent {
+            // What they hold is a part of a buffer, which is not to be kept for as long as an answer may take.
+            head.headers.clear();
+            head.uri = Uri::default();
+        }
         self.spare.set(spent);
     }
 
