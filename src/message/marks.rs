@@ -21,8 +21,6 @@ pub struct Marks {
     pub upgrade: bool,
     /// A message of gRPC.
     pub grpc: bool,
-    /// A name with an underscore.
-    pub underscore: bool,
 }
 
 impl Marks {
@@ -41,7 +39,6 @@ impl Marks {
                 _ => {
                     marks.hop_by_hop |= is_hop_by_hop(name.as_bytes());
                     marks.way |= is_ours(name);
-                    marks.underscore |= name.contains('_');
                 }
             }
         }
@@ -76,7 +73,7 @@ mod tests {
         for name in ["via", "forwarded", "x-forwarded-for", "x-request-id", "traceparent"] {
             assert_eq!(of(&[name]), Marks { way: true, ..none }, "{name}");
         }
-        assert_eq!(of(&["x_forwarded_for"]), Marks { way: true, underscore: true, ..none });
-        assert_eq!(of(&["a_b"]), Marks { underscore: true, ..none });
+        assert_eq!(of(&["x_forwarded_for"]), Marks { way: true, ..none });
+        assert_eq!(of(&["a_b"]), none);
     }
 }
