@@ -68,7 +68,7 @@ const MAP: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("cli", &["app", "config", "consul", "registry", "tls"]),
+    ("cli", &["app", "config", "consul", "listener", "registry", "tls"]),
     ("main", &["cli"]),
 ];
 

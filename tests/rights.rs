@@ -85,10 +85,10 @@ async fn the_policies_for_an_edge_are_enough_and_whichever_rule_is_left_out_is_n
     let (code, out, err) = check(&edge(&consul.url()), &["--live"], &whole).await;
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     for line in [
-        "allowed   service:read web: cluster web",
-        "allowed   node:read: without it the list of every service is empty",
-        "allowed   key:read lictor/config/…: the documents of [kv]",
-        "allowed   agent:read: ",
+        "allowed     service:read web: cluster web",
+        "allowed     node:read: without it the list of every service is empty",
+        "allowed     key:read lictor/config/…: the documents of [kv]",
+        "allowed     agent:read: ",
     ] {
         assert!(out.lines().any(|said| said.starts_with(line)), "{line:?} in\n{out}");
     }
@@ -103,12 +103,12 @@ async fn each_is_missed(root: &Catalog, text: &str, all: &[&str]) {
         let resource = left_out.split(['_', ' ']).next().unwrap();
         let access = if left_out.contains("write") { "write" } else { "read" };
         let is_vital = resource != "agent";
-        let word = if is_vital { "missing   " } else { "without   " };
+        let word = if is_vital { "missing     " } else { "without     " };
         let said: Vec<&str> = out.lines().filter(|line| line.starts_with(word)).collect();
         assert_eq!(said.len(), 1, "{left_out}:\n{out}");
         assert!(said[0].starts_with(&format!("{word}{resource}:{access}")), "{left_out}:\n{out}");
         assert!(said[0].contains("add ") && said[0].ends_with(&format!("{{ policy = \"{access}\" }}")), "{}", said[0]);
-        let expected = if is_vital { (Some(1), "lictor: 1 thing is missing\n") } else { (Some(0), "") };
+        let expected = if is_vital { (Some(1), "lictor: 1 check failed\n") } else { (Some(0), "") };
         assert_eq!((code, err.as_str()), expected, "{left_out}");
     }
 }
@@ -172,7 +172,7 @@ async fn an_agent_that_wants_certificates_and_denies_by_default_is_asked_and_che
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     each_is_missed(&root, &text, &all).await;
     let (code, out, err) = check(&format!("{egress}{}", certificates.lictor()), &["--live"], &whole).await;
-    assert_eq!((code, err.as_str()), (Some(1), "lictor: 1 thing is missing\n"));
+    assert_eq!((code, err.as_str()), (Some(1), "lictor: 1 check failed\n"));
     assert!(out.contains("the agent asks for a client certificate") && out.contains("see consul.client_cert"), "{out}");
 }
 
@@ -251,7 +251,7 @@ async fn what_else_stands_in_the_way_is_said_in_a_line() {
     let of_peer = text.replace("service = \"web\"", "service = \"web\", peer = \"east\"");
     says(live(&of_peer, &whole).await, "web@peer:east: the agent is Consul 1.8, which knows of no cluster peers", 1);
     let nobody = text.replace("service = \"web\"", "service = \"nobody\"");
-    says(live(&nobody, &whole).await, "warning   nobody: there are no instances, or none that may be seen", 0);
+    says(live(&nobody, &whole).await, "warning     nobody: there are no instances, or none that may be seen", 0);
     let filter = text.replace("service = \"web\"", "service = \"web\", filter = \"Foo == 1\"");
     says(live(&filter, &whole).await, "Selector \"Foo\" is not valid", 1);
     // Some nodes may do for some people.
@@ -264,7 +264,7 @@ async fn what_else_stands_in_the_way_is_said_in_a_line() {
         ],
     )
     .await;
-    says(live(&text, &some).await, "partly    node:read", 0);
+    says(live(&text, &some).await, "partly      node:read", 0);
 }
 
 #[tokio::test]

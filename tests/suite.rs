@@ -10,6 +10,7 @@ mod support;
 
 mod admin;
 mod balancing;
+mod checks;
 mod cli;
 mod connections;
 mod connect;

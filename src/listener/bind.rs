@@ -30,7 +30,37 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpList
     Ok(sockets)
 }
 
+/// How an address is, for somebody who would listen there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Nobody listens there.
+    Free,
+    /// Somebody of the same user does who shares it (`SO_REUSEPORT`), as lictor's workers do among themselves.
+    Shared,
+}
+
+/// Looks whether an address could be listened on, without listening: whoever does goes on undisturbed.
+pub fn look(address: SocketAddr) -> Result<Port, Error> {
+    let claim = |share| {
+        let claimed = claim(address, share);
+        claimed.map_err(|source| Error { address, source })
+    };
+    match claim(false) {
+        Ok(_) => Ok(Port::Free),
+        Err(Error { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            claim(true).map(|_| Port::Shared)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn open(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListener> {
+    let socket = claim(address, share)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn claim(address: SocketAddr, share: bool) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(share)?;
@@ -42,8 +72,7 @@ fn open(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListen
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -57,6 +86,19 @@ mod tests {
         let address = sockets[0].local_addr().unwrap();
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         assert!(bind(address, 1).unwrap_err().to_string().contains(&address.to_string()));
+    }
+
+    #[test]
+    fn a_look_at_an_address_tells_who_is_there_and_disturbs_nobody() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let ours = bind(any, 1).unwrap();
+        let address = ours[0].local_addr().unwrap();
+        assert_eq!(look(address).unwrap(), Port::Shared);
+        let strict = std::net::TcpListener::bind(any).unwrap();
+        let error = look(strict.local_addr().unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
+        drop(ours);
+        assert_eq!(look(address).unwrap(), Port::Free);
     }
 
     #[test]

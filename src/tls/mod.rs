@@ -36,7 +36,7 @@ pub use greeting::{Greeting, Heard};
 pub use handshake::{Handshake, Identity, Refused};
 pub use keeper::keep;
 pub use mesh::{Admission, Caller, Denied, Gate, Mesh, MeshServer, Pass, Questions, Unready};
-pub use server::{Renewal, Server};
+pub use server::{NOTICE, Renewal, Server};
 pub use spiffe::Spiffe;
 pub use stored::Values;
 pub use stream::{Bare, Stream};

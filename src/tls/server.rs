@@ -1,6 +1,7 @@
 //! TLS towards clients: one [`Server`] for a listener, shared by its workers. A handshake goes by what was current when it began;
 //! whatever changes, changes for the next one, and nobody is dropped for it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,8 +21,8 @@ use super::{Error, Stream};
 use crate::config::{Listener, ListenerTls};
 use crate::metrics::{self, TlsSeries};
 
-/// Long enough to have somebody notice who is away for a week.
-const NOTICE: Duration = Duration::from_secs(14 * DAY.as_secs());
+/// How long before its end a certificate is talked about: long enough to have somebody notice who is away for a week.
+pub const NOTICE: Duration = Duration::from_secs(14 * DAY.as_secs());
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long whoever is told to go away may take to read it.
 pub(super) const HANG_UP: Duration = Duration::from_secs(1);
@@ -101,12 +102,19 @@ impl Server {
         self.warn_of_expiry();
     }
 
-    /// Goes on with what stands in a store of keys and values.
-    pub fn store(&self, values: &Values) {
+    /// Goes on with what stands in a store of keys and values. Returns why some of it cannot be used, which is in the log as well.
+    pub fn store(&self, values: &Values) -> Vec<String> {
         let mut credentials = self.credentials();
         let news = credentials.store(values);
+        let refused = news.refused.clone();
         self.put_in_force(&credentials, news);
         self.is_stocked.send_replace(true);
+        refused
+    }
+
+    /// When its certificates, and those of the authorities that it goes by, end to be valid, by whose they are.
+    pub fn expiries(&self) -> BTreeMap<String, SystemTime> {
+        self.credentials().expiries()
     }
 
     /// Returns once it has every certificate that it will begin with.
@@ -163,7 +171,7 @@ impl Server {
             return;
         }
         let soon = SystemTime::now() + NOTICE;
-        for (name, end) in self.credentials().expiries().into_iter().filter(|(_, end)| *end < soon) {
+        for (name, end) in self.expiries().into_iter().filter(|(_, end)| *end < soon) {
             *warned = Some(Instant::now());
             let until = humantime::format_rfc3339_seconds(end);
             warn!(listener = %self.name, certificate = name, %until, "a certificate ends to be valid soon, or has");

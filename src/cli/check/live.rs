@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Error;
 use super::needs::{Need, Right, needs};
+use super::report::Report;
 use crate::config::{Agent as Address, Config, Consistency, Lookup, Selection};
 use crate::consul::{Agent, Failure};
 
@@ -18,7 +18,7 @@ const NOW: (u64, Duration) = (0, Duration::ZERO);
 
 /// What is known of one need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finding {
+enum Grant {
     /// It may.
     Allowed,
     /// It may for some of what is there.
@@ -37,50 +37,16 @@ enum Acl {
     Unknown,
 }
 
-/// What is said, and how much of it is bad.
-#[derive(Debug, Default)]
-struct Report {
-    missing: usize,
-}
-
-impl Report {
-    fn say(&self, word: &str, what: &str) {
-        println!("{word:<8}  {what}");
-    }
-
-    fn fail(&mut self, what: &str) {
-        self.missing += 1;
-        self.say("missing", what);
-    }
-
-    fn need(&mut self, need: &Need, finding: Finding) {
-        let place = need.datacenter.as_ref().map(|datacenter| format!(" in {datacenter}")).unwrap_or_default();
-        let what = format!("{}{place}: {}", need.right, need.why);
-        match finding {
-            Finding::Allowed => self.say("allowed", &what),
-            Finding::Partly => self.say("partly", &format!("{what}; what is elsewhere is hidden")),
-            Finding::Hidden if need.is_vital => self.fail(&format!("{what}; add {}", need.right.rule())),
-            Finding::Hidden => self.say("without", &format!("{what}; to have it, add {}", need.right.rule())),
-            Finding::Unknown => self.say("unknown", &format!("{what}; it takes {}", need.right.rule())),
-        }
-    }
-}
-
-/// Asks and says; an error if something is missing that is needed.
-pub(super) async fn check(config: &Config, agent: &Agent) -> Result<(), Error> {
-    let mut report = Report::default();
-    let reached = reach(config, agent, &mut report).await;
+/// Asks and says; true if the agent answers and knows us.
+pub(super) async fn check(config: &Config, agent: &Agent, report: &mut Report) -> bool {
+    let reached = reach(config, agent, report).await;
     if reached {
-        let seen = look(config, agent, &mut report).await;
+        let seen = look(config, agent, report).await;
         for (datacenter, needs) in by_place(needs(config)) {
-            ask(agent, datacenter.as_ref(), &needs, &seen, &mut report).await;
+            ask(agent, datacenter.as_ref(), &needs, &seen, report).await;
         }
     }
-    match report.missing {
-        0 => Ok(()),
-        1 => Err(Error::Other("1 thing is missing".to_owned())),
-        count => Err(Error::Other(format!("{count} things are missing"))),
-    }
+    reached
 }
 
 fn by_place(needs: Vec<Need>) -> BTreeMap<Option<String>, Vec<Need>> {
@@ -99,11 +65,11 @@ async fn reach(config: &Config, agent: &Agent, report: &mut Report) -> bool {
     };
     match agent.ask("/v1/status/leader", &[]).await {
         Err(failure) => {
-            report.fail(&format!("{address}: the agent cannot be asked: {failure}"));
+            report.say("agent", "failed", format!("{address}: the agent cannot be asked: {failure}"));
             return false;
         }
         Ok(leader) if leader.as_str().is_none_or(str::is_empty) => {
-            report.say("warning", &format!("{address}: Consul has no leader now"));
+            report.say("agent", "warning", format!("{address}: Consul has no leader now"));
         }
         Ok(_) => {}
     }
@@ -112,13 +78,17 @@ async fn reach(config: &Config, agent: &Agent, report: &mut Report) -> bool {
             let text = |key: &str| about["Config"][key].as_str().unwrap_or("?").to_owned();
             let role = if about["Config"]["Server"] == true { "a server" } else { "a client" };
             let (version, datacenter, node) = (text("Version"), text("Datacenter"), text("NodeName"));
-            report.say("agent", &format!("{address}: Consul {version}, {role}, node {node}, datacenter {datacenter}"));
+            report.say(
+                "agent",
+                "ok",
+                format!("{address}: Consul {version}, {role}, node {node}, datacenter {datacenter}"),
+            );
         }
         Err(Failure::Denied { message, .. }) if message.contains("ACL not found") => {
-            report.fail(&format!("{address}: Consul does not know the token"));
+            report.say("agent", "failed", format!("{address}: Consul does not know the token"));
             return false;
         }
-        Err(_) => report.say("agent", &format!("{address}: reached")),
+        Err(_) => report.say("agent", "ok", format!("{address}: reached")),
     }
     true
 }
@@ -153,7 +123,7 @@ async fn look(config: &Config, agent: &Agent, report: &mut Report) -> Seen {
                 Ok(_) => {}
                 Err(failure) => {
                     let place = datacenter.as_deref().unwrap_or("the agent's datacenter");
-                    report.fail(&format!("{place}: its catalogue cannot be read: {failure}"));
+                    report.say("catalogue", "failed", format!("{place}: its catalogue cannot be read: {failure}"));
                     unknown.insert(datacenter.clone());
                 }
             }
@@ -180,13 +150,17 @@ async fn look_at(
             let list = if selection.lookup == Lookup::Query { &list["Nodes"] } else { &list };
             let count = list.as_array().map_or(0, Vec::len);
             if count == 0 {
-                report.say("warning", &format!("{selection}: there are no instances, or none that may be seen"));
+                report.say(
+                    "catalogue",
+                    "warning",
+                    format!("{selection}: there are no instances, or none that may be seen"),
+                );
             }
             if selection.filter.is_none() {
                 seen.instances.insert((datacenter, selection.service.clone()), count);
             }
         }
-        Err(failure) => report.fail(&format!("{selection}: {failure}")),
+        Err(failure) => report.say("catalogue", "failed", format!("{selection}: {failure}")),
     }
 }
 
@@ -203,18 +177,31 @@ async fn ask(agent: &Agent, datacenter: Option<&String>, needs: &[Need], seen: &
         let answers = answer.ok();
         for (place, need) in some.iter().enumerate() {
             let allowed = answers.as_ref().and_then(|answers| answers[place]["Allow"].as_bool());
-            let finding = match (acl, allowed) {
-                (Acl::Off, _) | (_, Some(true)) => Finding::Allowed,
+            let grant = match (acl, allowed) {
+                (Acl::Off, _) | (_, Some(true)) => Grant::Allowed,
                 // Rules may be for some nodes only.
-                (_, Some(false)) if need.right.resource == "node" && seen.shows(&need.datacenter) => Finding::Partly,
-                (_, Some(false)) => Finding::Hidden,
+                (_, Some(false)) if need.right.resource == "node" && seen.shows(&need.datacenter) => Grant::Partly,
+                (_, Some(false)) => Grant::Hidden,
                 _ => guess(agent, need, seen).await,
             };
-            report.need(need, finding);
+            say(report, need, grant);
         }
         if acl == Acl::Off {
-            report.say("agent", "it has no ACLs: everything is allowed");
+            report.say("agent", "ok", "it has no ACLs: everything is allowed");
         }
+    }
+}
+
+fn say(report: &mut Report, need: &Need, grant: Grant) {
+    let place = need.datacenter.as_ref().map(|datacenter| format!(" in {datacenter}")).unwrap_or_default();
+    let what = format!("{}{place}: {}", need.right, need.why);
+    let rule = || need.right.rule();
+    match grant {
+        Grant::Allowed => report.say("right", "allowed", what),
+        Grant::Partly => report.say("right", "partly", format!("{what}; what is elsewhere is hidden")),
+        Grant::Hidden if need.is_vital => report.advise("right", "missing", (what, format!("add {}", rule()))),
+        Grant::Hidden => report.advise("right", "without", (what, format!("to have it, add {}", rule()))),
+        Grant::Unknown => report.advise("right", "unknown", (what, format!("it takes {}", rule()))),
     }
 }
 
@@ -223,26 +210,26 @@ fn question(right: &Right) -> Value {
 }
 
 /// What can be told from what is to be seen.
-async fn guess(agent: &Agent, need: &Need, seen: &Seen) -> Finding {
+async fn guess(agent: &Agent, need: &Need, seen: &Seen) -> Grant {
     let names = seen.names.get(&need.datacenter);
     let here = || seen.instances.keys().filter(|(known, _)| *known == need.datacenter).map(|(_, name)| name);
     match need.right.resource {
         // Who may be seen may not therefore be changed.
-        "service" if need.right.access == "write" => Finding::Unknown,
-        "service" if names.is_some_and(|names| names.contains(&need.right.name)) => Finding::Allowed,
-        "node" if seen.shows(&need.datacenter) => Finding::Allowed,
+        "service" if need.right.access == "write" => Grant::Unknown,
+        "service" if names.is_some_and(|names| names.contains(&need.right.name)) => Grant::Allowed,
+        "node" if seen.shows(&need.datacenter) => Grant::Allowed,
         // A name is in the catalogue only while it has instances, and nobody sees them.
-        "node" if names.is_some_and(|names| here().any(|name| names.contains(name))) => Finding::Hidden,
+        "node" if names.is_some_and(|names| here().any(|name| names.contains(name))) => Grant::Hidden,
         "key" => match agent.entries(&need.right.name, NOW).await {
-            Ok((_, found)) if !found.is_empty() => Finding::Allowed,
-            Err(Failure::Denied { .. }) => Finding::Hidden,
-            _ => Finding::Unknown,
+            Ok((_, found)) if !found.is_empty() => Grant::Allowed,
+            Err(Failure::Denied { .. }) => Grant::Hidden,
+            _ => Grant::Unknown,
         },
         "agent" => match agent.about().await {
-            Ok(_) => Finding::Allowed,
-            Err(Failure::Denied { .. }) => Finding::Hidden,
-            Err(_) => Finding::Unknown,
+            Ok(_) => Grant::Allowed,
+            Err(Failure::Denied { .. }) => Grant::Hidden,
+            Err(_) => Grant::Unknown,
         },
-        _ => Finding::Unknown,
+        _ => Grant::Unknown,
     }
 }
