@@ -33,6 +33,8 @@ struct Held {
     body: Incoming,
     kept: Kept,
     awaited: bool,
+    /// Bytes that came of it.
+    received: u64,
 }
 
 /// What was taken of a body, for sending it again. A copy: pieces of what was read would keep all of that in memory.
@@ -55,7 +57,7 @@ impl Upload {
         let hold = |body: Incoming| {
             // One that is longer than the room is not worth keeping a part of.
             let room = if body.size_hint().lower() > room as u64 { 0 } else { room };
-            Box::new(Held { body, kept: Kept { room, ..Kept::default() }, awaited: false })
+            Box::new(Held { body, kept: Kept { room, ..Kept::default() }, awaited: false, received: 0 })
         };
         Upload(body.filter(|body| !body.is_end_stream()).map(hold))
     }
@@ -95,6 +97,11 @@ impl Upload {
         self.0.as_ref().is_some_and(|held| held.awaited)
     }
 
+    /// Bytes that the client has sent of it, each counted once however often it is sent on.
+    pub fn received(&self) -> u64 {
+        self.0.as_ref().map_or(0, |held| held.received)
+    }
+
     /// The next piece of the body, or none at its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.0.as_mut().map_or(Poll::Ready(None), |held| held.poll_frame(cx))
@@ -119,7 +126,10 @@ impl Held {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(None) => self.kept.ended = true,
-            Poll::Ready(Some(Ok(frame))) => self.kept.add(frame),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.kept.add(frame);
+            }
             Poll::Ready(Some(Err(_))) => self.kept.give_up(),
         }
         polled
@@ -131,7 +141,8 @@ impl Held {
         }
         let polled = self.body.as_mut().poll_pass(cx, to);
         self.awaited = polled.is_pending();
-        if let Poll::Ready(Some(_)) = polled {
+        if let Poll::Ready(Some(moved)) = &polled {
+            self.received += moved.as_ref().map_or(0, |moved| moved.count as u64);
             self.kept.give_up();
         }
         polled

@@ -28,7 +28,7 @@ pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
 pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
 pub use registration::{Fare, RegistrationSeries};
-pub use request::{RequestLabels, RequestSeries};
+pub use request::{Answered, RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use tls::{Handshake, TlsSeries};
 pub use watch::{Doubt, Update, WatchSeries};

@@ -26,6 +26,23 @@ pub struct RequestLabels {
     pub cluster: Arc<str>,
 }
 
+/// What a request came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answered {
+    /// The status that the client saw.
+    pub code: u16,
+    /// From its head to the last byte of its answer.
+    pub took: Duration,
+    /// From its head to the head of its answer.
+    pub first_byte: Duration,
+    /// Bytes of its body, as far as they were asked for.
+    pub received: u64,
+    /// Bytes of its answer's body that were given to the client's connection.
+    pub sent: u64,
+    /// The trace that it is recorded in, if it is in one: what an exemplar names.
+    pub trace: Option<u128>,
+}
+
 /// Their figures: a shard for each worker, which alone writes it.
 #[derive(Debug)]
 pub struct RequestSeries(Box<[Shard]>);
@@ -55,8 +72,9 @@ impl RequestSeries {
         RequestSeries((0..workers).map(|_| Shard::default()).collect())
     }
 
-    /// Counts a request that was answered with `code` after `took`.
-    pub fn record(&self, worker: usize, code: u16, took: Duration) {
+    /// Counts a request.
+    pub fn record(&self, worker: usize, answered: &Answered) {
+        let Answered { code, took, .. } = *answered;
         let shard = &self.0[worker % self.0.len()];
         shard.count(u32::from(code));
         let class = usize::from(code / 100).clamp(1, CLASSES.len()) - 1;

@@ -8,13 +8,17 @@ fn labels() -> RequestLabels {
     RequestLabels { listener: "edge".into(), route: "all".into(), cluster: "web".into() }
 }
 
+fn answered(code: u16, took: Duration) -> Answered {
+    Answered { code, took, ..Answered::default() }
+}
+
 #[test]
 fn a_scrape_adds_up_what_the_workers_counted() {
     let metrics = Metrics::new(2);
     let series = metrics.request(labels());
-    series.record(0, 200, Duration::from_millis(2));
-    series.record(1, 200, Duration::from_millis(700));
-    series.record(1, 503, Duration::from_secs(60));
+    series.record(0, &answered(200, Duration::from_millis(2)));
+    series.record(1, &answered(200, Duration::from_millis(700)));
+    series.record(1, &answered(503, Duration::from_secs(60)));
     let text = text(metrics.gather());
     for line in [
         r#"lictor_requests_total{listener="edge",route="all",cluster="web",code="200"} 2"#,
@@ -32,7 +36,7 @@ fn a_scrape_adds_up_what_the_workers_counted() {
 fn series_of_departed_objects_disappear() {
     let metrics = Metrics::new(1);
     let series = metrics.request(labels());
-    series.record(0, 200, Duration::ZERO);
+    series.record(0, &answered(200, Duration::ZERO));
     assert!(text(metrics.gather()).contains("lictor_requests_total"));
     assert!(Arc::ptr_eq(&series, &metrics.request(labels())));
     drop(series);
@@ -43,7 +47,7 @@ fn series_of_departed_objects_disappear() {
 fn an_origin_that_invents_status_codes_does_not_grow_memory() {
     let metrics = Metrics::new(1);
     let series = metrics.request(labels());
-    (200..=299).for_each(|code| series.record(0, code, Duration::ZERO));
+    (200..=299).for_each(|code| series.record(0, &answered(code, Duration::ZERO)));
     let text = text(metrics.gather());
     assert!(text.contains(r#"code="0"} 76"#), "{text}");
 }

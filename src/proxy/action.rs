@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Response, request};
+use http_body::Body as _;
 
 use super::answer::{Body, Refusal};
 use super::rewrite::{own, with_prefix};
 use super::series::Entry;
-use super::{Edge, Worker, split};
+use super::{Edge, Worker, record, split};
 use crate::config::{Action, NewPath, Redirect, Respond};
 use crate::message::Sender;
 use crate::metrics::RequestSeries;
@@ -69,7 +70,8 @@ pub(super) fn answer(
         Action::Forward(_) => Refusal::Route.answer(),
     };
     settings.response_headers.apply(response.headers_mut());
-    series.record(worker.index, response.status().as_u16(), started.elapsed());
+    let sent = response.body().size_hint().lower();
+    series.record(worker.index, &record::own(response.status().as_u16(), started, (0, sent)));
     response
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Response;
+use http_body::Body as _;
 use tracing::debug;
 
 use super::Edge;
 use super::answer::{Body, Refusal};
 use super::series::Entry;
 use super::session::{Joined, Session};
+use super::record;
 use crate::listener::{Client, Takeover};
 use crate::metrics::{TcpEnd, TcpLabels};
 
@@ -48,7 +50,9 @@ pub(super) async fn open(
             refusal(end).answer()
         }
     };
-    entry.request.record(worker.index, response.status().as_u16(), started.elapsed());
+    // What is said in the tunnel is counted as a session's.
+    let sent = response.body().size_hint().lower();
+    entry.request.record(worker.index, &record::own(response.status().as_u16(), started, (0, sent)));
     response
 }
 

@@ -14,8 +14,9 @@ use tokio::net::TcpStream;
 
 use super::attempt::Sent;
 use super::retry;
+use super::record::Record;
 use super::series::Entry;
-use crate::cluster::{Attempt, Permit};
+use crate::cluster::Attempt;
 use crate::health::{self, Outcome, Reason};
 use crate::message::{self, Answer, Moved, Passing};
 use crate::metrics::End;
@@ -26,7 +27,7 @@ pub struct Forward {
     exchange: Box<Exchange>,
     guard: Guard,
     // Last, so that the request is counted after all else has ended.
-    _record: Record,
+    record: Record,
 }
 
 /// An attempt together with its count; judged once.
@@ -40,23 +41,19 @@ pub(super) struct Guard {
     hurried: bool,
 }
 
-/// A request, counted when it is over.
-pub(super) struct Record {
-    pub(super) entry: Rc<Entry>,
-    pub(super) worker: usize,
-    pub(super) code: u16,
-    pub(super) started: Instant,
-    /// Its place in its cluster, where there is a limit.
-    pub(super) _permit: Option<Permit>,
-}
-
 impl Forward {
     pub(super) fn new(exchange: Box<Exchange>, mut guard: Guard, record: Record) -> Self {
         // hyper does not ask an empty body for its end.
         if exchange.is_end_stream() {
             guard.judge(Outcome::Success);
         }
-        Forward { exchange, guard, _record: record }
+        Forward { exchange, guard, record }
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.record.received = self.exchange.upload().received();
     }
 }
 
@@ -65,7 +62,12 @@ impl Passing for Forward {
         let polled = Pin::new(&mut *self.exchange).poll_pass(cx, to);
         match &polled {
             Poll::Ready(Some(Err(error))) => self.guard.fail(error),
-            Poll::Ready(Some(Ok(_))) if self.exchange.is_whole() => self.guard.judge(Outcome::Success),
+            Poll::Ready(Some(Ok(moved))) => {
+                self.record.sent += moved.count as u64;
+                if self.exchange.is_whole() {
+                    self.guard.judge(Outcome::Success);
+                }
+            }
             _ => {}
         }
         polled
@@ -83,6 +85,7 @@ impl Body for Forward {
             Poll::Ready(Some(Err(error))) => self.guard.fail(error),
             Poll::Ready(None) => self.guard.judge(Outcome::Success),
             Poll::Ready(Some(Ok(frame))) => {
+                self.record.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(trailers) = frame.trailers_ref() {
                     self.guard.judge(grpc_status(trailers).unwrap_or(Outcome::Success));
                 }
@@ -172,12 +175,6 @@ impl Drop for Guard {
         if !self.judged {
             self.entry.attempts.attempt(self.worker, End::Abandoned);
         }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.entry.request.record(self.worker, self.code, self.started.elapsed());
     }
 }
 

@@ -1,12 +1,13 @@
 //! One request from head to answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
+use http_body::Body as _;
 use tracing::debug;
 
 use super::action::{self, Taken};
@@ -14,8 +15,9 @@ use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::attempt::{Failed, Outgoing, Sent};
 use super::copy::Times;
-use super::forward::{Forward, Guard, Record};
+use super::forward::{Forward, Guard};
 use super::mirror::{self, Copied, Copy, From};
+use super::record::{self, Record};
 use super::series::Entry;
 use super::{Edge, Worker, connect, deadline, outgoing, retry, rewrite, tunnel};
 use crate::cluster::{self, Permit, Purpose};
@@ -46,7 +48,7 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
-            return refuse(&refusal, worker, &series, (started, is_grpc));
+            return refuse(&refusal, worker, &series, (started, is_grpc, 0));
         }
     };
     let (entry, mirror) = match taken {
@@ -78,10 +80,13 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
         trusted,
         informer,
         affinity,
+        received: Cell::default(),
     };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
-        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, (started, is_grpc)),
+        Err(refusal) => {
+            refuse(&refusal, worker, &journey.entry.request, (started, is_grpc, journey.received.get()))
+        }
     }
 }
 
@@ -110,11 +115,13 @@ fn refuse(
     refusal: &Refusal,
     worker: &Worker,
     series: &RequestSeries,
-    (started, is_grpc): (Instant, bool),
+    (started, is_grpc, received): (Instant, bool, u64),
 ) -> Answer<Body> {
     debug!(?refusal, "refused");
-    series.record(worker.index, refusal.status().0.as_u16(), started.elapsed());
-    if is_grpc { refusal.grpc_answer().into() } else { refusal.answer().into() }
+    let answer = if is_grpc { refusal.grpc_answer() } else { refusal.answer() };
+    let sent = answer.body().size_hint().lower();
+    series.record(worker.index, &record::own(answer.status().as_u16(), started, (received, sent)));
+    answer.into()
 }
 
 /// What stays the same over a request's attempts.
@@ -137,6 +144,8 @@ pub(super) struct Journey<'a> {
     trusted: &'a Trusted,
     informer: Informer,
     pub(super) affinity: Affinity,
+    /// Bytes of its body, where there is no answer.
+    received: Cell<u64>,
 }
 
 /// The head of an answer, what its body comes by, and who gives it.
@@ -228,7 +237,10 @@ impl Journey<'_> {
         self.count_retried(tried.len(), false);
         failed.teach(permit, began);
         match failed {
-            Failed::Error(error) => Err(Refusal::Upstream(error)),
+            Failed::Error(error) => {
+                self.received.set(upload.received());
+                Err(Refusal::Upstream(error))
+            }
             Failed::Answer(answer, guard) => Ok((answer, guard)),
         }
     }
@@ -445,6 +457,9 @@ impl Journey<'_> {
             worker: self.worker.index,
             code: status.as_u16(),
             started: self.started,
+            first_byte: exchange.moved().saturating_duration_since(self.started),
+            received: 0,
+            sent: 0,
             _permit: permit,
         };
         let Some(client) = switched else {

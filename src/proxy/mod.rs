@@ -15,6 +15,7 @@ mod mirror;
 mod names;
 mod outgoing;
 mod preface;
+mod record;
 mod retry;
 mod rewrite;
 mod series;

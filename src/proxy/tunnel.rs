@@ -1,6 +1,7 @@
 //! A connection that has switched protocols: bytes both ways until either side ends, both are silent for too long, or the
 //! endpoint has left and what ran there has had its time.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -11,7 +12,8 @@ use tracing::debug;
 use super::Worker;
 use super::answer::{Body, Refusal};
 use super::copy::{Broken, Ferry, Side, Times, copy};
-use super::forward::{Guard, Record};
+use super::forward::Guard;
+use super::record::Record;
 use crate::health::Outcome;
 use crate::listener::Takeover;
 use crate::message::{self, Answer, Fields};
@@ -21,11 +23,21 @@ use crate::upstream::{Error, Exchange, Tunnel};
 pub(super) struct Held {
     guard: Guard,
     record: Record,
+    /// Bytes of the client.
+    received: Cell<u64>,
+    /// Bytes of the endpoint.
+    sent: Cell<u64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        (self.record.received, self.record.sent) = (self.received.get(), self.sent.get());
+    }
 }
 
 impl Held {
     pub(super) fn new(guard: Guard, record: Record) -> Self {
-        Held { guard, record }
+        Held { guard, record, received: Cell::default(), sent: Cell::default() }
     }
 }
 
@@ -70,7 +82,9 @@ async fn run(
     (times, held): (Times, &Held),
 ) -> Result<(), Broken> {
     let mut client = client.take().await.ok_or_else(|| Broken::Client(io::ErrorKind::NotConnected.into()))?;
-    let client = Side { stream: &mut client, received: &|_| () };
-    let endpoint = Side { stream: &mut endpoint, received: &|_| () };
+    let (received, sent) = (&held.received, &held.sent);
+    let client = Side { stream: &mut client, received: &|count| received.set(received.get() + count as u64) };
+    let endpoint = Side { stream: &mut endpoint, received: &|count| sent.set(sent.get() + count as u64) };
+    sent.set(early.len() as u64);
     copy(client, endpoint, (&[], early), ferry, (times, held.guard.attempt().endpoint())).await
 }
