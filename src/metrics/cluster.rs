@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 
 use super::add;
 use super::family::counter;
+use super::latencies::{Counts, Latencies};
 
 /// How an attempt ended, for the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ pub struct ClusterSeries {
 struct Shard {
     attempts: [AtomicU64; ENDS.len()],
     sessions: [AtomicU64; SESSIONS.len()],
+    latencies: Counts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +91,27 @@ impl ClusterSeries {
     /// Counts an answer to a client that is bound to an endpoint.
     pub fn session(&self, worker: usize, session: Session) {
         add(&self.shard(worker).sessions[session as usize], 1);
+    }
+
+    /// Counts a request that was answered with `code` after `took`.
+    pub fn took(&self, worker: usize, code: u16, took: Duration) {
+        self.shard(worker).latencies.count(code, took);
+    }
+
+    /// How long requests took so far, by class of status.
+    pub fn latencies(&self) -> Latencies {
+        Latencies::of(self.shards.iter().map(|shard| &shard.latencies))
+    }
+
+    /// Attempts that have ended so far, with the word for how.
+    pub fn attempts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ENDS.iter().enumerate().map(|(end, word)| (*word, self.sum(|shard| &shard.attempts[end])))
+    }
+
+    /// Attempts after the first so far.
+    pub fn retries(&self) -> u64 {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().filter(|(event, _)| matches!(event, Event::Retry { .. })).map(|(_, count)| count).sum()
     }
 
     fn shard(&self, worker: usize) -> &Shard {
@@ -158,9 +182,8 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
     let (mut attempts, mut sessions) = (Vec::new(), Vec::new());
     let mut events = EVENTS.map(|_| Vec::new());
     for (name, series) in all {
-        for (end, word) in ENDS.iter().enumerate() {
-            let count = series.sum(|shard| &shard.attempts[end]);
-            attempts.push((vec![cluster(name), ("outcome", (*word).to_owned())], count as f64));
+        for (word, count) in series.attempts() {
+            attempts.push((vec![cluster(name), ("outcome", word.to_owned())], count as f64));
         }
         for (session, word) in SESSIONS.iter().enumerate() {
             let count = series.sum(|shard| &shard.sessions[session]);

@@ -8,6 +8,7 @@ mod claims;
 mod cluster;
 mod egress;
 mod family;
+mod latencies;
 mod mesh;
 mod registration;
 mod request;
@@ -26,6 +27,7 @@ pub use claims::ClaimSeries;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
 pub use family::{counter, gauge, text};
+pub use latencies::Latencies;
 pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
 pub use registration::{Fare, RegistrationSeries};
 pub use request::{Answered, RequestLabels, RequestSeries};
@@ -119,7 +121,9 @@ impl Metrics {
 
     /// The series of requests of a listener, route and cluster.
     pub fn request(&self, labels: RequestLabels) -> Arc<RequestSeries> {
-        self.requests.get(labels, || RequestSeries::new(self.workers))
+        // What it counts is the cluster's as well, so that nobody can count for one and not for the other.
+        let cluster = (!labels.cluster.is_empty()).then(|| self.cluster(&labels.cluster));
+        self.requests.get(labels, || RequestSeries::new(self.workers, cluster))
     }
 
     /// The series of a cluster.

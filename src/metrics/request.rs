@@ -7,11 +7,12 @@ use std::time::Duration;
 use prometheus::proto::{Bucket, Histogram, MetricFamily, MetricType};
 
 use super::add;
+use super::cluster::ClusterSeries;
 use super::family::{counter, family, labelled};
+use super::latencies::{CLASSES, class};
 
 /// Upper bounds in seconds: the client libraries' defaults, and two below them, since a proxy's day is made of milliseconds.
 const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Different status codes kept apart for one route; an origin that makes up more has the rest counted as 0.
 const CODES: usize = 24;
 
@@ -45,7 +46,10 @@ pub struct Answered {
 
 /// Their figures: a shard for each worker, which alone writes it.
 #[derive(Debug)]
-pub struct RequestSeries(Box<[Shard]>);
+pub struct RequestSeries {
+    shards: Box<[Shard]>,
+    cluster: Option<Arc<ClusterSeries>>,
+}
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -68,19 +72,21 @@ struct Durations {
 }
 
 impl RequestSeries {
-    pub(super) fn new(workers: usize) -> Self {
-        RequestSeries((0..workers).map(|_| Shard::default()).collect())
+    pub(super) fn new(workers: usize, cluster: Option<Arc<ClusterSeries>>) -> Self {
+        RequestSeries { shards: (0..workers).map(|_| Shard::default()).collect(), cluster }
     }
 
     /// Counts a request.
     pub fn record(&self, worker: usize, answered: &Answered) {
         let Answered { code, took, .. } = *answered;
-        let shard = &self.0[worker % self.0.len()];
+        if let Some(cluster) = &self.cluster {
+            cluster.took(worker, code, took);
+        }
+        let shard = &self.shards[worker % self.shards.len()];
         shard.count(u32::from(code));
-        let class = usize::from(code / 100).clamp(1, CLASSES.len()) - 1;
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        let durations = &shard.durations[class];
+        let durations = &shard.durations[class(code)];
         add(&durations.buckets[bucket], 1);
         add(&durations.nanoseconds, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
@@ -140,7 +146,7 @@ pub(super) fn families(all: &[(RequestLabels, Arc<RequestSeries>)]) -> Vec<Metri
 impl RequestSeries {
     fn by_code(&self) -> std::collections::BTreeMap<u32, u64> {
         let mut counts = std::collections::BTreeMap::new();
-        for shard in &self.0 {
+        for shard in &self.shards {
             for slot in &shard.codes {
                 let count = slot.count.load(Ordering::Relaxed);
                 if count > 0 {
@@ -156,7 +162,7 @@ impl RequestSeries {
     }
 
     fn histogram(&self, class: usize) -> Option<Histogram> {
-        let durations = || self.0.iter().map(|shard| &shard.durations[class]);
+        let durations = || self.shards.iter().map(|shard| &shard.durations[class]);
         let sum = |bucket: usize| durations().map(|d| d.buckets[bucket].load(Ordering::Relaxed)).sum::<u64>();
         let mut below = 0;
         let bucket = |(index, bound): (usize, &f64)| {
