@@ -185,20 +185,41 @@ async fn routes_are_shown_in_the_order_of_the_file() {
 }
 
 #[tokio::test]
-async fn the_window_only_shows() {
+async fn one_cluster_and_all_endpoints_can_be_asked_for() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:9".parse().unwrap()], "[clusters.files]\nendpoints = []"));
+    ready(&proxy).await;
+    assert_eq!(json(proxy.admin(), "/v1/clusters/web").await, json(proxy.admin(), "/v1/clusters").await[1]);
+    let endpoints = json(proxy.admin(), "/v1/endpoints").await;
+    assert_eq!(endpoints.as_array().map(Vec::len), Some(1));
+    assert_eq!((&endpoints[0]["cluster"], &endpoints[0]["address"]), (&"web".into(), &"127.0.0.1:9".into()));
+    let missing = get(proxy.admin(), "localhost", "/v1/clusters/wbe").await;
+    assert_eq!((missing.status, missing.header("content-type")), (404, Some("application/problem+json")));
+    let problem: serde_json::Value = serde_json::from_slice(&missing.body).unwrap();
+    let expected = serde_json::json!(
+        { "type": "about:blank", "title": "Not Found", "status": 404, "detail": "no cluster \"wbe\"" }
+    );
+    assert_eq!(problem, expected);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_something_else_is_told_what_there_is() {
     let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
-    let lost = get(proxy.admin(), "x", "/v1/nothing").await;
+    let lost = get(proxy.admin(), "localhost", "/v1/nothing").await;
     assert_eq!(lost.status, 404);
     assert!(lost.text().contains("/v1/clusters"), "it says what there is: {}", lost.text());
-    assert_eq!(get(proxy.admin(), "x", "/").await.status, 200);
+    assert_eq!(get(proxy.admin(), "localhost", "/").await.status, 200);
+    let slip = get(proxy.admin(), "localhost", "/readyz?verbos").await;
+    assert_eq!(slip.status, 400);
+    assert!(slip.text().contains("unknown query key \\\"verbos\\\"; known: verbose"), "{}", slip.text());
     let mut client = Client::connect(proxy.admin()).await;
     for method in ["POST", "PUT", "DELETE"] {
-        let response = client.exchange(format!("{method} /v1/routes HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let response = client.exchange(format!("{method} /v1/routes HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
         assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD")), "{method}");
     }
-    client.send("HEAD /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.send("HEAD /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let (head, _) = client.head().await;
     assert_eq!((head.status, head.header("content-length")), (200, Some("5")));
-    let live = client.exchange("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let live = client.exchange("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!((live.text().as_str(), live.header("cache-control")), ("live\n", Some("no-store")));
+    assert_eq!(live.header("x-content-type-options"), Some("nosniff"));
 }

@@ -5,14 +5,26 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::Admin;
+use super::answer::{Problem, Reply, json};
+use super::ask::Ask;
+use super::dispatch::Page;
 use crate::cluster::{Cluster, LevelShare, Member};
 use crate::config::{Accepts, Claimed, Draw, Listener, Serves};
 use crate::endpoint::{Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
 
+/// Pages of this file.
+pub(super) const PAGES: &[Page] = &[
+    Page::get("/v1/clusters", |admin, _| json(&clusters(&admin.reader.load(), &admin.metrics))),
+    Page::get("/v1/clusters/{cluster}", cluster),
+    Page::get("/v1/endpoints", |admin, _| json(&endpoints(&admin.reader.load()))),
+    Page::get("/v1/listeners", |admin, _| json(&listeners(admin.listeners.iter().map(|(known, at)| (known, *at))))),
+];
+
 #[derive(Serialize)]
-pub(super) struct ClusterView {
+struct ClusterView {
     name: String,
     policy: &'static str,
     source: SourceView,
@@ -90,7 +102,14 @@ struct EndpointView {
 }
 
 #[derive(Serialize)]
-pub(super) struct ListenerView {
+struct OneEndpointView {
+    cluster: String,
+    #[serde(flatten)]
+    of: EndpointView,
+}
+
+#[derive(Serialize)]
+struct ListenerView {
     name: String,
     address: String,
     protocol: &'static str,
@@ -114,7 +133,7 @@ struct SniView {
     cluster: String,
 }
 
-pub(super) fn listeners<'a>(all: impl Iterator<Item = (&'a Listener, SocketAddr)>) -> Vec<ListenerView> {
+fn listeners<'a>(all: impl Iterator<Item = (&'a Listener, SocketAddr)>) -> Vec<ListenerView> {
     all.map(|(listener, address)| of_listener(listener, address)).collect()
 }
 
@@ -144,7 +163,24 @@ fn of_listener(listener: &Listener, address: SocketAddr) -> ListenerView {
     }
 }
 
-pub(super) fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {
+/// One cluster, by its name.
+fn cluster(admin: &Admin, ask: &Ask) -> Reply {
+    let (table, name) = (admin.reader.load(), ask.segment("cluster"));
+    let found = table.find_cluster(name).ok_or_else(|| Problem::missing(format!("no cluster \"{name}\"")))?;
+    json(&of_cluster(found, &admin.metrics, Instant::now()))
+}
+
+/// Every endpoint, each with the cluster that it is of.
+fn endpoints(table: &Table) -> Vec<OneEndpointView> {
+    let now = Instant::now();
+    let of = |cluster: &Cluster| -> Vec<OneEndpointView> {
+        let view = |member| OneEndpointView { cluster: cluster.name().to_string(), of: endpoint(cluster, member, now) };
+        cluster.members().iter().map(view).collect()
+    };
+    table.clusters().iter().flat_map(|cluster| of(cluster)).collect()
+}
+
+fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {
     let now = Instant::now();
     table.clusters().iter().map(|cluster| of_cluster(cluster, metrics, now)).collect()
 }
