@@ -45,8 +45,10 @@ const LEAVE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Descriptors of a program that checks: itself, and both ends of what it prints to.
 const OF_A_PROGRAM: usize = 3;
-/// Descriptors of each thread: its event loop's, its listeners' apart from that.
-const OF_A_THREAD: usize = 6;
+/// Descriptors of each thread: its event loop's, and the pipes for long bodies of uploads and of tunnels; its listeners' apart from that.
+const OF_A_THREAD: usize = 10;
+/// Descriptors of a listener on a worker: its own, that of whoever was accepted and has to wait, and its pipe for long bodies of answers.
+const OF_A_LISTENER: usize = 4;
 /// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
 const OF_THE_PROCESS: usize = 24;
 
@@ -399,8 +401,7 @@ fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
 /// endpoint, and what lictor itself needs is left out.
 fn room(config: &Config, descriptors: usize) -> Arc<Room> {
     let threads = config.workers + 1;
-    // One that is held back has been accepted, on each listener of each worker.
-    let of_workers = config.workers * 2 * config.listeners.len();
+    let of_workers = config.workers * OF_A_LISTENER * config.listeners.len();
     let by_name = config.listeners.iter().any(|listener| listener.serves == Serves::Names);
     let named = if by_name { config.egress.max_services } else { 0 };
     let watches = (config.selections().len() + named).min(config.consul.max_queries);
