@@ -54,5 +54,6 @@ mod websocket;
 mod kv;
 mod rights;
 mod tutorial;
+mod walkthroughs;
 mod house;
 mod reference;

@@ -11,9 +11,9 @@ use tracing::debug;
 
 use super::Edge;
 use super::answer::{Body, Refusal};
+use super::record;
 use super::series::Entry;
 use super::session::{Joined, Session};
-use super::record;
 use crate::listener::{Client, Takeover};
 use crate::metrics::{TcpEnd, TcpLabels};
 

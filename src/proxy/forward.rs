@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use super::attempt::Sent;
-use super::retry;
 use super::record::Record;
+use super::retry;
 use super::series::Entry;
 use crate::cluster::Attempt;
 use crate::health::{self, Outcome, Reason};

@@ -84,9 +84,7 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
     };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
-        Err(refusal) => {
-            refuse(&refusal, worker, &journey.entry.request, (started, is_grpc, journey.received.get()))
-        }
+        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, (started, is_grpc, journey.received.get())),
     }
 }
 

@@ -27,6 +27,11 @@ use super::client::{eventually, try_get};
 pub use catalog::Catalog;
 pub use certificates::Certificates;
 
+/// Where the `consul` command is.
+pub fn command() -> PathBuf {
+    binary::find().unwrap_or_else(|error| panic!("no Consul: {error}"))
+}
+
 /// How long an agent may take until its catalog answers; 0.4 s is usual, ten at once on two busy cores take some more.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
