@@ -54,6 +54,15 @@ async fn a_service_without_instances_is_an_answer_to_be_ready_with() {
 }
 
 #[tokio::test]
+async fn metrics_are_in_the_format_that_is_asked_for() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
+    let asked = "GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n";
+    let scrape = Client::connect(proxy.admin()).await.exchange(asked).await;
+    assert_eq!(scrape.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    assert!(scrape.text().ends_with("\n# EOF\n"), "{}", scrape.text());
+}
+
+#[tokio::test]
 async fn metrics_are_text_that_prometheus_takes() {
     let origin = Origin::start("one").await;
     let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));

@@ -1,20 +1,31 @@
-//! Figures that are not counted but read off the table when somebody asks.
+//! The scrape: what is counted, and beside it what is not counted but read off the table when somebody asks.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use http::StatusCode;
 use prometheus::proto::MetricFamily;
 
+use super::Admin;
+use super::answer::{Reply, whole};
+use super::ask::Ask;
 use crate::cluster::Member;
 use crate::endpoint::{Standing, Status};
-use crate::metrics::{counter, gauge};
+use crate::metrics::{Format, counter, gauge};
 use crate::table::{Beside, Table};
 
 /// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
 const STATES: [&str; 8] =
     ["eligible", "ejected", "probation", "critical", "maintenance", "drained", "suspect", "unhealthy"];
 
-pub(super) fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
+/// All figures, in the format that is preferred.
+pub(super) fn scrape(admin: &Admin, ask: &Ask) -> Reply {
+    let format = Format::preferred(ask.header("accept").into_iter());
+    let read = families(&admin.reader.load(), admin.readiness.blocker().is_none());
+    Ok(whole(StatusCode::OK, format.content_type(), admin.metrics.gather().with(read).write(format)))
+}
+
+fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
     let (mut in_flight, mut panics, mut connections) = (Vec::new(), Vec::new(), Vec::new());
     let (mut budgets, mut requests, mut limits) = (Vec::new(), Vec::new(), Vec::new());

@@ -28,9 +28,9 @@ use crate::config::Listener;
 use crate::lifecycle::Readiness;
 use crate::listener::{Asked, Limits, Service};
 use crate::message::Answer;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::table::Reader;
-use answer::{Body, Problem, Reply, json, text, whole};
+use answer::{Body, Problem, Reply, json, text};
 use ask::{Ask, Who, one};
 use dispatch::{Handler, Opens, Page};
 
@@ -51,8 +51,7 @@ const OWN: &[Page] = &[
     Page::get("/livez", |_, _| Ok(text(StatusCode::OK, "live\n"))).opens(Opens::ToAll),
     Page::get("/readyz", Admin::ready).with(&[one("verbose")]).opens(Opens::ToAll),
     Page::get("/healthz", Admin::ready).with(&[one("verbose")]).opens(Opens::ToAll),
-    Page::get("/metrics", |admin, _| Ok(whole(StatusCode::OK, metrics::CONTENT_TYPE, admin.metrics())))
-        .opens(Opens::AsFigures),
+    Page::get("/metrics", figures::scrape).opens(Opens::AsFigures),
     Page::get("/v1/routes", |admin, _| json(&routes::routes(&admin.reader.load()))),
     Page::get("/v1/registration", |admin, _| json(&registration::instances(&admin.metrics))),
     Page::get("/v1/kv", |admin, _| json(&documents::documents(&admin.reader.load(), &admin.metrics))),
@@ -126,12 +125,6 @@ impl Admin {
             }
         }
         Ok(text(status, lines))
-    }
-
-    fn metrics(&self) -> String {
-        let mut families = self.metrics.gather();
-        families.extend(figures::families(&self.reader.load(), self.readiness.blocker().is_none()));
-        metrics::text(families)
     }
 }
 

@@ -1,9 +1,9 @@
-//! From figures to the text that Prometheus reads. The exposition is the `prometheus` crate's; the figures are ours.
+//! Families of figures as the `prometheus` crate has them. The figures are ours; [`super::exposition`] has them written.
 
-use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-type Labels = Vec<(&'static str, String)>;
+/// Names and values of labels.
+pub type Labels = Vec<(&'static str, String)>;
 
 /// A family of counters.
 pub fn counter(name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) -> MetricFamily {
@@ -46,16 +46,4 @@ pub(super) fn labelled(labels: Labels) -> Metric {
         pair
     };
     Metric::from_label(labels.into_iter().map(pair).collect())
-}
-
-/// Families as text format 0.0.4, in the order of their names; those without a series are left out.
-pub fn text(mut families: Vec<MetricFamily>) -> String {
-    families.retain(|family| !family.get_metric().is_empty());
-    families.sort_by(|a, b| a.name().cmp(b.name()));
-    let mut text = String::new();
-    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-        // Only a family without a name or a series is refused, and there is none.
-        tracing::error!(%error, "metrics could not be encoded");
-    }
-    text
 }

@@ -7,12 +7,14 @@
 mod claims;
 mod cluster;
 mod egress;
+mod exposition;
 mod family;
 mod latencies;
 mod mesh;
 mod registration;
 mod request;
 mod tcp;
+mod times;
 mod tls;
 mod watch;
 
@@ -23,10 +25,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus::proto::MetricFamily;
 
+use exposition::Exemplars;
+
 pub use claims::ClaimSeries;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
-pub use family::{counter, gauge, text};
+pub use exposition::{Format, Scrape};
+pub use family::{Labels, counter, gauge};
 pub use latencies::Latencies;
 pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
 pub use registration::{Fare, RegistrationSeries};
@@ -34,9 +39,6 @@ pub use request::{Answered, RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use tls::{Handshake, TlsSeries};
 pub use watch::{Doubt, Update, WatchSeries};
-
-/// Content type of [`text`]; Prometheus 3 refuses a scrape without the right one.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Every figure.
 #[derive(Debug)]
@@ -202,9 +204,10 @@ impl Metrics {
         self.may_be_open.store(most as u64, Ordering::Relaxed);
     }
 
-    /// All families, in no particular order; see [`text`].
-    pub fn gather(&self) -> Vec<MetricFamily> {
-        let mut families = request::families(&self.requests.all());
+    /// All that is counted.
+    pub fn gather(&self) -> Scrape {
+        let mut exemplars = Exemplars::default();
+        let mut families = request::families(&self.requests.all(), &mut exemplars);
         families.extend(cluster::families(&self.clusters.all()));
         families.extend(watch::families(&self.watches.all()));
         families.extend(egress::families(&self.egress.all()));
@@ -215,7 +218,7 @@ impl Metrics {
         families.extend(mesh::families(&self.mesh.all()));
         families.extend(self.listener_families());
         families.extend(self.process_families());
-        families
+        Scrape::new(families, exemplars)
     }
 
     fn listener_families(&self) -> Vec<MetricFamily> {
@@ -255,7 +258,7 @@ impl Metrics {
             ),
             counter(
                 "lictor_requests_malformed_total",
-                "Requests that could not be read, or not in one way only",
+                "Requests that could not be read, or not in one way only.",
                 of(|series| series.refused.load(Ordering::Relaxed) as f64),
             ),
             counter(

@@ -1,20 +1,22 @@
-//! Requests and how long they took, by listener, route, cluster and status.
+//! Requests, how long they took and what they carried, by listener, route and cluster.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::proto::{Bucket, Histogram, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
 use super::add;
 use super::cluster::ClusterSeries;
-use super::family::{counter, family, labelled};
+use super::exposition::Exemplars;
+use super::family::{Labels, counter, family, labelled};
 use super::latencies::{CLASSES, class};
+use super::times::{self, Times};
 
-/// Upper bounds in seconds: the client libraries' defaults, and two below them, since a proxy's day is made of milliseconds.
-const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Different status codes kept apart for one route; an origin that makes up more has the rest counted as 0.
 const CODES: usize = 24;
+const DIRECTIONS: [&str; 2] = ["received", "sent"];
 
 /// Which requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +58,9 @@ pub struct RequestSeries {
 struct Shard {
     codes: [Code; CODES],
     overflow: AtomicU64,
-    durations: [Durations; CLASSES.len()],
+    bytes: [AtomicU64; DIRECTIONS.len()],
+    // On the heap, since most routes see one or two classes.
+    times: [OnceLock<Box<BothTimes>>; CLASSES.len()],
 }
 
 #[derive(Debug, Default)]
@@ -66,9 +70,9 @@ struct Code {
 }
 
 #[derive(Debug, Default)]
-struct Durations {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    nanoseconds: AtomicU64,
+struct BothTimes {
+    whole: Times,
+    began: Times,
 }
 
 impl RequestSeries {
@@ -78,17 +82,17 @@ impl RequestSeries {
 
     /// Counts a request.
     pub fn record(&self, worker: usize, answered: &Answered) {
-        let Answered { code, took, .. } = *answered;
+        let Answered { code, took, first_byte, received, sent, trace } = *answered;
         if let Some(cluster) = &self.cluster {
             cluster.took(worker, code, took);
         }
         let shard = &self.shards[worker % self.shards.len()];
         shard.count(u32::from(code));
-        let seconds = took.as_secs_f64();
-        let bucket = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        let durations = &shard.durations[class(code)];
-        add(&durations.buckets[bucket], 1);
-        add(&durations.nanoseconds, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        add(&shard.bytes[0], received);
+        add(&shard.bytes[1], sent);
+        let times = shard.times[class(code)].get_or_init(Box::default);
+        times.whole.count(took, trace);
+        times.began.count(first_byte, trace);
     }
 }
 
@@ -106,46 +110,60 @@ impl Shard {
     }
 }
 
-pub(super) fn families(all: &[(RequestLabels, Arc<RequestSeries>)]) -> Vec<MetricFamily> {
-    let mut counts = Vec::new();
-    let mut durations = Vec::new();
+/// Histograms: which of a request's times each is of.
+const TIMES: [(&str, &str, fn(&BothTimes) -> &Times); 2] = [
+    ("lictor_request_duration_seconds", "From a request's head to the last byte of its answer.", |both| &both.whole),
+    ("lictor_request_first_byte_seconds", "From a request's head to the head of its answer.", |both| &both.began),
+];
+
+pub(super) fn families(all: &[(RequestLabels, Arc<RequestSeries>)], exemplars: &mut Exemplars) -> Vec<MetricFamily> {
+    let (mut counts, mut bytes) = (Vec::new(), Vec::new());
     for (labels, series) in all {
-        let pairs = || {
-            vec![
-                ("listener", labels.listener.to_string()),
-                ("route", labels.route.to_string()),
-                ("cluster", labels.cluster.to_string()),
-            ]
-        };
         for (code, count) in series.by_code() {
-            let mut pairs = pairs();
-            pairs.push(("code", code.to_string()));
-            counts.push((pairs, count as f64));
+            counts.push((labels.and("code", &code.to_string()), count as f64));
         }
-        for (class, name) in CLASSES.iter().enumerate() {
-            if let Some(histogram) = series.histogram(class) {
-                let mut pairs = pairs();
-                pairs.push(("code_class", (*name).to_owned()));
-                let mut metric = labelled(pairs);
-                metric.set_histogram(histogram);
-                durations.push(metric);
-            }
+        for (direction, word) in DIRECTIONS.iter().enumerate() {
+            let of = |shard: &Shard| shard.bytes[direction].load(Ordering::Relaxed);
+            bytes.push((labels.and("direction", word), series.shards.iter().map(of).sum::<u64>() as f64));
         }
     }
-    vec![
+    let mut families = vec![
         counter("lictor_requests_total", "Requests answered, by the status that the client saw.", counts),
-        family(
-            "lictor_request_duration_seconds",
-            "From a request's head to the last byte of its answer.",
-            MetricType::HISTOGRAM,
-            durations,
-        ),
-    ]
+        counter("lictor_body_bytes_total", "Bytes of requests' bodies, and of their answers'.", bytes),
+    ];
+    for (name, help, which) in TIMES {
+        let mut metrics = Vec::new();
+        for (labels, series) in all {
+            for (class, word) in CLASSES.iter().enumerate() {
+                let held = series.shards.iter().filter_map(|shard| shard.times[class].get());
+                let Some((histogram, examples)) = times::sum(held.map(|both| which(both))) else { continue };
+                let examples = examples.into_iter().enumerate();
+                let place = metrics.len();
+                exemplars.extend(examples.filter_map(|(bucket, example)| Some(((name, place, bucket), example?))));
+                let mut metric = labelled(labels.and("code_class", word));
+                metric.set_histogram(histogram);
+                metrics.push(metric);
+            }
+        }
+        families.push(family(name, help, MetricType::HISTOGRAM, metrics));
+    }
+    families
+}
+
+impl RequestLabels {
+    fn and(&self, name: &'static str, value: &str) -> Labels {
+        vec![
+            ("listener", self.listener.to_string()),
+            ("route", self.route.to_string()),
+            ("cluster", self.cluster.to_string()),
+            (name, value.to_owned()),
+        ]
+    }
 }
 
 impl RequestSeries {
-    fn by_code(&self) -> std::collections::BTreeMap<u32, u64> {
-        let mut counts = std::collections::BTreeMap::new();
+    fn by_code(&self) -> BTreeMap<u32, u64> {
+        let mut counts = BTreeMap::new();
         for shard in &self.shards {
             for slot in &shard.codes {
                 let count = slot.count.load(Ordering::Relaxed);
@@ -159,26 +177,5 @@ impl RequestSeries {
             }
         }
         counts
-    }
-
-    fn histogram(&self, class: usize) -> Option<Histogram> {
-        let durations = || self.shards.iter().map(|shard| &shard.durations[class]);
-        let sum = |bucket: usize| durations().map(|d| d.buckets[bucket].load(Ordering::Relaxed)).sum::<u64>();
-        let mut below = 0;
-        let bucket = |(index, bound): (usize, &f64)| {
-            below += sum(index);
-            let mut bucket = Bucket::default();
-            bucket.set_cumulative_count(below);
-            bucket.set_upper_bound(*bound);
-            bucket
-        };
-        let buckets: Vec<Bucket> = BOUNDS.iter().enumerate().map(bucket).collect();
-        let count = below + sum(BOUNDS.len());
-        let nanoseconds: u64 = durations().map(|d| d.nanoseconds.load(Ordering::Relaxed)).sum();
-        let mut histogram = Histogram::default();
-        histogram.set_bucket(buckets);
-        histogram.set_sample_count(count);
-        histogram.set_sample_sum(nanoseconds as f64 / 1e9);
-        (count > 0).then_some(histogram)
     }
 }
