@@ -24,6 +24,7 @@ use crate::config::{self, Accepts, Config, Http, Serves};
 use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
+use crate::journal::{Event, Journal};
 use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::mesh::Membership;
@@ -62,6 +63,7 @@ pub struct App {
     readiness: Readiness,
     presence: Presence,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     reloads: mpsc::Sender<Reload>,
     drain: Option<Drain>,
     stop: watch::Sender<bool>,
@@ -112,6 +114,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(config.workers));
         let room = room(&config, descriptors::raise());
         metrics.may_be_open(room.most());
+        let journal = Arc::new(Journal::default());
         let readiness = Readiness::default();
         let (ends, membership) = Membership::of(&config, &metrics)?.unzip();
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
@@ -126,6 +129,7 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
         let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?.in_mesh(mesh.clone());
+        let builder = builder.with_journal(&journal);
         let asked = (reload, demands);
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, asked)?;
         let named = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
@@ -139,13 +143,14 @@ impl App {
             readiness: readiness.clone(),
             presence: presence.clone(),
             metrics: Arc::clone(&metrics),
+            journal: Arc::clone(&journal),
             reloads,
             drain: None,
             stop,
             threads: Vec::new(),
         };
         let proof = mesh.clone().zip(Some(readiness.clone()));
-        let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness);
+        let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
         let window = window.with_listeners(&app.config.listeners, &app.addresses);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
@@ -214,12 +219,17 @@ impl App {
     pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let result = self.try_reload(config).await;
         self.metrics.reloaded(result.is_ok());
+        self.journal.note(match &result {
+            Ok(()) => Event::Reloaded,
+            Err(refusal) => Event::ReloadFailed { error: refusal.to_string() },
+        });
         result
     }
 
     /// Notes that a configuration could not even be read.
-    pub fn reload_failed(&self) {
+    pub fn reload_failed(&self, refusal: &config::Error) {
         self.metrics.reloaded(false);
+        self.journal.note(Event::ReloadFailed { error: refusal.to_string() });
     }
 
     async fn try_reload(&self, config: Config) -> Result<(), ReloadError> {
@@ -259,6 +269,7 @@ impl App {
     pub async fn drain(mut self) {
         let settings = self.config.drain.clone();
         self.readiness.draining();
+        self.journal.note(Event::Draining);
         info!(delay = ?settings.delay, "draining: not ready any more");
         // First, so that the delay is for those who look us up to notice.
         self.presence.leave(LEAVE).await;

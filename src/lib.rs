@@ -24,6 +24,7 @@ pub mod cli;
 
 pub mod consul;
 pub mod endpoint;
+pub mod journal;
 pub mod lifecycle;
 pub mod mesh;
 pub mod message;

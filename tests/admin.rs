@@ -195,12 +195,15 @@ async fn routes_are_shown_in_the_order_of_the_file() {
 
 #[tokio::test]
 async fn one_cluster_and_all_endpoints_can_be_asked_for() {
-    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:9".parse().unwrap()], "[clusters.files]\nendpoints = []"));
+    let proxy = Proxy::start(&to_endpoints(
+        &["127.0.0.1:9".parse().unwrap()],
+        "[clusters.files]\nendpoints = [\"127.0.0.1:8\"]",
+    ));
     ready(&proxy).await;
     assert_eq!(json(proxy.admin(), "/v1/clusters/web").await, json(proxy.admin(), "/v1/clusters").await[1]);
     let endpoints = json(proxy.admin(), "/v1/endpoints").await;
-    assert_eq!(endpoints.as_array().map(Vec::len), Some(1));
-    assert_eq!((&endpoints[0]["cluster"], &endpoints[0]["address"]), (&"web".into(), &"127.0.0.1:9".into()));
+    assert_eq!(endpoints.as_array().map(Vec::len), Some(2));
+    assert_eq!((&endpoints[1]["cluster"], &endpoints[1]["address"]), (&"web".into(), &"127.0.0.1:9".into()));
     let missing = get(proxy.admin(), "localhost", "/v1/clusters/wbe").await;
     assert_eq!((missing.status, missing.header("content-type")), (404, Some("application/problem+json")));
     let problem: serde_json::Value = serde_json::from_slice(&missing.body).unwrap();
@@ -231,4 +234,102 @@ async fn whoever_asks_for_something_else_is_told_what_there_is() {
     let live = client.exchange("GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!((live.text().as_str(), live.header("cache-control")), ("live\n", Some("no-store")));
     assert_eq!(live.header("x-content-type-options"), Some("nosniff"));
+}
+
+/// A stream of events as a browser reads it.
+struct Events(Client, crate::support::client::Body, String);
+
+impl Events {
+    async fn follow(admin: std::net::SocketAddr, request: &str) -> Events {
+        let mut client = Client::connect(admin).await;
+        client.send(format!("GET {request}host: localhost\r\n\r\n")).await;
+        let (head, body) = client.head().await;
+        assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+        Events(client, body, String::new())
+    }
+
+    /// The next event: its number, its name and what it says.
+    async fn next(&mut self) -> (String, String, serde_json::Value) {
+        loop {
+            while let Some((block, rest)) = self.2.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.unwrap_or_default().to_owned()
+                };
+                let (id, name, data) = (field("id: "), field("event: "), field("data: "));
+                self.2 = rest.to_owned();
+                if !name.is_empty() {
+                    return (id, name, serde_json::from_str(&data).unwrap());
+                }
+            }
+            let piece = self.0.piece(&mut self.1).await.unwrap().expect("it goes on");
+            self.2 += std::str::from_utf8(&piece).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_is_told_as_it_happens_and_again_to_whoever_was_away() {
+    let origin = Origin::start("one").await;
+    let other = Origin::start("two").await;
+    let more = "ejection = { consecutive_failures = 1, base = \"100ms\" }";
+    let proxy = Proxy::start(&to_endpoints(&[origin.address(), other.address()], more));
+    ready(&proxy).await;
+    let mut events = Events::follow(proxy.admin(), "/v1/events HTTP/1.1\r\n").await;
+    origin.once(Script::ResetBeforeHead);
+    other.once(Script::ResetBeforeHead);
+    get(proxy.address(), "shop", "/").await;
+    let (id, name, ejected) = events.next().await;
+    assert_eq!((name.as_str(), ejected["cluster"].as_str()), ("ejected", Some("web")));
+    assert!(ejected["text"].as_str().unwrap().contains("ejected for"), "{ejected}");
+    assert!(ejected["time"].as_str().unwrap().ends_with('Z') && ejected["id"].to_string() == id, "{ejected}");
+
+    proxy.app().reload(proxy.app_config()).await.unwrap();
+    let again = format!("/v1/events HTTP/1.1\r\nlast-event-id: {id}\r\n");
+    let mut events = Events::follow(proxy.admin(), &again).await;
+    let mut seen = Vec::new();
+    while !seen.contains(&"reloaded".to_owned()) {
+        seen.push(events.next().await.1);
+    }
+    assert!(seen.contains(&"table".to_owned()), "{seen:?}");
+    let all = json(proxy.admin(), "/v1/events?once").await;
+    assert!(all.as_array().unwrap().iter().any(|event| event["id"].to_string() == id));
+    let bad = get(proxy.admin(), "localhost", "/v1/events?since=yesterday").await;
+    assert_eq!(bad.status, 400);
+}
+
+#[tokio::test]
+async fn tables_are_remembered_with_their_causes_and_differences() {
+    let catalog = registry().await;
+    let proxy = Proxy::start(&to_service(&catalog.url(), ""));
+    ready(&proxy).await;
+    catalog.register_service("web", "web1", "127.0.0.1:9".parse().unwrap()).await;
+    let added = eventually("the table with it", SOON, async || {
+        let tables = json(proxy.admin(), "/v1/tables?limit=1").await;
+        (tables[0]["clusters"][0]["added"] == serde_json::json!(["127.0.0.1:9"])).then(|| tables[0].clone())
+    })
+    .await;
+    assert_eq!((&added["causes"][0]["cause"], &added["causes"][0]["source"]), (&"list".into(), &"web".into()));
+    assert!(added["causes"][0]["index"].as_u64().unwrap() > 0, "{added}");
+    let all = json(proxy.admin(), "/v1/tables").await;
+    let start = all.as_array().unwrap().last().unwrap();
+    assert_eq!((&start["version"], &start["causes"][0]["cause"]), (&1.into(), &"start".into()));
+}
+
+#[tokio::test]
+async fn only_so_many_can_follow_and_a_place_is_free_once_somebody_leaves() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:9".parse().unwrap()], ""));
+    let mut followers = Vec::new();
+    for _ in 0..16 {
+        followers.push(Events::follow(proxy.admin(), "/v1/events HTTP/1.1\r\n").await);
+    }
+    assert_eq!(get(proxy.admin(), "localhost", "/v1/events").await.status, 503);
+    assert_eq!(get(proxy.admin(), "localhost", "/livez").await.status, 200);
+    followers.pop();
+    eventually("a place", SOON, async || {
+        let mut client = Client::connect(proxy.admin()).await;
+        client.send("GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        client.head().await.0.status == 200
+    })
+    .await;
 }

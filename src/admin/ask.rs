@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::answer::Problem;
+use super::dispatch::Segments;
 use crate::message::Incoming;
 
 /// Nothing that an operator has to say is longer.
@@ -23,7 +24,7 @@ pub(super) struct Ask {
     /// Who sent it.
     pub(super) who: Who,
     /// What stood in place of each `{name}` of the page's path, decoded.
-    pub(super) segments: Vec<(&'static str, String)>,
+    pub(super) segments: Segments,
     query: Vec<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
@@ -56,7 +57,7 @@ pub(super) const fn many(name: &'static str) -> Key {
 }
 
 impl Ask {
-    pub(super) fn new(who: Who, segments: Vec<(&'static str, String)>, headers: HeaderMap) -> Self {
+    pub(super) fn new(who: Who, segments: Segments, headers: HeaderMap) -> Self {
         Ask { who, segments, query: Vec::new(), headers, body: Bytes::new() }
     }
 

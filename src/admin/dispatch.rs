@@ -54,6 +54,9 @@ pub(super) enum Handler {
     Act(fn(Rc<Admin>, Ask) -> Acting),
 }
 
+/// What stands in a path for each `{name}` of its pattern, decoded.
+pub(super) type Segments = Vec<(&'static str, String)>;
+
 /// An answer that takes a moment.
 pub(super) type Acting = Pin<Box<dyn Future<Output = Reply>>>;
 
@@ -95,7 +98,7 @@ impl Verb {
 }
 
 /// The page for this, and what stands in its path for each name.
-pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Page, Vec<(&'static str, String)>), Problem> {
+pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Page, Segments), Problem> {
     let mut others = Vec::new();
     for page in pages() {
         let Some(segments) = fit(page.path, path) else { continue };
@@ -129,7 +132,7 @@ pub(super) fn listed() -> String {
 }
 
 /// What stands in a path for each name in a pattern; none if it is no such path.
-fn fit(pattern: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+fn fit(pattern: &'static str, path: &str) -> Option<Segments> {
     let (mut wanted, mut there) = (pattern.split('/'), path.split('/'));
     let mut segments = Vec::new();
     loop {

@@ -9,6 +9,7 @@ mod ask;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod dispatch;
 mod documents;
+mod events;
 mod figures;
 mod registration;
 mod routes;
@@ -25,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use crate::config::Listener;
+use crate::journal::{Event, Journal};
 use crate::lifecycle::Readiness;
 use crate::listener::{Asked, Limits, Service};
 use crate::message::Answer;
@@ -43,7 +45,7 @@ pub const MAX_CONNECTIONS: usize = 32;
 const MAX_FOLLOWERS: usize = 16;
 
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] = &[OWN, view::PAGES];
+const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
@@ -70,15 +72,16 @@ pub struct Admin {
     reader: Reader,
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    journal: Arc<Journal>,
     listeners: Vec<(Listener, SocketAddr)>,
     followers: Arc<Semaphore>,
 }
 
 impl Admin {
     /// A window on these.
-    pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
+    pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness, journal: Arc<Journal>) -> Self {
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
-        Admin { reader, metrics, readiness, listeners: Vec::new(), followers }
+        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers }
     }
 
     /// The same, which shows these listeners as well.
@@ -94,16 +97,17 @@ impl Admin {
             Handler::Look(look) => look(&self, &ask),
             Handler::Act(act) => {
                 let (who, path) = (ask.who.name.clone(), head.uri.path().to_owned());
+                let (journal, method) = (Arc::clone(&self.journal), page.verb.name());
                 let reply = act(self, ask.with_body(body).await?).await;
                 let status = reply.as_ref().map_or_else(Problem::status, Response::status).as_u16();
-                info!(%who, method = page.verb.name(), %path, status, "asked by an operator");
+                info!(%who, method, %path, status, "asked by an operator");
+                journal.note(Event::Asked { who, method, path, status });
                 reply
             }
         }
     }
 
     /// A place among those who are answered without an end, for as long as it is held.
-    #[allow(dead_code, reason = "the first page without an end comes with the next change")]
     fn follower(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.followers).try_acquire_owned().map_err(|_| {
             let detail = format!("{MAX_FOLLOWERS} follow already, and there is no room for more");

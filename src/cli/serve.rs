@@ -74,7 +74,7 @@ async fn reload(app: &App, file: &Path) {
             Err(refusal) => error!(file = %file.display(), error = %refusal, "not reloaded"),
         },
         Err(refusal) => {
-            app.reload_failed();
+            app.reload_failed(&refusal);
             error!(file = %file.display(), error = %refusal, "not reloaded");
         }
     }

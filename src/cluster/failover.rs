@@ -10,6 +10,7 @@ use super::locality::Strength;
 use super::{Candidates, Cluster, Member};
 use crate::config;
 use crate::endpoint::{List, Standing};
+use crate::journal::Event;
 
 /// The lists that a cluster's list is put together from, in their order.
 pub type Drawn = Box<[Option<List>]>;
@@ -93,6 +94,8 @@ impl Cluster {
         let cluster = &self.settings.name;
         let count = self.settings.source.draws().len();
         self.series().failover(level.unwrap_or(count));
+        let list = level.map(|level| self.level_name(level)).unwrap_or_default();
+        self.note(Event::Level { cluster: cluster.to_string(), level, list });
         let Some(level) = level else {
             warn!(%cluster, "failover: no list has enough who may serve, so all of them serve together");
             return;

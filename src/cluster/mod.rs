@@ -33,6 +33,7 @@ use crate::balance::{Cursors, Ring, keeps};
 use crate::config::{self, Policy, Prefer};
 use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Standing, Vantage};
 use crate::health;
+use crate::journal::{Event, Journal};
 use crate::metrics::{ClusterSeries, Metrics};
 use crate::tls;
 
@@ -86,6 +87,7 @@ struct Lasting {
     levels: Mutex<Levels>,
     windows: Windows,
     series: Arc<ClusterSeries>,
+    journal: Arc<Journal>,
     /// Those who left the list with attempts under way, for as long as these run: to be known again should they come back.
     departed: Mutex<HashMap<Address, Weak<Endpoint>>>,
 }
@@ -135,6 +137,8 @@ pub struct New<'a> {
     pub own: &'a Own,
     /// Where it counts.
     pub metrics: &'a Metrics,
+    /// Where it is written down what happens.
+    pub journal: &'a Arc<Journal>,
     /// Our part in the mesh, if we have one.
     pub mesh: Option<&'a Arc<tls::Mesh>>,
 }
@@ -150,6 +154,7 @@ impl Lasting {
             levels: Mutex::default(),
             windows: Windows::default(),
             series: new.metrics.cluster(name),
+            journal: Arc::clone(new.journal),
             departed: Mutex::default(),
         }
     }
@@ -434,10 +439,21 @@ impl Cluster {
     fn report(&self, before: bool, candidates: &Candidates) {
         let cluster = &self.settings.name;
         match (before, candidates.panic) {
-            (false, true) => warn!(%cluster, "panic: too few endpoints are eligible, so all of them serve"),
-            (true, false) => info!(%cluster, "no panic any more: only eligible endpoints serve"),
+            (false, true) => {
+                warn!(%cluster, "panic: too few endpoints are eligible, so all of them serve");
+                self.note(Event::PanicBegan { cluster: cluster.to_string() });
+            }
+            (true, false) => {
+                info!(%cluster, "no panic any more: only eligible endpoints serve");
+                self.note(Event::PanicEnded { cluster: cluster.to_string() });
+            }
             _ => {}
         }
+    }
+
+    /// Writes down what has happened here.
+    fn note(&self, event: Event) {
+        self.lasting.journal.note(event);
     }
 }
 

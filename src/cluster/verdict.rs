@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::{Cluster, Member};
 use crate::endpoint::{Counts, Endpoint, Id, Standing};
 use crate::health::{self, Reason, Window};
+use crate::journal::Event;
 
 /// The recent past of a cluster's endpoints. Only whoever looks at them side by side needs it.
 #[derive(Debug, Default)]
@@ -61,11 +62,24 @@ impl Cluster {
                 self.lasting.windows.forget(endpoint);
                 self.series().ejection(reason.name(), None);
                 warn!(%cluster, endpoint = %address, reason = reason.name(), ?length, "ejected");
+                self.note(Event::Ejected {
+                    cluster: cluster.to_string(),
+                    endpoint: address.to_string(),
+                    reason: reason.name(),
+                    for_seconds: length.as_secs_f64(),
+                });
             }
             Err(Spared::Ejected) => {}
             Err(Spared::By(why)) => {
                 self.series().ejection(reason.name(), Some(why));
                 info!(%cluster, endpoint = %address, reason = reason.name(), why, "fails, but was not ejected");
+                // With every request that fails there, as long as that is so.
+                self.lasting.journal.note_now_and_then(Event::Spared {
+                    cluster: cluster.to_string(),
+                    endpoint: address.to_string(),
+                    reason: reason.name(),
+                    rule: why,
+                });
             }
         }
     }
@@ -108,7 +122,9 @@ impl Cluster {
         }
         health::readmit(&self.settings.ejection, endpoint, now);
         self.sort_with_book(now);
-        info!(cluster = %self.settings.name, endpoint = %endpoint.address(), "back from its ejection");
+        let (cluster, address) = (&self.settings.name, endpoint.address());
+        info!(%cluster, endpoint = %address, "back from its ejection");
+        self.note(Event::Returned { cluster: cluster.to_string(), endpoint: address.to_string() });
     }
 
     /// Takes back whoever was taken out as a suspect, and is on the list again. With the book open.

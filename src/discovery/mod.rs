@@ -8,6 +8,7 @@ mod claims;
 pub mod consul;
 mod disk;
 mod egress;
+mod history;
 mod keeper;
 mod memory;
 mod said;
@@ -25,6 +26,7 @@ use tracing::info;
 use crate::config::{self, Config, Documents, OnStale, Part, Selection, Serves};
 use crate::consul::Error;
 use crate::endpoint::List;
+use crate::journal::{Cause, Journal};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::table::{Builder, Demands, Publisher, Table, Wanted};
@@ -32,6 +34,7 @@ use beside::Beside;
 use claims::Claims;
 use consul::{Update, Watches};
 use egress::Egress;
+use history::Causes;
 use memory::Memory;
 use suspects::Loss;
 use told::{Teller, Told};
@@ -55,6 +58,9 @@ pub struct Discovery {
     /// What stands under keys of route commands, for a file that asks for them again.
     heard: BTreeMap<String, Documents>,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
+    /// What the next table is made for.
+    causes: Causes,
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
     demands: Demands,
@@ -88,6 +94,8 @@ impl Discovery {
         Ok(Discovery {
             watches: Watches::new(&config, metrics, sender, recalled)?,
             memory,
+            journal: Arc::clone(builder.journal()),
+            causes: Causes::default(),
             builder,
             egress,
             claims: None,
@@ -111,6 +119,7 @@ impl Discovery {
         }
         self.let_claim();
         self.retell();
+        self.causes.add(Cause::Start);
         self.publish();
         loop {
             let claims = self.claims.as_ref().and_then(Claims::next);
@@ -150,6 +159,7 @@ impl Discovery {
         }
         if found {
             self.retell();
+            self.causes.add(Cause::Name);
             self.publish();
         }
     }
@@ -183,13 +193,19 @@ impl Discovery {
             );
             changed |= !is_elsewhere;
             retold |= matches!(update, Update::About(..) | Update::Entries(..));
+            self.count_as_cause(&update);
             match update {
                 Update::List { selection, list, loss } => self.memory.hear(selection, list, loss, now),
                 Update::About(selection, about) => self.egress.hear(selection, about),
                 Update::Entries(kind, entries) => self.egress.enter(kind, entries),
                 Update::Looked(looked) => found.extend(self.egress.looked(looked, &self.publisher.current(), now)),
                 Update::Confirmed(selection) => self.memory.confirm(&selection, now),
-                Update::Unheard(selection) => changed |= self.memory.miss(&selection),
+                Update::Unheard(selection) => {
+                    if self.memory.miss(&selection) {
+                        self.causes.add(Cause::FromDisk);
+                        changed = true;
+                    }
+                }
                 Update::Vantage(vantage) => self.memory.stand(vantage),
                 Update::Announced(names) => self.claims.iter_mut().for_each(|claims| claims.announced(&names)),
                 Update::Documents { prefix, documents } => self.read(&prefix, documents),
@@ -203,6 +219,22 @@ impl Discovery {
             changed |= self.retell();
         }
         changed | self.take_over(found, now)
+    }
+
+    /// Notes what may be the cause of the next table.
+    fn count_as_cause(&mut self, update: &Update) {
+        let cause = match update {
+            Update::List { selection, .. } => {
+                let source = selection.to_string();
+                Cause::List { index: self.metrics.watch(&source).accepted_index(), source }
+            }
+            Update::About(..) | Update::Entries(..) | Update::Announced(_) => Cause::Claims,
+            Update::Looked(_) => Cause::Name,
+            Update::Vantage(_) => Cause::Place,
+            Update::Documents { .. } => Cause::Documents,
+            Update::Confirmed(_) | Update::Unheard(_) | Update::Unread { .. } | Update::Read(_) => return,
+        };
+        self.causes.add(cause);
     }
 
     /// Serves by what a look has shown until there is something better; true if there is nothing yet.
@@ -219,6 +251,7 @@ impl Discovery {
 
     fn reload(&mut self, reload: Reload) {
         let joined = self.beside.rebase(&reload.config);
+        self.causes.add(Cause::Reload);
         let result = joined.map(|config| self.rebase(config));
         // Whoever asked may be gone.
         let _ = reload.done.send(result);
@@ -333,12 +366,15 @@ impl Discovery {
         self.memory.obey(self.claims.as_ref().and_then(Claims::good));
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
+        let causes = self.causes.take();
+        let written = history::of(&self.publisher.current(), &table, causes);
         report(&self.publisher.current(), &table);
         if table.is_complete() {
             self.readiness.has_truth();
         }
         self.readiness.stale(config.consul.staleness.then == OnStale::Degrade && table.is_stale());
         self.publisher.publish(table);
+        self.journal.note(written);
         self.egress.published(&self.publisher.current());
     }
 }

@@ -109,6 +109,11 @@ impl WatchSeries {
         self.denied.load(Ordering::Relaxed)
     }
 
+    /// The index that was accepted last; 0 before the first.
+    pub fn accepted_index(&self) -> u64 {
+        self.index.load(Ordering::Relaxed)
+    }
+
     /// Notes the index that was accepted.
     pub fn index(&self, index: u64) {
         self.index.store(index, Ordering::Relaxed);

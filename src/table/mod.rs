@@ -20,6 +20,7 @@ pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Door, Passage, Selection, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::route::Routes;
 use crate::tls;
@@ -52,6 +53,7 @@ pub struct Builder {
     workers: usize,
     own: Own,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     mesh: Option<Arc<tls::Mesh>>,
 }
 
@@ -176,7 +178,17 @@ impl Builder {
 
     /// The builder of that character.
     pub fn new(workers: usize, own: Own, metrics: &Arc<Metrics>) -> Self {
-        Builder { ids: Ids::default(), workers, own, metrics: Arc::clone(metrics), mesh: None }
+        Builder { ids: Ids::default(), workers, own, metrics: Arc::clone(metrics), journal: Arc::default(), mesh: None }
+    }
+
+    /// The same, whose clusters write down what happens in them there.
+    pub fn with_journal(self, journal: &Arc<Journal>) -> Self {
+        Builder { journal: Arc::clone(journal), ..self }
+    }
+
+    /// Where it is written down what happens.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     /// The same, with a part in the mesh.
@@ -233,8 +245,9 @@ impl Builder {
         {
             return Arc::clone(previous);
         }
-        let Builder { ids, workers, own, metrics, mesh } = self;
-        let new = New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics, mesh: mesh.as_ref() };
+        let Builder { ids, workers, own, metrics, journal, mesh } = self;
+        let new =
+            New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics, journal, mesh: mesh.as_ref() };
         let cluster = Cluster::build(settings, list, previous.map(|previous| &**previous), &new);
         Arc::new(cluster.with_freshness(freshness).with_drawn(drawn))
     }

@@ -174,6 +174,7 @@ fn subsets_of_many_processes_spread_evenly() {
             vantage: &bench.vantage,
             own: &own,
             metrics: &bench.metrics,
+            journal: &Arc::default(),
             mesh: None,
         };
         let list: List = (0..50).map(listed).collect();

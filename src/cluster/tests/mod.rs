@@ -62,6 +62,7 @@ impl Bench {
             vantage: &self.vantage,
             own: &Own { seed: 1, secret: [0; 32] },
             metrics: &self.metrics,
+            journal: &Arc::default(),
             mesh: None,
         };
         Handle::new(&Arc::new(Cluster::build(&self.settings, Some(list.into()), previous, &new)))

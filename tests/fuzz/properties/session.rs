@@ -58,6 +58,7 @@ fn cluster() -> Cluster {
         vantage: &Arc::default(),
         own: &Own { seed: 1, secret: [0; 32] },
         metrics: &Metrics::new(1),
+        journal: &Arc::default(),
         mesh: None,
     };
     Cluster::build(&config.clusters[0], Some(list), None, &new)
