@@ -126,11 +126,12 @@ impl App {
         let (reloads, reload) = mpsc::channel(1);
         let (demand, demands) = table::demand(metrics.egress());
         let naming = Naming::new(&config.egress, demand);
+        let (_, orders) = table::hand();
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
         let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?.in_mesh(mesh.clone());
         let builder = builder.with_journal(&journal);
-        let asked = (reload, demands);
+        let asked = (reload, demands, orders);
         let discovery = Discovery::new(Arc::clone(&config), (builder, publisher), readiness.clone(), &metrics, asked)?;
         let named = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
         let here = Here::new(named.zip(addresses.iter().copied()).collect(), admin);

@@ -239,8 +239,9 @@ fn cluster(scenario: &Scenario, policy: Policy, now: Instant) -> Result<Handle, 
     let (ids, vantage) = (Ids::default(), Arc::default());
     let own = Own { seed: 0, secret: [0; 32] };
     let metrics = &Metrics::new(1);
+    let journal = &Arc::default();
     let new =
-        New { workers: 1, now, ids: &ids, vantage: &vantage, own: &own, metrics, journal: &Arc::default(), mesh: None };
+        New { workers: 1, now, ids: &ids, vantage: &vantage, own: &own, metrics, journal, mesh: None, measures: None };
     Ok(Handle::new(&Arc::new(Cluster::build(&config.clusters[0], Some(list), None, &new))))
 }
 

@@ -9,8 +9,7 @@ use prometheus::proto::MetricFamily;
 use super::Admin;
 use super::answer::{Reply, whole};
 use super::ask::Ask;
-use crate::cluster::Member;
-use crate::endpoint::{Standing, Status};
+use crate::endpoint::What;
 use crate::metrics::{Format, counter, gauge};
 use crate::table::{Beside, Table};
 
@@ -35,7 +34,7 @@ fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         let label = || ("cluster", cluster.name().to_string());
         let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
         for member in cluster.members() {
-            *counts.entry(state(member)).or_default() += 1;
+            *counts.entry(member.state()).or_default() += 1;
         }
         let count = |(state, count): (&str, usize)| (vec![label(), ("state", state.to_owned())], count as f64);
         states.extend(counts.into_iter().map(count));
@@ -65,11 +64,24 @@ fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
         gauge("lictor_cluster_retry_budget", "Retries that are still allowed now.", budgets),
         gauge("lictor_cluster_requests", "Requests where there are limits, by whether they are let in.", requests),
         gauge("lictor_cluster_limit", "Requests that are let in at once.", limits),
+        gauge(
+            "lictor_operator_overrides",
+            "What operators have done about endpoints by hand, by kind.",
+            by_hand(table),
+        ),
         gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
     ];
     families.extend(table.beside().into_iter().flat_map(beside));
     families
+}
+
+/// What holds by hand, each kind even where there is none of it.
+fn by_hand(table: &Table) -> Vec<(Vec<(&'static str, String)>, f64)> {
+    let held = || table.measures().values().flat_map(|measures| measures.values()).flat_map(|held| held.iter());
+    let count = |kind: What| held().filter(|measure| measure.what.is_like(kind)).count();
+    let kinds = [What::Ejected, What::Drained, What::Weight(0)];
+    kinds.map(|kind| (vec![("kind", kind.name().to_owned())], count(kind) as f64)).into()
 }
 
 fn beside(beside: &Beside) -> [MetricFamily; 3] {
@@ -91,17 +103,4 @@ fn beside(beside: &Beside) -> [MetricFamily; 3] {
             [(vec![], f64::from(u8::from(is_in_force)))],
         ),
     ]
-}
-
-fn state(member: &Member) -> &'static str {
-    match (member.status, member.endpoint.standing()) {
-        (Status::Critical, _) => "critical",
-        (Status::Maintenance, _) => "maintenance",
-        (Status::Suspect, _) => "suspect",
-        _ if member.weight == 0 => "drained",
-        _ if member.is_failing() => "unhealthy",
-        (_, Standing::Eligible) => "eligible",
-        (_, Standing::Ejected) => "ejected",
-        (_, Standing::Probation | Standing::Trial) => "probation",
-    }
 }

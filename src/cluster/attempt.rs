@@ -134,7 +134,7 @@ impl Attempt {
         if is_off || !is_row && !trial && !is_suspect {
             return;
         }
-        match self.cluster.try_eject(self.endpoint(), now) {
+        match self.cluster.try_eject(self.endpoint(), reason, now) {
             // Said once for each row of failures, not with each request of an outage.
             Err(Spared::By(_)) if !failures.is_multiple_of(limit) => {}
             ejected => self.cluster.report_ejection(self.endpoint(), reason, ejected),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Cluster, Lasting, New, locality};
 use crate::balance::{hash, mix};
 use crate::config;
-use crate::endpoint::{Address, Endpoint, Finding, List, Listed, Standing, Status};
+use crate::endpoint::{Address, Endpoint, Finding, List, Listed, Measure, Standing, Status, What};
 
 /// One endpoint, and what the list says of it.
 #[derive(Debug, Clone)]
@@ -20,6 +20,10 @@ pub struct Member {
     pub status: Status,
     /// Its share; 0 takes no requests.
     pub weight: u32,
+    /// What its source says that its share is.
+    pub listed_weight: u32,
+    /// What an operator has done about it.
+    pub measures: Option<Arc<[Measure]>>,
     /// Which of the cluster's lists it is on, where these serve in turn: 0 is the first.
     pub level: usize,
     /// How near it is: 0 is nearest.
@@ -70,11 +74,14 @@ pub(super) fn all(
         let level = if settings.in_turn { usize::from(listed.level) } else { 0 };
         let tier = locality::tier(&settings.balancing.locality, new.vantage, &listed.locality);
         let resting = known.and_then(|known| known.resting).unwrap_or(new.now);
+        let measures = new.measures.and_then(|measures| measures.get(&listed.address)).cloned();
         let mut member = Member {
             endpoint,
             id: Arc::clone(&listed.id),
             status: listed.status,
-            weight: listed.weight,
+            weight: measures.as_deref().and_then(given_weight).unwrap_or(listed.weight),
+            listed_weight: listed.weight,
+            measures,
             level,
             tier,
             group: level * settings.balancing.locality.tiers() + tier,
@@ -117,6 +124,14 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The share that an operator has given, if one has.
+fn given_weight(measures: &[Measure]) -> Option<u32> {
+    measures.iter().find_map(|measure| match measure.what {
+        What::Weight(weight) => Some(weight),
+        What::Ejected | What::Drained => None,
+    })
+}
+
 /// How many groups these are in.
 pub(super) fn groups(members: &[Member]) -> usize {
     members.iter().map(|member| member.group + 1).max().unwrap_or_default()
@@ -135,7 +150,26 @@ impl Member {
 
     /// True if it could serve, were it well: nobody has taken it out on purpose.
     pub fn is_possible(&self) -> bool {
-        self.weight > 0 && self.status != Status::Maintenance
+        let is_out = || self.is_under(What::Ejected) || self.is_under(What::Drained);
+        self.weight > 0 && self.status != Status::Maintenance && !is_out()
+    }
+
+    /// True if an operator has done that about it.
+    pub fn is_under(&self, what: What) -> bool {
+        self.measures.iter().flat_map(|all| all.iter()).any(|measure| measure.what == what)
+    }
+
+    /// Whether it may be picked, or what keeps it from that: the word for people and labels.
+    pub fn state(&self) -> &'static str {
+        match (self.status, self.endpoint.standing()) {
+            _ if self.is_under(What::Ejected) => "ejected",
+            (Status::Critical, _) => "critical",
+            (Status::Maintenance, _) => "maintenance",
+            (Status::Suspect, _) => "suspect",
+            _ if self.weight == 0 || self.is_under(What::Drained) => "drained",
+            _ if self.is_failing() => "unhealthy",
+            (_, standing) => standing.name(),
+        }
     }
 
     /// True if it was on the list until a moment ago: it serves where nobody who is on it can.
@@ -147,7 +181,7 @@ impl Member {
     /// maintenance that holds for so long.
     pub(super) fn keeps_sessions(&self, patience: Duration, now: Option<Instant>) -> bool {
         let is_over = self.rests_until(patience).is_some_and(|until| now.is_some_and(|now| until <= now));
-        let is_well = self.status != Status::Critical && !self.is_failing();
+        let is_well = self.status != Status::Critical && !self.is_failing() && !self.is_under(What::Ejected);
         is_well && !is_over && self.endpoint.standing() == Standing::Eligible
     }
 

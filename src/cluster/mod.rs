@@ -12,6 +12,7 @@ mod diagnosis;
 mod failover;
 mod gate;
 mod gradient;
+mod hand;
 mod handle;
 mod levels;
 mod locality;
@@ -31,7 +32,7 @@ use tracing::{info, warn};
 
 use crate::balance::{Cursors, Ring, keeps};
 use crate::config::{self, Policy, Prefer};
-use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Standing, Vantage};
+use crate::endpoint::{Address, Age, Endpoint, Freshness, Id, Ids, Ledger, List, Listed, Measures, Standing, Vantage};
 use crate::health;
 use crate::journal::{Event, Journal};
 use crate::metrics::{ClusterSeries, Metrics};
@@ -60,6 +61,7 @@ pub struct Cluster {
     drawn: Drawn,
     freshness: Freshness,
     vantage: Arc<Vantage>,
+    measures: Option<Arc<Measures>>,
     members: Box<[Member]>,
     /// For those who hash: a ring for each group.
     rings: Box<[Arc<Ring>]>,
@@ -141,6 +143,8 @@ pub struct New<'a> {
     pub journal: &'a Arc<Journal>,
     /// Our part in the mesh, if we have one.
     pub mesh: Option<&'a Arc<tls::Mesh>>,
+    /// What an operator has done about endpoints of the cluster.
+    pub measures: Option<&'a Arc<Measures>>,
 }
 
 impl Lasting {
@@ -193,6 +197,7 @@ impl Cluster {
             drawn: Drawn::default(),
             freshness: Freshness::default(),
             vantage: Arc::clone(new.vantage),
+            measures: new.measures.cloned(),
             rings: rings(settings, &members),
             members,
             sessions,
@@ -381,7 +386,7 @@ impl Cluster {
 
     /// Those who were not tried and are out, but not on purpose.
     fn out_of(&self, tried: &[Id]) -> impl Iterator<Item = &Member> {
-        let fit = |member: &&Member| member.is_usable() || member.is_suspect();
+        let fit = |member: &&Member| member.is_usable() || member.is_suspect() && member.is_possible();
         // Whoever is on its trial has as much as it can bear.
         let idle = |member: &&Member| member.endpoint.standing() != Standing::Trial;
         let untried = |member: &&Member| !tried.contains(&member.endpoint.id());

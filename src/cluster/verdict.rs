@@ -51,7 +51,7 @@ impl Cluster {
 
     /// Ejects an endpoint if the rules allow it, and says what came of it.
     pub(super) fn eject(&self, endpoint: &Endpoint, reason: Reason, now: Instant) {
-        self.report_ejection(endpoint, reason, self.try_eject(endpoint, now));
+        self.report_ejection(endpoint, reason, self.try_eject(endpoint, reason, now));
     }
 
     /// Counts and logs what came of an ejection.
@@ -85,7 +85,7 @@ impl Cluster {
     }
 
     /// Ejects an endpoint if the rules allow it.
-    pub(super) fn try_eject(&self, endpoint: &Endpoint, now: Instant) -> Result<Duration, Spared> {
+    pub(super) fn try_eject(&self, endpoint: &Endpoint, reason: Reason, now: Instant) -> Result<Duration, Spared> {
         let rules = &self.settings.ejection;
         let _book = self.lasting.book.open();
         let (mut count, mut out, mut is_usable) = (0, 0, false);
@@ -110,6 +110,7 @@ impl Cluster {
             return Err(Spared::By(why));
         }
         let length = health::eject(rules, endpoint, now, fastrand::f64());
+        endpoint.ejections().why = Some(reason.name());
         self.sort_with_book(now);
         Ok(length)
     }
@@ -165,7 +166,7 @@ impl Windows {
         endpoints.map(&mut turn).collect()
     }
 
-    fn forget(&self, endpoint: &Endpoint) {
+    pub(super) fn forget(&self, endpoint: &Endpoint) {
         self.lock().remove(&endpoint.id());
     }
 

@@ -14,7 +14,7 @@ use super::suspects::Loss;
 use crate::config::{Consul, Documents, Selection};
 use crate::endpoint::{Age, List, Vantage};
 use crate::metrics::Metrics;
-use crate::table::{Beside, Facts};
+use crate::table::{Beside, ByCluster, Facts};
 
 /// How long the first answer may take before a list from disk serves in its place.
 const GRACE: Duration = Duration::from_secs(1);
@@ -92,6 +92,11 @@ impl Memory {
     /// Whether routes are still to come.
     pub(super) fn await_routes(&mut self, awaits: bool) {
         self.facts.awaits_routes = awaits;
+    }
+
+    /// What operators have done by hand.
+    pub(super) fn heed(&mut self, measures: &Arc<ByCluster>) {
+        self.facts.measures = Arc::clone(measures);
     }
 
     /// Where we stand.

@@ -8,6 +8,7 @@ mod claims;
 pub mod consul;
 mod disk;
 mod egress;
+mod hand;
 mod history;
 mod keeper;
 mod memory;
@@ -25,15 +26,16 @@ use tracing::info;
 
 use crate::config::{self, Config, Documents, OnStale, Part, Selection, Serves};
 use crate::consul::Error;
-use crate::endpoint::List;
+use crate::endpoint::{List, What};
 use crate::journal::{Cause, Journal};
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
-use crate::table::{Builder, Demands, Publisher, Table, Wanted};
+use crate::table::{Builder, Deed, Demands, Order, Orders, Publisher, Table, Wanted};
 use beside::Beside;
 use claims::Claims;
 use consul::{Update, Watches};
 use egress::Egress;
+use hand::Done;
 use history::Causes;
 use memory::Memory;
 use suspects::Loss;
@@ -64,6 +66,9 @@ pub struct Discovery {
     updates: mpsc::Receiver<Update>,
     reloads: mpsc::Receiver<Reload>,
     demands: Demands,
+    orders: Orders,
+    /// What operators have done by hand.
+    done: Done,
 }
 
 /// A configuration to go on with, and whom to tell when its table is published.
@@ -82,7 +87,7 @@ impl Discovery {
         (builder, publisher): (Builder, Publisher),
         readiness: Readiness,
         metrics: &Arc<Metrics>,
-        (reloads, demands): (mpsc::Receiver<Reload>, Demands),
+        (reloads, demands, orders): (mpsc::Receiver<Reload>, Demands, Orders),
     ) -> Result<Self, Error> {
         let (sender, updates) = mpsc::channel(WAITING);
         let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
@@ -109,6 +114,8 @@ impl Discovery {
             updates,
             reloads,
             demands,
+            orders,
+            done: Done::default(),
         })
     }
 
@@ -123,7 +130,8 @@ impl Discovery {
         self.publish();
         loop {
             let claims = self.claims.as_ref().and_then(Claims::next);
-            let next = self.memory.next().into_iter().chain(self.egress.next()).chain(claims).min();
+            let next = self.memory.next().into_iter().chain(self.egress.next());
+            let next = next.chain(claims).chain(self.done.next()).min();
             let sweep = self.publisher.next();
             tokio::select! {
                 Some(update) = self.updates.recv() => {
@@ -137,6 +145,7 @@ impl Discovery {
                     None => return,
                 },
                 Some(wanted) = self.demands.next() => self.want(wanted),
+                Some(order) = self.orders.next() => self.obey(order),
                 () = at(next) => self.pass(Instant::now()),
                 () = at(sweep) => self.publisher.sweep(Instant::now()),
             }
@@ -171,9 +180,31 @@ impl Discovery {
             self.retell();
         }
         let waited = self.claims.as_ref().and_then(Claims::next).is_some_and(|next| next <= now);
-        if self.step(now) | forgotten | waited {
+        let is_over = self.done.pass(now);
+        if self.step(now) | forgotten | waited | is_over {
             self.publish();
         }
+    }
+
+    /// Does by hand what an operator wants done.
+    fn obey(&mut self, order: Order) {
+        let (table, now) = (self.publisher.current(), Instant::now());
+        let obeyed = self.done.obey(&order, &table, now);
+        if obeyed == Ok(true) {
+            self.publish();
+        }
+        if obeyed.is_ok() && order.deed == Deed::TakeBack(What::Ejected) {
+            let table = self.publisher.current();
+            let cluster = table.find_cluster(&order.cluster);
+            let member = cluster.and_then(|cluster| {
+                cluster.members().iter().find(|member| *member.endpoint.address() == order.endpoint)
+            });
+            if let Some((cluster, member)) = cluster.zip(member) {
+                cluster.pardon(&member.endpoint, now);
+            }
+        }
+        // Whoever asked may be gone.
+        let _ = order.done.send(obeyed.map(drop));
     }
 
     /// Brings all that is known in step with time; true if that changes it.
@@ -364,6 +395,7 @@ impl Discovery {
         self.claim();
         self.memory.stand_beside(self.beside.facts(), self.beside.good());
         self.memory.obey(self.claims.as_ref().and_then(Claims::good));
+        self.memory.heed(self.done.measures());
         let config = self.told.config();
         let table = self.builder.build(config, self.memory.facts(), &self.publisher.current(), Instant::now());
         let causes = self.causes.take();

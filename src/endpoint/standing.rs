@@ -31,6 +31,8 @@ pub struct Ejections {
     pub length: Duration,
     /// When it came back from the last one.
     pub returned: Option<Instant>,
+    /// What the last one was for, as a word.
+    pub why: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]

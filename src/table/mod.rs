@@ -7,6 +7,7 @@
 mod beside;
 mod demand;
 mod drawn;
+mod order;
 mod retired;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
 use crate::config::{self, Config, Door, Passage, Selection, Source};
-use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Vantage};
+use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Measures, Vantage};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::route::Routes;
@@ -28,6 +29,7 @@ pub use beside::Beside;
 
 pub use demand::{Absent, Answer, Demand, Demands, Wanted, demand};
 pub use drawn::takes;
+pub use order::{Deed, Hand, Order, Orders, Refused, hand};
 use retired::Retired;
 
 /// Routes and clusters as of one moment.
@@ -40,11 +42,15 @@ pub struct Table {
     doors: Arc<BTreeMap<Door, Arc<Passage>>>,
     clusters: Vec<Arc<Cluster>>,
     beside: Option<Arc<Beside>>,
+    measures: Arc<ByCluster>,
     awaits_routes: bool,
 }
 
 /// The lists that sources have given so far.
 pub type Lists = HashMap<Selection, List>;
+
+/// What operators have done by hand about endpoints, by cluster: whether that is there or not.
+pub type ByCluster = BTreeMap<Arc<str>, Arc<Measures>>;
 
 /// What building needs besides the facts.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ pub struct Facts {
     pub beside: Option<Arc<Beside>>,
     /// True while routes are still to come that there are, as far as is known.
     pub awaits_routes: bool,
+    /// What operators have done by hand.
+    pub measures: Arc<ByCluster>,
 }
 
 /// The only way to write. Not `Clone`: discovery owns the one there is.
@@ -132,6 +140,11 @@ impl Table {
         self.beside.as_deref()
     }
 
+    /// What operators have done by hand about endpoints, of whatever cluster.
+    pub fn measures(&self) -> &ByCluster {
+        &self.measures
+    }
+
     /// When the route of that name was last in use, if ever: now, while anything runs in the cluster of that name.
     pub fn last_use(&self, name: &str, now: Instant) -> Option<Instant> {
         let is_running =
@@ -164,6 +177,7 @@ impl Table {
             doors: Arc::default(),
             clusters: Vec::new(),
             beside: None,
+            measures: Arc::default(),
             awaits_routes: false,
         }
     }
@@ -215,6 +229,7 @@ impl Builder {
             doors: Arc::clone(&config.doors),
             clusters,
             beside: facts.beside.clone(),
+            measures: Arc::clone(&facts.measures),
             awaits_routes: facts.awaits_routes,
         }
     }
@@ -227,6 +242,7 @@ impl Builder {
         now: Instant,
     ) -> Arc<Cluster> {
         let freshness = drawn::freshness(settings, facts);
+        let measures = facts.measures.get(&settings.name);
         let drawn = drawn::of(settings, facts);
         let list = match (&settings.source, previous) {
             // Putting lists together costs more than seeing that they are the same ones.
@@ -242,12 +258,13 @@ impl Builder {
             && same_list(previous.list(), list.as_ref())
             && previous.freshness() == freshness
             && !previous.depends_on(&facts.vantage)
+            && previous.measures() == measures
         {
             return Arc::clone(previous);
         }
         let Builder { ids, workers, own, metrics, journal, mesh } = self;
-        let new =
-            New { workers: *workers, now, ids, vantage: &facts.vantage, own, metrics, journal, mesh: mesh.as_ref() };
+        let (workers, vantage) = (*workers, &facts.vantage);
+        let new = New { workers, now, ids, vantage, own, metrics, journal, mesh: mesh.as_ref(), measures };
         let cluster = Cluster::build(settings, list, previous.map(|previous| &**previous), &new);
         Arc::new(cluster.with_freshness(freshness).with_drawn(drawn))
     }

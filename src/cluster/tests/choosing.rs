@@ -23,7 +23,7 @@ proptest! {
         let weighted = |(place, weight): (usize, &u32)| Listed { weight: *weight, ..listed(place as u16) };
         let cluster = bench.cluster_of(weights.iter().enumerate().map(weighted).collect(), None);
         for index in out {
-            let _ = cluster.try_eject(&cluster.members()[index.index(weights.len())].endpoint, bench.now);
+            let _ = cluster.try_eject(&cluster.members()[index.index(weights.len())].endpoint, Reason::Connect, bench.now);
         }
         let serving = cluster.members().iter().filter(|member| member.endpoint.standing() == Standing::Eligible);
         let serving: BTreeMap<u16, u32> = serving.map(|member| (endpoint_port(&member.endpoint), member.weight)).collect();
@@ -176,6 +176,7 @@ fn subsets_of_many_processes_spread_evenly() {
             metrics: &bench.metrics,
             journal: &Arc::default(),
             mesh: None,
+            measures: None,
         };
         let list: List = (0..50).map(listed).collect();
         let cluster = Handle::new(&Arc::new(Cluster::build(&bench.settings, Some(list), None, &new)));

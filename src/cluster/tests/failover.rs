@@ -73,7 +73,7 @@ fn who_is_ejected_is_missed_as_well_and_one_trial_each_brings_a_list_back() {
 fn a_list_that_does_not_serve_has_no_trials() {
     let mut bench = Bench::with(TWO);
     let cluster = bench.cluster_of(lists(&[10, 11, 20, 21]), None);
-    cluster.try_eject(&cluster.members()[3].endpoint, bench.now).unwrap();
+    cluster.try_eject(&cluster.members()[3].endpoint, Reason::Connect, bench.now).unwrap();
     bench.now += Duration::from_secs(60);
     assert_eq!(bench.serving(&cluster), [10, 11]);
     assert_eq!(cluster.members()[3].endpoint.standing(), Standing::Probation);

@@ -3,6 +3,7 @@
 mod choosing;
 mod diagnosis;
 mod failover;
+mod hand;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ struct Bench {
     rng: fastrand::Rng,
     vantage: Arc<Vantage>,
     metrics: Metrics,
+    measures: Option<Arc<Measures>>,
 }
 
 impl Bench {
@@ -47,6 +49,7 @@ impl Bench {
             rng: fastrand::Rng::with_seed(1),
             vantage,
             metrics: Metrics::new(1),
+            measures: None,
         }
     }
 
@@ -64,6 +67,7 @@ impl Bench {
             metrics: &self.metrics,
             journal: &Arc::default(),
             mesh: None,
+            measures: self.measures.as_ref(),
         };
         Handle::new(&Arc::new(Cluster::build(&self.settings, Some(list.into()), previous, &new)))
     }
@@ -177,11 +181,14 @@ fn never_more_than_the_allowed_share_is_out() {
     assert!(bench.fail(&cluster, 2).is_some(), "half of three, rounded up");
     assert_eq!(bench.fail(&cluster, 3), None);
     let third = &cluster.members()[2].endpoint;
-    assert_eq!(cluster.try_eject(third, bench.now), Err(Spared::By("max_percent")));
+    assert_eq!(cluster.try_eject(third, Reason::Connect, bench.now), Err(Spared::By("max_percent")));
     assert_eq!(bench.serving(&cluster), [3]);
     let lonely = bench.cluster(&[7], None);
     assert_eq!(bench.fail(&lonely, 7), None);
-    assert_eq!(lonely.try_eject(&lonely.members()[0].endpoint, bench.now), Err(Spared::By("min_available")));
+    assert_eq!(
+        lonely.try_eject(&lonely.members()[0].endpoint, Reason::Connect, bench.now),
+        Err(Spared::By("min_available"))
+    );
 }
 
 #[test]
@@ -189,7 +196,10 @@ fn a_dry_run_takes_nobody_out() {
     let mut bench = Bench::with("ejection={dry_run=true}");
     let cluster = bench.cluster(&[1, 2, 3], None);
     assert_eq!(bench.fail(&cluster, 1), None);
-    assert_eq!(cluster.try_eject(&cluster.members()[0].endpoint, bench.now), Err(Spared::By("dry_run")));
+    assert_eq!(
+        cluster.try_eject(&cluster.members()[0].endpoint, Reason::Connect, bench.now),
+        Err(Spared::By("dry_run"))
+    );
     assert_eq!(bench.serving(&cluster), [1, 2, 3]);
 }
 

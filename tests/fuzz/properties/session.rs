@@ -60,6 +60,7 @@ fn cluster() -> Cluster {
         metrics: &Metrics::new(1),
         journal: &Arc::default(),
         mesh: None,
+        measures: None,
     };
     Cluster::build(&config.clusters[0], Some(list), None, &new)
 }
