@@ -191,6 +191,7 @@ impl Discovery {
         let (table, now) = (self.publisher.current(), Instant::now());
         let obeyed = self.done.obey(&order, &table, now);
         if obeyed == Ok(true) {
+            self.causes.add(Cause::ByHand);
             self.publish();
         }
         if obeyed.is_ok() && order.deed == Deed::TakeBack(What::Ejected) {

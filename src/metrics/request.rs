@@ -110,8 +110,10 @@ impl Shard {
     }
 }
 
-/// Histograms: which of a request's times each is of.
-const TIMES: [(&str, &str, fn(&BothTimes) -> &Times); 2] = [
+/// A histogram: its name, what it tells, and which of a request's times it is of.
+type Histogram = (&'static str, &'static str, fn(&BothTimes) -> &Times);
+
+const HISTOGRAMS: [Histogram; 2] = [
     ("lictor_request_duration_seconds", "From a request's head to the last byte of its answer.", |both| &both.whole),
     ("lictor_request_first_byte_seconds", "From a request's head to the head of its answer.", |both| &both.began),
 ];
@@ -131,7 +133,7 @@ pub(super) fn families(all: &[(RequestLabels, Arc<RequestSeries>)], exemplars: &
         counter("lictor_requests_total", "Requests answered, by the status that the client saw.", counts),
         counter("lictor_body_bytes_total", "Bytes of requests' bodies, and of their answers'.", bytes),
     ];
-    for (name, help, which) in TIMES {
+    for (name, help, which) in HISTOGRAMS {
         let mut metrics = Vec::new();
         for (labels, series) in all {
             for (class, word) in CLASSES.iter().enumerate() {

@@ -117,8 +117,9 @@ fn refuse(
 ) -> Answer<Body> {
     debug!(?refusal, "refused");
     let answer = if is_grpc { refusal.grpc_answer() } else { refusal.answer() };
-    let sent = answer.body().size_hint().lower();
-    series.record(worker.index, &record::own(answer.status().as_u16(), started, (received, sent)));
+    // To gRPC's clients everything is a 200: it counts as what it is.
+    let (code, sent) = (refusal.status().0.as_u16(), answer.body().size_hint().lower());
+    series.record(worker.index, &record::own(code, started, (received, sent)));
     answer.into()
 }
 
