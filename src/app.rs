@@ -5,6 +5,7 @@
 
 mod bound;
 mod entrances;
+mod withdrawing;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,7 +26,7 @@ use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::journal::{Event, Journal};
-use crate::lifecycle::{Drain, Draining, Readiness, descriptors};
+use crate::lifecycle::{Drain, Draining, Readiness, Withdrawal, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::mesh::Membership;
 use crate::metrics::Metrics;
@@ -126,7 +127,7 @@ impl App {
         let (reloads, reload) = mpsc::channel(1);
         let (demand, demands) = table::demand(metrics.egress());
         let naming = Naming::new(&config.egress, demand);
-        let (_, orders) = table::hand();
+        let (hand, orders) = table::hand();
         let (stop, stopped) = watch::channel(false);
         let drain = Drain::new();
         let builder = Builder::draw(config.workers, &metrics).ok_or(Error::Randomness)?.in_mesh(mesh.clone());
@@ -152,10 +153,10 @@ impl App {
         };
         let proof = mesh.clone().zip(Some(readiness.clone()));
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
-        let window = window.with_listeners(&app.config.listeners, &app.addresses);
+        let window = window.with_listeners(&app.config.listeners, &app.addresses).with_hand(hand, drain.withdrawal());
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
-        let registering = (registrar, presence);
+        let registering = (registrar, presence, drain.withdrawal());
         let readers = (reader.clone(), metrics);
         let members = (membership, proof);
         let part = Control { discovery, probes, registering, servers, certificates, members, window, socket, readers };
@@ -299,7 +300,7 @@ impl Drop for App {
 struct Control {
     discovery: Discovery,
     probes: Probes,
-    registering: (Registrar, Presence),
+    registering: (Registrar, Presence, Withdrawal),
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
     /// What follows who we are in the mesh, and whom that makes ready.
@@ -322,11 +323,12 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
     let Control { discovery, probes, registering, servers, certificates, members, window, socket, readers } = part;
-    let ((registrar, presence), (reader, metrics), (membership, proof)) = (registering, readers, members);
+    let ((registrar, presence, withdrawal), (reader, metrics), (membership, proof)) = (registering, readers, members);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
     tasks.spawn_local(registrar.run());
+    tasks.spawn_local(withdrawing::follow(withdrawal, presence.clone()));
     tasks.spawn_local(tls::keep(servers));
     for certificates in certificates {
         tasks.spawn_local(certificates.run());

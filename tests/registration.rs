@@ -355,3 +355,24 @@ async fn a_token_that_may_not_is_reported_and_another_one_is_taken_from_its_file
     std::fs::write(file.path(), token("writer", "service \"edge\" { policy = \"write\" }").await).unwrap();
     becomes(&root, "edge", "passing").await;
 }
+
+#[tokio::test]
+async fn a_drained_proxy_is_out_of_the_catalogue_until_it_is_taken_back() {
+    let (consul, origin) = (Consul::start().await, Origin::start("one").await);
+    let beside = "[registration]\nname = \"edge\"\n[[registration.services]]\nname = \"app\"\nport = 8080\n";
+    let proxy = Proxy::start(&lictor(&consul, &origin, beside));
+    becomes(&consul, "edge", "passing").await;
+    eventually("so is who is beside it", SOON, async || statuses(&consul, "app").await.len() == 1).await;
+    let order = async |path: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+        let answer =
+            Client::connect(proxy.admin()).await.exchange(format!("{head}content-length: 2\r\n\r\n{{}}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    order("/v1/drain").await;
+    eventually("it is out", SOON, async || statuses(&consul, "edge").await.is_empty()).await;
+    assert_eq!(statuses(&consul, "app").await.len(), 1, "who is beside it stays");
+    assert_eq!(get(proxy.address(), "shop", "/").await.status, 200, "whoever comes is served");
+    order("/v1/undrain").await;
+    becomes(&consul, "edge", "passing").await;
+}

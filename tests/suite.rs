@@ -26,6 +26,7 @@ mod failure;
 mod forwarding;
 mod grpc;
 mod garbled;
+mod hand;
 mod hostile;
 mod http2;
 mod last_lists;

@@ -11,6 +11,7 @@ mod dispatch;
 mod documents;
 mod events;
 mod figures;
+mod hand;
 mod registration;
 mod routes;
 mod view;
@@ -27,11 +28,11 @@ use tracing::info;
 
 use crate::config::Listener;
 use crate::journal::{Event, Journal};
-use crate::lifecycle::Readiness;
+use crate::lifecycle::{Readiness, Withdrawal};
 use crate::listener::{Asked, Limits, Service};
 use crate::message::Answer;
 use crate::metrics::Metrics;
-use crate::table::Reader;
+use crate::table::{Hand, Reader};
 use answer::{Body, Problem, Reply, json, text};
 use ask::{Ask, Who, one};
 use dispatch::{Handler, Opens, Page};
@@ -45,7 +46,7 @@ pub const MAX_CONNECTIONS: usize = 32;
 const MAX_FOLLOWERS: usize = 16;
 
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES];
+const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
@@ -75,18 +76,26 @@ pub struct Admin {
     journal: Arc<Journal>,
     listeners: Vec<(Listener, SocketAddr)>,
     followers: Arc<Semaphore>,
+    hand: Option<Hand>,
+    withdrawal: Option<Withdrawal>,
 }
 
 impl Admin {
     /// A window on these.
     pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness, journal: Arc<Journal>) -> Self {
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
-        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers }
+        let (hand, withdrawal) = (None, None);
+        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers, hand, withdrawal }
     }
 
     /// The same, which shows these listeners as well.
     pub fn with_listeners(self, listeners: &[Listener], addresses: &[SocketAddr]) -> Self {
         Admin { listeners: listeners.iter().cloned().zip(addresses.iter().copied()).collect(), ..self }
+    }
+
+    /// The same, by which things can be done by hand.
+    pub fn with_hand(self, hand: Hand, withdrawal: Withdrawal) -> Self {
+        Admin { hand: Some(hand), withdrawal: Some(withdrawal), ..self }
     }
 
     async fn answer(self: Rc<Self>, asked: Asked, who: Who) -> Reply {

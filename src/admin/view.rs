@@ -9,9 +9,10 @@ use super::Admin;
 use super::answer::{Problem, Reply, json};
 use super::ask::Ask;
 use super::dispatch::Page;
+use super::hand::{Override, overrides};
 use crate::cluster::{Cluster, LevelShare, Member};
 use crate::config::{Accepts, Claimed, Draw, Listener, Serves};
-use crate::endpoint::{Age, Finding, Standing};
+use crate::endpoint::{Address, Age, Finding, Standing};
 use crate::metrics::Metrics;
 use crate::table::Table;
 
@@ -75,7 +76,7 @@ enum SourceView {
 }
 
 #[derive(Serialize)]
-struct EndpointView {
+pub(super) struct EndpointView {
     address: String,
     /// The source's name for it, if it has one.
     id: Option<String>,
@@ -85,9 +86,13 @@ struct EndpointView {
     status: &'static str,
     /// Ours.
     standing: &'static str,
+    /// Whether it may be picked, or what keeps it from that.
+    state: &'static str,
     /// The probes', once there was one.
     probe: Option<&'static str>,
     weight: u32,
+    /// What its source says that its share is.
+    listed_weight: u32,
     /// Less than 100 while it starts slowly.
     weight_percent: u32,
     /// Which list it is on, where lists serve in turn: 0 is the first.
@@ -99,6 +104,10 @@ struct EndpointView {
     in_flight: u32,
     connections: u32,
     ejected_for_seconds: Option<f64>,
+    /// What for, while it is, or waits for its trial.
+    ejected_because: Option<&'static str>,
+    /// What an operator has done about it.
+    overrides: Vec<Override>,
 }
 
 #[derive(Serialize)]
@@ -178,6 +187,13 @@ fn endpoints(table: &Table) -> Vec<OneEndpointView> {
         cluster.members().iter().map(view).collect()
     };
     table.clusters().iter().flat_map(|cluster| of(cluster)).collect()
+}
+
+/// The endpoint of that address, if the cluster is there and has it on its list.
+pub(super) fn find<'a>(table: &'a Table, cluster: &str, at: &Address) -> Option<(&'a Cluster, &'a Member)> {
+    let cluster = table.find_cluster(cluster)?;
+    let member = cluster.members().iter().find(|member| member.endpoint.address() == at)?;
+    Some((cluster, member))
 }
 
 fn clusters(table: &Table, metrics: &Metrics) -> Vec<ClusterView> {
@@ -263,17 +279,22 @@ fn levels(cluster: &Cluster, metrics: &Metrics) -> Vec<LevelView> {
     cluster.levels().into_iter().enumerate().map(view).collect()
 }
 
-fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
+pub(super) fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
     let standing = member.endpoint.standing();
-    let until = member.endpoint.ejections().until.filter(|_| standing == Standing::Ejected);
+    let (until, why) = {
+        let ejections = member.endpoint.ejections();
+        (ejections.until.filter(|_| standing == Standing::Ejected), ejections.why)
+    };
     EndpointView {
         address: member.endpoint.address().to_string(),
         id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
         identity: member.endpoint.identity().map(|path| path.to_string()),
         status: member.status.name(),
         standing: standing.name(),
+        state: member.state(),
         probe: member.endpoint.finding().map(Finding::name),
         weight: member.weight,
+        listed_weight: member.listed_weight,
         weight_percent: cluster.percent(member, now),
         level: cluster.settings().in_turn.then_some(member.level),
         tier: (!cluster.settings().balancing.locality.is_off()).then_some(member.tier),
@@ -281,5 +302,7 @@ fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
         in_flight: member.endpoint.in_flight(),
         connections: member.endpoint.connections(),
         ejected_for_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
+        ejected_because: why.filter(|_| standing != Standing::Eligible),
+        overrides: overrides(member.measures.as_deref(), now),
     }
 }

@@ -9,6 +9,7 @@ use tracing::info;
 use super::Cluster;
 use crate::endpoint::{Endpoint, Measures, Standing};
 use crate::health;
+use crate::journal::Event;
 
 impl Cluster {
     /// What an operator has done about endpoints of it, whether they are on the list or not.
@@ -26,6 +27,8 @@ impl Cluster {
             health::readmit(&self.settings.ejection, endpoint, now);
             self.sort_with_book(now);
             info!(cluster = %self.settings.name, endpoint = %endpoint.address(), "taken back by hand");
+            let (cluster, endpoint) = (self.settings.name.to_string(), endpoint.address().to_string());
+            self.lasting.journal.note(Event::Returned { cluster, endpoint });
         }
         endpoint.ejections().times = 0;
         endpoint.succeeded();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, Member};
+use crate::endpoint::What;
 use crate::journal::{Cause, ClusterChange, Event, Published};
 use crate::table::Table;
 
@@ -106,7 +107,9 @@ fn walk(difference: &mut ClusterChange, old: &[Member], new: &[Member]) {
 }
 
 fn is_same(before: &Member, after: &Member) -> bool {
-    before.status == after.status && before.weight == after.weight && before.endpoint.id() == after.endpoint.id()
+    let by_hand = |member: &Member| (member.is_under(What::Ejected), member.is_under(What::Drained));
+    let is_listed_alike = before.status == after.status && before.weight == after.weight;
+    is_listed_alike && by_hand(before) == by_hand(after) && before.endpoint.id() == after.endpoint.id()
 }
 
 fn at(member: &Member) -> String {
@@ -114,7 +117,9 @@ fn at(member: &Member) -> String {
 }
 
 fn said(member: &Member) -> String {
-    format!("{} with weight {}", member.status.name(), member.weight)
+    let by_hand = [What::Ejected, What::Drained].into_iter().filter(|what| member.is_under(*what));
+    let by_hand: String = by_hand.map(|what| format!(", {} by hand", what.name())).collect();
+    format!("{} with weight {}{by_hand}", member.status.name(), member.weight)
 }
 
 #[cfg(test)]

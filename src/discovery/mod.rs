@@ -181,6 +181,9 @@ impl Discovery {
         }
         let waited = self.claims.as_ref().and_then(Claims::next).is_some_and(|next| next <= now);
         let is_over = self.done.pass(now);
+        if is_over {
+            self.causes.add(Cause::ByHand);
+        }
         if self.step(now) | forgotten | waited | is_over {
             self.publish();
         }

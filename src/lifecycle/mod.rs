@@ -5,5 +5,5 @@ pub mod descriptors;
 mod drain;
 mod readiness;
 
-pub use drain::{Drain, Draining};
+pub use drain::{Drain, Draining, Withdrawal};
 pub use readiness::Readiness;

@@ -16,6 +16,7 @@ pub struct Readiness(Arc<Flags>);
 struct Flags {
     truth: AtomicBool,
     draining: AtomicBool,
+    withdrawn: AtomicBool,
     stale: AtomicBool,
     unproven: AtomicBool,
     changes: Notify,
@@ -31,6 +32,12 @@ impl Readiness {
     /// We are leaving.
     pub fn draining(&self) {
         self.0.draining.store(true, Ordering::Release);
+        self.0.changes.notify_waiters();
+    }
+
+    /// Somebody wants clients to go elsewhere for a while, or not any more.
+    pub fn withdrawn(&self, is_withdrawn: bool) {
+        self.0.withdrawn.store(is_withdrawn, Ordering::Release);
         self.0.changes.notify_waiters();
     }
 
@@ -50,6 +57,8 @@ impl Readiness {
     pub fn blocker(&self) -> Option<&'static str> {
         if self.0.draining.load(Ordering::Acquire) {
             Some("draining")
+        } else if self.0.withdrawn.load(Ordering::Acquire) {
+            Some("drained by an operator")
         } else if !self.0.truth.load(Ordering::Acquire) {
             Some("waiting for the first answer of discovery")
         } else if self.0.unproven.load(Ordering::Acquire) {

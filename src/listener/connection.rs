@@ -259,7 +259,7 @@ fn attend<'a, E: 'a>(
     leave: impl Fn() + 'a,
     stay: &'a mut Stay,
 ) -> Pin<Box<dyn Future<Output = End<E>> + 'a>> {
-    let (mut draining, mut turns) = (Box::pin(stay.begun()), 0_u32);
+    let (mut draining, mut turns) = (Box::pin(stay.urged()), 0_u32);
     Box::pin(poll_fn(move |cx| {
         loop {
             if let Poll::Ready(ended) = talking.as_mut().poll(cx) {

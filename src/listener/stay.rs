@@ -35,6 +35,8 @@ pub(super) struct Stay {
     leave: Leave,
     // Whether it can be put to rest.
     rests: bool,
+    // Whether it came when others were asked to end already.
+    came_late: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -63,6 +65,7 @@ impl Stay {
         let now = Instant::now();
         let old = limits.age.map(|age| now + age.mul_f64(1.0 - JITTER * fastrand::f64()));
         let timer = Box::pin(sleep_until((now + AWAKE).into()));
+        let came_late = draining.is_urged();
         let mut stay = Stay {
             pulse: Arc::new(Pulse::new()),
             place,
@@ -72,6 +75,7 @@ impl Stay {
             old,
             leave: Leave::NotYet,
             rests: true,
+            came_late,
         };
         stay.set(now);
         stay
@@ -83,9 +87,15 @@ impl Stay {
         async move { draining.begun().await }
     }
 
+    /// Returns while connections are asked to end, be it for the drain.
+    pub(super) fn urged(&self) -> impl Future<Output = ()> + 'static {
+        let mut draining = self.draining.clone();
+        async move { draining.urged().await }
+    }
+
     /// True if [`Self::look`] has something to see. Cheap: asked whenever the connection moves.
     pub(super) fn is_pressing(&self) -> bool {
-        self.draining.has_begun() || self.timer.is_elapsed() || self.leave != Leave::NotYet
+        self.draining.is_urged() || self.timer.is_elapsed() || self.leave != Leave::NotYet
     }
 
     /// How long a client may take nothing.
@@ -107,7 +117,10 @@ impl Stay {
     /// One more request, or a moment.
     pub(super) fn linger(&mut self) {
         let now = Instant::now();
-        self.leave = Leave::By(now + LINGER);
+        // Whoever comes although it need not is served: its first request has its time like any other's.
+        let is_served = self.came_late && self.draining.is_withdrawn();
+        let patience = if is_served { LINGER.max(self.limits.request_header) } else { LINGER };
+        self.leave = Leave::By(now + patience);
         self.set(now);
     }
 
@@ -141,7 +154,7 @@ impl Stay {
 
     /// Waits at an idle connection until its client sends something or closes; false if its time is over before.
     pub(super) async fn rest(&mut self, wire: &Wire) -> bool {
-        let mut begun = Box::pin(self.begun());
+        let mut urged = Box::pin(self.urged());
         loop {
             let idle = self.pulse.idle_since().unwrap_or_else(Instant::now) + self.limits.idle;
             let until = match self.leave {
@@ -156,7 +169,7 @@ impl Stay {
                     self.set(Instant::now());
                     return true;
                 }
-                () = &mut begun, if self.is_open() => self.leave = Leave::By(Instant::now() + LINGER),
+                () = &mut urged, if self.is_open() => self.leave = Leave::By(Instant::now() + LINGER),
                 () = &mut self.timer => match self.leave {
                     Leave::NotYet if until < idle => self.leave = Leave::By(until + LINGER),
                     _ => return false,

@@ -42,6 +42,8 @@ pub struct Presence {
 #[derive(Debug, Clone, Default)]
 struct Told {
     wanted: Option<config::Registration>,
+    /// Whether lictor itself is not to be found for now.
+    is_withdrawn: bool,
     is_over: bool,
 }
 
@@ -75,6 +77,11 @@ impl Presence {
         });
     }
 
+    /// Takes lictor itself out for as long as that is so; those beside it stay.
+    pub fn withdraw(&self, is_withdrawn: bool) {
+        self.told.send_if_modified(|told| std::mem::replace(&mut told.is_withdrawn, is_withdrawn) != is_withdrawn);
+    }
+
     /// Takes everybody out, and returns once the agent has said so to all of it, or after that time. It goes on being tried then,
     /// for as long as the registrar runs.
     pub async fn leave(&self, most: Duration) {
@@ -93,7 +100,7 @@ impl Registrar {
         readiness: Readiness,
         metrics: &Arc<Metrics>,
     ) -> Result<(Registrar, Presence), Error> {
-        let (teller, told) = watch::channel(Told { wanted: config.registration.clone(), is_over: false });
+        let (teller, told) = watch::channel(Told { wanted: config.registration.clone(), ..Told::default() });
         let (left, has_left) = watch::channel(false);
         let registrar = Registrar {
             agent: Arc::new(Agent::new(&config.consul)?),
@@ -111,11 +118,13 @@ impl Registrar {
     /// Runs until everybody has been taken out because it was told so.
     pub async fn run(mut self) {
         loop {
-            let Told { wanted, is_over } = self.told.borrow_and_update().clone();
+            let Told { wanted, is_withdrawn, is_over } = self.told.borrow_and_update().clone();
             if is_over {
                 break;
             }
-            self.follow(&wanted.unwrap_or_default()).await;
+            let mut wanted = wanted.unwrap_or_default();
+            wanted.own.take_if(|_| is_withdrawn);
+            self.follow(&wanted).await;
             if self.told.changed().await.is_err() {
                 break;
             }
