@@ -5,6 +5,7 @@
 
 mod bound;
 mod entrances;
+mod error;
 mod withdrawing;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::journal::{Event, Journal};
-use crate::lifecycle::{Drain, Draining, Readiness, Withdrawal, descriptors};
+use crate::lifecycle::{Drain, Draining, Readiness, Sockets, Turning, Turns, Withdrawal, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::mesh::Membership;
 use crate::metrics::Metrics;
@@ -35,6 +36,8 @@ use crate::proxy::{Edge, Naming, Tcp, Worker};
 use crate::registration::{Here, Presence, Registrar};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 use crate::tls::{self, Entrance};
+
+pub use error::{Error, ReloadError};
 
 use bound::Bound;
 use entrances::{entrances, own};
@@ -45,6 +48,8 @@ const FIRST_TRUTH: Duration = Duration::from_secs(5);
 const LEAVE: Duration = Duration::from_secs(2);
 /// The same where there is no drain, or no more of it.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// What the operator's window is called among listeners, in metrics and by those who hand sockets over.
+const ADMIN: &str = "admin";
 /// Descriptors of a program that checks: itself, and both ends of what it prints to.
 const OF_A_PROGRAM: usize = 3;
 /// Descriptors of each thread: its event loop's, and the pipes for long bodies of uploads and of tunnels; its listeners' apart from that.
@@ -69,48 +74,27 @@ pub struct App {
     drain: Option<Drain>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    /// Who is looked at, if anybody wants to know.
+    turns: Option<Turns>,
 }
 
-/// Why the proxy did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Bind(#[from] listener::Error),
-    /// The Consul client cannot be made.
-    #[error(transparent)]
-    Consul(#[from] consul::Error),
-    /// A certificate, a key, or what else TLS needs.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
-    /// The system has no random numbers to give.
-    #[error("cannot draw random numbers from the system")]
-    Randomness,
-    /// A thread or its runtime.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-/// Why a configuration was not taken over.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// Some keys hold for the life of the process.
-    #[error("{0} cannot change while lictor runs; restart it")]
-    NeedsRestart(String),
-    /// A file that is named for the first time cannot be used.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
-    /// The file is good, but not together with the documents beside it.
-    #[error("the file does not go with the documents in the KV store:\n{0}")]
-    Documents(config::Error),
-    /// Discovery has ended: the proxy is about to.
-    #[error("lictor is ending")]
-    Ending,
+/// What a process has from whoever started it.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Sockets that listen already.
+    pub sockets: Sockets,
+    /// Where threads note that they turn; none if nobody looks.
+    pub turns: Option<Turns>,
 }
 
 impl App {
     /// Binds, starts all threads, and returns while the first lists are still being awaited.
     pub fn start(config: Config) -> Result<App, Error> {
+        App::start_given(config, Given::default())
+    }
+
+    /// The same with what the process was given.
+    pub fn start_given(config: Config, given: Given) -> Result<App, Error> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new(config.workers));
         let room = room(&config, descriptors::raise());
@@ -121,7 +105,7 @@ impl App {
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
         let mesh = ends.map(|(mesh, _)| mesh);
         readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
-        let Bound { mut sockets, addresses, window: socket, admin } = Bound::to(&config)?;
+        let Bound { mut sockets, addresses, window: socket, admin } = Bound::to(&config, given.sockets)?;
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
@@ -150,6 +134,7 @@ impl App {
             drain: None,
             stop,
             threads: Vec::new(),
+            turns: given.turns,
         };
         let proof = mesh.clone().zip(Some(readiness.clone()));
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
@@ -185,6 +170,7 @@ impl App {
         main: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), Error> {
         let (started, result) = std::sync::mpsc::channel();
+        let turning = self.turns.as_ref().map(|turns| turns.of(&name));
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
             let runtime: LocalRuntime = match built {
@@ -192,7 +178,7 @@ impl App {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(()));
-            runtime.block_on(async { main().await });
+            runtime.block_on(async { beside(turning, main()).await });
             // A name that is being looked up on a thread of its own must not delay the end.
             runtime.shutdown_background();
         })?;
@@ -210,6 +196,16 @@ impl App {
     /// Where the operator's window is.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Whether requests should be sent here.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// How long a drain takes at most.
+    pub fn patience(&self) -> Duration {
+        LEAVE + self.config.drain.delay + self.config.drain.timeout
     }
 
     /// Every listener with its address.
@@ -319,6 +315,16 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
     }
 }
 
+/// Runs what shows that the thread turns for as long as its work lasts.
+async fn beside(turning: Option<Turning>, work: impl Future<Output = ()>) {
+    let Some(turning) = turning else { return work.await };
+    tokio::select! {
+        biased;
+        () = work => {}
+        () = turning.run() => {}
+    }
+}
+
 /// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
@@ -347,7 +353,7 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
             limits: admin::LIMITS,
             http: Http { http2: false, ..Http::default() },
             room: Room::new(admin::MAX_CONNECTIONS),
-            series: metrics.listener(&"admin".into()),
+            series: metrics.listener(&ADMIN.into()),
             announced: None,
             tls: None,
         };

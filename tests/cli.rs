@@ -182,6 +182,51 @@ fn a_wrong_command_line_is_a_usage_error() {
     assert!(code == Some(0) && ["serve", "check", "demo"].iter().all(|command| out.contains(command)), "{out}");
 }
 
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let commands = ["serve", "check", "demo", "health", "completions", "manual"];
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, err) = run(&["completions", shell]);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(commands.iter().all(|command| out.contains(command)), "{shell}: {out}");
+    }
+    let (code, page, err) = run(&["manual"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(page.contains(".SH SIGNALS") && page.contains(".SH \"EXIT STATUS\""), "{page}");
+    let directory = TempDir::new().unwrap();
+    let (code, out, _) = run(&["manual", "--directory", directory.path().join("man").to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    for command in commands {
+        let page = std::fs::read_to_string(directory.path().join(format!("man/lictor-{command}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH lictor-{command} 1")), "{page}");
+    }
+    assert_eq!(std::fs::read_to_string(directory.path().join("man/lictor.1")).unwrap(), page);
+}
+
+#[tokio::test]
+async fn health_says_what_readiness_says() {
+    let (_directory, path) = file(&configuration("[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n"));
+    let (code, _, err) = run(&["health", "--config", path.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "nobody listens there: {err}");
+    assert!(err.contains("does not answer"), "{err}");
+
+    // A port that was free a moment ago, since the file has to name one.
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = |delay: &str| {
+        let rest = to_endpoints(&["127.0.0.1:1".parse().unwrap()], "") + &format!("[drain]\ndelay = \"{delay}\"\n");
+        configuration(&rest).replace("[admin]\nbind = \"127.0.0.1:0\"", &format!("[admin]\nbind = \"{admin}\""))
+    };
+    let (_directory, path) = file(&text("1h"));
+    let lictor = Running::serve(&path);
+    let health = || run(&["health", "--config", path.to_str().unwrap()]);
+    eventually("ready", SOON, async || health().0 == Some(0)).await;
+    assert_eq!(health().1, "ready\n");
+    lictor.signal("TERM");
+    lictor.says("draining: not ready any more").await;
+    let (code, out, err) = health();
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(1), "", "lictor: draining\n"));
+}
+
 #[tokio::test]
 async fn serve_serves_until_sigterm_and_finishes_what_runs() {
     let origin = Origin::start("one").await;

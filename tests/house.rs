@@ -70,7 +70,7 @@ const MAP: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("cli", &["app", "config", "consul", "listener", "registry", "tls"]),
+    ("cli", &["app", "config", "consul", "lifecycle", "listener", "registry", "tls"]),
     ("main", &["cli"]),
 ];
 
@@ -78,6 +78,7 @@ const MAP: &[(&str, &[&str])] = &[
 const KNOW_CONSUL: &[&str] = &[
     "src/admin/view.rs",
     "src/app.rs",
+    "src/app/error.rs",
     "src/cli/",
     "src/config/",
     "src/consul/",

@@ -45,6 +45,7 @@ mod service_routes;
 mod routing;
 mod stale;
 mod streaming;
+mod supervision;
 mod tcp;
 mod timeouts;
 mod tls;

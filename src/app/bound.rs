@@ -1,9 +1,10 @@
-//! Sockets that listen, all of which are there before anything else is begun.
+//! Sockets that listen, all of which are there before anything else is begun: bound, or handed over by whoever started the process.
 
 use std::net::{SocketAddr, TcpListener};
 
-use super::Error;
+use super::{ADMIN, Error};
 use crate::config::Config;
+use crate::lifecycle::Sockets;
 use crate::listener;
 
 /// The sockets, and where they are.
@@ -19,12 +20,20 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds all of them, or none.
-    pub(super) fn to(config: &Config) -> Result<Bound, Error> {
-        let sockets = config.listeners.iter().map(|listener| listener::bind(listener.bind, config.workers));
+    /// Binds all that were not handed over already, or none.
+    pub(super) fn to(config: &Config, mut handed: Sockets) -> Result<Bound, Error> {
+        let mut open = |name: &str, bind: SocketAddr, workers: usize| -> Result<Vec<TcpListener>, Error> {
+            let sockets = match handed.take(name, bind)? {
+                Some(socket) => listener::adopt(socket, workers),
+                None => listener::bind(bind, workers),
+            };
+            Ok(sockets?)
+        };
+        let sockets = config.listeners.iter().map(|listener| open(&listener.name, listener.bind, config.workers));
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
         let addresses = sockets.iter().map(|sockets| sockets[0].local_addr()).collect::<Result<Vec<_>, _>>()?;
-        let window = config.admin.map(|bind| listener::bind(bind, 1)).transpose()?.and_then(|mut one| one.pop());
+        let window = config.admin.map(|bind| open(ADMIN, bind, 1)).transpose()?.and_then(|mut one| one.pop());
+        handed.finish()?;
         let admin = window.as_ref().map(TcpListener::local_addr).transpose()?;
         Ok(Bound { sockets, addresses, window, admin })
     }

@@ -4,10 +4,15 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks on its standard streams")]
 
 mod check;
+mod completions;
 mod demo;
+mod health;
 mod logging;
+mod manual;
 mod serve;
+mod supervision;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +39,12 @@ enum Command {
     Check(check::Arguments),
     /// Start a registry, three origins and a proxy in front of them, to play with
     Demo(demo::Arguments),
+    /// Ask the running proxy whether it is ready
+    Health(File),
+    /// Write what a shell needs to complete this command line
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    Manual(manual::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +75,9 @@ pub fn main() -> ExitCode {
         Command::Serve(file) => serve::serve(&file.config),
         Command::Check(arguments) => check::check(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Health(file) => health::health(&file),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Manual(arguments) => manual::manual(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,5 +88,13 @@ pub fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// Writes to standard output. That whoever reads it has seen enough is no failure.
+fn write_out(text: &[u8]) -> Result<(), Error> {
+    match std::io::stdout().write_all(text) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }

@@ -1,10 +1,12 @@
-//! `lictor serve`: the proxy as a process. SIGTERM and SIGINT drain, SIGINT during that ends at once, SIGHUP reloads.
+//! `lictor serve`: the proxy as a process. SIGTERM and SIGINT drain, SIGINT during that ends at once, SIGHUP reloads. The service
+//! manager, where there is one, is told of all of it.
 
 use std::path::Path;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
+use super::supervision::Supervision;
 use super::{Error, logging};
 use crate::app::App;
 use crate::config::{self, Environment};
@@ -16,16 +18,22 @@ pub(super) fn serve(file: &Path) -> Result<(), Error> {
     runtime.block_on(async {
         // Before the threads start, so that no signal finds its default action.
         let mut signals = Signals::new()?;
-        let app = App::start(config)?;
+        let supervision = Supervision::of_process();
+        let app = App::start_given(config, supervision.given()?)?;
         for (listener, address) in app.addresses() {
             info!(listener, %address, "listening");
         }
         if let Some(address) = app.admin() {
             info!(%address, "admin listening");
         }
-        signals.reload_until_told_to_end(&app, file).await;
+        tokio::select! {
+            () = supervision.follow(&app) => {}
+            () = signals.reload_until_told_to_end(&app, file, &supervision) => {}
+        }
+        supervision.stopping(&app);
         tokio::select! {
             () = app.drain() => Ok(()),
+            () = supervision.farewell() => Ok(()),
             _ = signals.interrupt.recv() => Err(Error::Other("interrupted; what still ran was broken off".to_owned())),
         }
     })
@@ -55,10 +63,10 @@ impl Signals {
         }
     }
 
-    async fn reload_until_told_to_end(&mut self, app: &App, file: &Path) {
+    async fn reload_until_told_to_end(&mut self, app: &App, file: &Path, supervision: &Supervision) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => reload(app, file).await,
+                _ = self.hangup.recv() => supervision.reload(app, reload(app, file)).await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
@@ -66,16 +74,18 @@ impl Signals {
     }
 }
 
-/// Reads the file again. Whatever is wrong with it, the proxy goes on as it is.
-async fn reload(app: &App, file: &Path) {
-    match config::load(file, &Environment::process()) {
-        Ok(config) => match app.reload(config).await {
-            Ok(()) => info!(file = %file.display(), "reloaded"),
-            Err(refusal) => error!(file = %file.display(), error = %refusal, "not reloaded"),
-        },
+/// Reads the file again. Whatever is wrong with it, the proxy goes on as it is; the refusal is for whoever asked.
+async fn reload(app: &App, file: &Path) -> Result<(), String> {
+    let taken = match config::load(file, &Environment::process()) {
+        Ok(config) => app.reload(config).await.map_err(|refusal| refusal.to_string()),
         Err(refusal) => {
             app.reload_failed(&refusal);
-            error!(file = %file.display(), error = %refusal, "not reloaded");
+            Err(refusal.to_string())
         }
+    };
+    match &taken {
+        Ok(()) => info!(file = %file.display(), "reloaded"),
+        Err(refusal) => error!(file = %file.display(), error = %refusal, "not reloaded"),
     }
+    taken
 }

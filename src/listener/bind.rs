@@ -1,9 +1,10 @@
 //! Sockets that listen. Each worker has one of its own on the same address (`SO_REUSEPORT`); the kernel spreads connections
-//! over them.
+//! over them. One that was handed over is shared by all workers instead: connections wait in its one queue, which outlives
+//! this process, and whichever worker comes first takes them.
 
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that the kernel keeps until a worker takes them; it caps this by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -27,6 +28,23 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpList
     for _ in 1..workers {
         sockets.push(open(bound, true).map_err(fail)?);
     }
+    Ok(sockets)
+}
+
+/// The same socket for all `workers`, made as [`bind`] would have made it.
+pub fn adopt(socket: std::net::TcpListener, workers: usize) -> Result<Vec<std::net::TcpListener>, Error> {
+    let address = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+    let fail = |source| Error { address, source };
+    let settings = SockRef::from(&socket);
+    settings.set_tcp_nodelay(true).map_err(fail)?;
+    settings.set_nonblocking(true).map_err(fail)?;
+    // Whoever opened it may have had a shorter queue in mind; its connections stay as they are.
+    settings.listen(BACKLOG).map_err(fail)?;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 1..workers {
+        sockets.push(socket.try_clone().map_err(fail)?);
+    }
+    sockets.push(socket);
     Ok(sockets)
 }
 
@@ -99,6 +117,18 @@ mod tests {
         assert!(error.starts_with("cannot listen on 127.0.0.1:"), "{error}");
         drop(ours);
         assert_eq!(look(address).unwrap(), Port::Free);
+    }
+
+    #[test]
+    fn workers_share_a_socket_that_was_handed_over() {
+        let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = handed.local_addr().unwrap();
+        let sockets = adopt(handed, 3).unwrap();
+        assert_eq!(sockets.len(), 3);
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let accepted: Vec<_> = sockets.iter().filter_map(|socket| socket.accept().ok()).collect();
+        assert_eq!(accepted.len(), 1, "one takes it, the others do not wait");
+        assert!(accepted[0].0.nodelay().unwrap());
     }
 
     #[test]

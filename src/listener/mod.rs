@@ -41,7 +41,7 @@ use crate::message::{Answer, Downstream, Incoming, Marks, Passing};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 
-pub use bind::{Error, Port, bind, look};
+pub use bind::{Error, Port, adopt, bind, look};
 #[doc(hidden)]
 pub use h1::fuzzing;
 #[doc(hidden)]
