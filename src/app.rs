@@ -139,6 +139,7 @@ impl App {
         let proof = mesh.clone().zip(Some(readiness.clone()));
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
         let window = window.with_listeners(&app.config.listeners, &app.addresses).with_hand(hand, drain.withdrawal());
+        let window = window.with_endpoints(app.config.endpoint_figures);
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
         let registering = (registrar, presence, drain.withdrawal());
@@ -244,6 +245,7 @@ impl App {
             ("listeners", !can_become(&old.listeners, &config.listeners)),
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),
+            ("metrics", config.endpoint_figures != old.endpoint_figures),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {
@@ -333,6 +335,7 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(probes.run());
+    tasks.spawn_local(metrics.thread("control").look());
     tasks.spawn_local(registrar.run());
     tasks.spawn_local(withdrawing::follow(withdrawal, presence.clone()));
     tasks.spawn_local(tls::keep(servers));
@@ -450,6 +453,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
     let keeping = reader.clone();
     let mut house = JoinSet::new();
     house.spawn_local(async move { keeper.keep_house(keeping).await });
+    house.spawn_local(metrics.thread(&format!("worker-{index}")).look());
     tokio::select! {
         _ = timeout(FIRST_TRUTH, first_truth(&mut reader, &entrances, mesh.as_ref())) => {}
         () = draining.begun() => {}

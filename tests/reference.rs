@@ -51,6 +51,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!((&shown.service_routes, &built_in.service_routes), (&None, &None));
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
+    assert_eq!((shown.endpoint_figures, built_in.endpoint_figures), (0, 0));
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
         assert_eq!((&shown.tls, shown.handshake), (&listener.tls, listener.handshake));
@@ -87,6 +88,14 @@ fn every_default_of_what_services_may_claim_is_the_built_in_one() {
     let (head, rest) = REFERENCE.split_once("\n[service_routes]\n").unwrap();
     let shown = format!("{head}\n[service_routes]\n{}", rest.replacen("enabled = false", "enabled = true", 1));
     assert_eq!(on(&shown), on(&format!("{MINIMAL}\n[service_routes]\nenabled = true")));
+}
+
+#[test]
+fn the_default_for_series_of_endpoints_is_the_built_in_one() {
+    let shown = parse(&REFERENCE.replacen("endpoints = false\n", "endpoints = true\n", 1));
+    let built_in = parse(&format!("{MINIMAL}\n[metrics]\nendpoints = true"));
+    assert_ne!(built_in.endpoint_figures, 0);
+    assert_eq!(shown.endpoint_figures, built_in.endpoint_figures);
 }
 
 #[test]
@@ -145,7 +154,7 @@ fn every_configuration_in_the_readme_is_accepted() {
 fn every_metric_is_in_the_operators_manual_and_no_other() {
     let words = |text: &str| -> BTreeSet<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_owned);
-        words.filter(|word| word.starts_with("lictor_")).collect()
+        words.filter(|word| word.starts_with("lictor_") || word.starts_with("process_")).collect()
     };
     let sources = source::under(&["src/metrics", "src/admin"]);
     let counted: BTreeSet<String> = sources.iter().flat_map(|source| words(&source.speech)).collect();

@@ -35,6 +35,7 @@ mod lifecycle;
 mod limits;
 mod locality;
 mod many_services;
+mod metrics;
 mod mesh;
 mod mirroring;
 mod probes;

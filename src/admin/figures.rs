@@ -20,16 +20,18 @@ const STATES: [&str; 8] =
 /// All figures, in the format that is preferred.
 pub(super) fn scrape(admin: &Admin, ask: &Ask) -> Reply {
     let format = Format::preferred(ask.header("accept").into_iter());
-    let read = families(&admin.reader.load(), admin.readiness.blocker().is_none());
-    Ok(whole(StatusCode::OK, format.content_type(), admin.metrics.gather().with(read).write(format)))
+    let (table, now) = (admin.reader.load(), Instant::now());
+    let read = families(&table, now, admin.readiness.blocker().is_none());
+    let of_endpoints = admin.shown.borrow_mut().families(&table, now);
+    let scrape = admin.metrics.gather().with(read).with(of_endpoints);
+    Ok(whole(StatusCode::OK, format.content_type(), scrape.write(format)))
 }
 
-fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
+fn families(table: &Table, now: Instant, ready: bool) -> Vec<MetricFamily> {
     let mut states = Vec::new();
     let (mut in_flight, mut panics, mut connections) = (Vec::new(), Vec::new(), Vec::new());
     let (mut budgets, mut requests, mut limits) = (Vec::new(), Vec::new(), Vec::new());
     let mut levels = Vec::new();
-    let now = Instant::now();
     for cluster in table.clusters() {
         let label = || ("cluster", cluster.name().to_string());
         let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
@@ -70,6 +72,11 @@ fn families(table: &Table, ready: bool) -> Vec<MetricFamily> {
             by_hand(table),
         ),
         gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
+        gauge(
+            "lictor_table_age_seconds",
+            "Time since the table was built that requests go by.",
+            [(vec![], now.saturating_duration_since(table.built).as_secs_f64())],
+        ),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
     ];
     families.extend(table.beside().into_iter().flat_map(beside));

@@ -9,6 +9,7 @@ mod ask;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod dispatch;
 mod documents;
+mod endpoints;
 mod events;
 mod figures;
 mod hand;
@@ -16,6 +17,7 @@ mod registration;
 mod routes;
 mod view;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +80,8 @@ pub struct Admin {
     followers: Arc<Semaphore>,
     hand: Option<Hand>,
     withdrawal: Option<Withdrawal>,
+    /// What of endpoints has been scraped.
+    shown: RefCell<endpoints::Shown>,
 }
 
 impl Admin {
@@ -85,7 +89,8 @@ impl Admin {
     pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness, journal: Arc<Journal>) -> Self {
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
         let (hand, withdrawal) = (None, None);
-        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers, hand, withdrawal }
+        let shown = RefCell::new(endpoints::Shown::new(0));
+        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers, hand, withdrawal, shown }
     }
 
     /// The same, which shows these listeners as well.
@@ -96,6 +101,11 @@ impl Admin {
     /// The same, by which things can be done by hand.
     pub fn with_hand(self, hand: Hand, withdrawal: Withdrawal) -> Self {
         Admin { hand: Some(hand), withdrawal: Some(withdrawal), ..self }
+    }
+
+    /// The same, whose scrapes have figures of single endpoints, so many at most.
+    pub fn with_endpoints(self, most: usize) -> Self {
+        Admin { shown: RefCell::new(endpoints::Shown::new(most)), ..self }
     }
 
     async fn answer(self: Rc<Self>, asked: Asked, who: Who) -> Reply {

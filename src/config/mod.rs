@@ -94,6 +94,8 @@ pub struct Config {
     pub registration: Option<Registration>,
     /// What is written to standard error.
     pub log: Log,
+    /// Endpoints that have figures of their own at most; 0 if none has.
+    pub endpoint_figures: usize,
     /// Where more routes and clusters are, if anywhere.
     pub kv: Option<Kv>,
     /// What to join them with.

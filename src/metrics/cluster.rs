@@ -64,6 +64,10 @@ struct Shard {
     latencies: Counts,
 }
 
+/// Shown before they have ever happened: Prometheus sees no increase in a series that begins with its first event, and people are called
+/// for these.
+const FROM_THE_START: [Event; 2] = [Event::NoRetry { reason: "budget" }, Event::NoEndpoint];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Retry { reason: &'static str },
@@ -192,7 +196,9 @@ pub(super) fn families(all: &[(Arc<str>, Arc<ClusterSeries>)]) -> Vec<MetricFami
                 sessions.push((vec![cluster(name), ("result", (*word).to_owned())], count as f64));
             }
         }
-        for (event, count) in series.events.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let mut counts = FROM_THE_START.map(|event| (event, 0)).into_iter().collect::<BTreeMap<_, _>>();
+        counts.extend(series.events.lock().unwrap_or_else(PoisonError::into_inner).iter());
+        for (event, count) in &counts {
             let mut labels = vec![cluster(name)];
             labels.extend(event.labels().map(|(label, value)| (label, value.to_owned())));
             events[event.family()].push((labels, *count as f64));

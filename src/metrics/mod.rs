@@ -11,9 +11,11 @@ mod exposition;
 mod family;
 mod latencies;
 mod mesh;
+mod process;
 mod registration;
 mod request;
 mod tcp;
+mod threads;
 mod times;
 mod tls;
 mod watch;
@@ -22,6 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use prometheus::proto::MetricFamily;
 
@@ -37,6 +40,7 @@ pub use mesh::{Authorization, MeshPart, MeshRefusal, MeshSeries, MeshUpdate};
 pub use registration::{Fare, RegistrationSeries};
 pub use request::{Answered, RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
+pub use threads::ThreadSeries;
 pub use tls::{Handshake, TlsSeries};
 pub use watch::{Doubt, Update, WatchSeries};
 
@@ -54,6 +58,8 @@ pub struct Metrics {
     registrations: Held<Arc<str>, RegistrationSeries>,
     claims: Held<(), ClaimSeries>,
     mesh: Held<Arc<str>, MeshSeries>,
+    threads: Held<Arc<str>, ThreadSeries>,
+    began: SystemTime,
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicU64,
     saves: [AtomicU64; 2],
@@ -114,6 +120,8 @@ impl Metrics {
             registrations: Held::default(),
             claims: Held::default(),
             mesh: Held::default(),
+            threads: Held::default(),
+            began: SystemTime::now(),
             reloads: Default::default(),
             last_reload_failed: AtomicU64::default(),
             saves: Default::default(),
@@ -188,6 +196,16 @@ impl Metrics {
         self.mesh.get(service.into(), MeshSeries::default)
     }
 
+    /// The series of this thread by its name; called within its event loop.
+    pub fn thread(&self, name: &str) -> Arc<ThreadSeries> {
+        self.threads.get(name.into(), || ThreadSeries::new(tokio::runtime::Handle::current().metrics()))
+    }
+
+    /// Every thread that has an event loop and goes on, by its name.
+    pub fn threads(&self) -> Vec<(Arc<str>, Arc<ThreadSeries>)> {
+        self.threads.all()
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, succeeded: bool) {
         self.reloads[usize::from(succeeded)].fetch_add(1, Ordering::Relaxed);
@@ -217,7 +235,9 @@ impl Metrics {
         families.extend(claims::families(&self.claims.all()));
         families.extend(mesh::families(&self.mesh.all()));
         families.extend(self.listener_families());
-        families.extend(self.process_families());
+        families.extend(threads::families(&self.threads.all()));
+        families.extend(process::families(self.began));
+        families.extend(self.own_families());
         Scrape::new(families, exemplars)
     }
 
@@ -274,7 +294,7 @@ impl Metrics {
         ]
     }
 
-    fn process_families(&self) -> Vec<MetricFamily> {
+    fn own_families(&self) -> Vec<MetricFamily> {
         let by_result = |counts| {
             let counts = ["failure", "success"].into_iter().zip(counts);
             counts.map(|(result, count): (_, &AtomicU64)| {

@@ -59,6 +59,24 @@ fn an_origin_that_invents_status_codes_does_not_grow_memory() {
 }
 
 #[test]
+fn what_people_are_called_for_is_shown_before_it_happens() {
+    let metrics = Metrics::new(1);
+    let series = metrics.cluster(&"web".into());
+    let lines = |count: u64| {
+        [
+            format!("lictor_no_endpoint_total{{cluster=\"web\"}} {count}\n"),
+            format!("lictor_retries_refused_total{{cluster=\"web\",reason=\"budget\"}} {count}\n"),
+        ]
+    };
+    let text = metrics.gather().write(Format::Text);
+    assert!(lines(0).iter().all(|line| text.contains(line)), "{text}");
+    series.no_endpoint();
+    series.no_retry("budget");
+    let text = metrics.gather().write(Format::Text);
+    assert!(lines(1).iter().all(|line| text.contains(line)), "{text}");
+}
+
+#[test]
 fn ejections_say_whether_they_were_enforced_and_why_not() {
     let metrics = Metrics::new(1);
     let series = metrics.cluster(&"web".into());

@@ -10,9 +10,11 @@
 )]
 
 pub mod app;
+pub mod binary;
 pub mod chain;
 pub mod client;
 pub mod consul;
+mod debian;
 pub mod fake;
 pub mod frames;
 pub mod grpc;

@@ -35,6 +35,9 @@ use super::{
 };
 
 // Defaults; `config/reference.toml` says why each is what it is.
+const ENDPOINT_FIGURES: usize = 1_000;
+/// A scrape of so many is ten megabytes, and no Prometheus is glad of it.
+const MAX_ENDPOINT_FIGURES: usize = 20_000;
 const MAX_WORKERS: usize = 1024;
 const REQUEST_HEADER: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -69,6 +72,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         service_routes: service_routes::check(raw.service_routes.unwrap_or_default(), &mut problems),
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
+        endpoint_figures: endpoint_figures(&raw.metrics.unwrap_or_default(), &mut problems),
         registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
         kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),
         written: None,
@@ -361,6 +365,16 @@ fn prefix(key: &str, written: &str, example: &str, problems: &mut Problems) -> S
 
 fn drain(written: &raw::Drain) -> Drain {
     Drain { delay: written.delay.unwrap_or(DRAIN.delay), timeout: written.timeout.unwrap_or(DRAIN.timeout) }
+}
+
+fn endpoint_figures(written: &raw::Metrics, problems: &mut Problems) -> usize {
+    let most = written.max_endpoints.unwrap_or(ENDPOINT_FIGURES);
+    if !(1..=MAX_ENDPOINT_FIGURES).contains(&most) {
+        let message =
+            format!("{most} is not a number of endpoints; use 1 to {MAX_ENDPOINT_FIGURES}, or endpoints = false");
+        problems.add("metrics.max_endpoints", message);
+    }
+    if written.endpoints == Some(true) { most } else { 0 }
 }
 
 fn log(written: raw::Log, problems: &mut Problems) -> Log {

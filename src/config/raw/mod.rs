@@ -63,6 +63,8 @@ pub struct File {
     pub drain: Option<Drain>,
     /// What is written to standard error.
     pub log: Option<Log>,
+    /// What is counted.
+    pub metrics: Option<Metrics>,
     /// Who is entered in the catalogue.
     pub registration: Option<Registration>,
     /// Where more routes and clusters are.
@@ -362,6 +364,16 @@ pub struct Log {
     pub level: Option<String>,
     /// `text` or `json`.
     pub format: Option<String>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether endpoints have series of their own.
+    pub endpoints: Option<bool>,
+    /// How many have.
+    pub max_endpoints: Option<usize>,
 }
 
 impl<'de> Deserialize<'de> for Endpoint {

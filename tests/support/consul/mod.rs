@@ -6,10 +6,8 @@
 //! for (`CONSUL_BIN`, `PATH`, the target directory) and at last fetched from Debian, once; where that cannot be, tests fail and
 //! say what to do: a test that is skipped proves nothing.
 
-mod binary;
 mod catalog;
 mod certificates;
-mod debian;
 mod join;
 
 use std::fs::{self, File};
@@ -23,13 +21,14 @@ use std::{io, process};
 
 use tempfile::TempDir;
 
+use super::binary::{self, CONSUL};
 use super::client::{eventually, try_get};
 pub use catalog::Catalog;
 pub use certificates::Certificates;
 
 /// Where the `consul` command is.
 pub fn command() -> PathBuf {
-    binary::find().unwrap_or_else(|error| panic!("no Consul: {error}"))
+    CONSUL.find().unwrap_or_else(|error| panic!("no Consul: {error}"))
 }
 
 /// How long an agent may take until its catalog answers; 0.4 s is usual, ten at once on two busy cores take some more.
@@ -63,7 +62,7 @@ exit "$status"
 
 /// The `consul` command, or a failed test that says how to come by it.
 pub async fn binary() -> PathBuf {
-    let found = tokio::task::spawn_blocking(binary::find).await;
+    let found = tokio::task::spawn_blocking(|| CONSUL.find()).await;
     let found = found.expect("the search for consul ends");
     found.unwrap_or_else(|error| {
         panic!(

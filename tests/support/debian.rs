@@ -1,28 +1,25 @@
-//! Debian's package, from the mirror this machine uses anyway and checked with the keys it trusts anyway, but with an apt whose
+//! A package of Debian's, from the mirror this machine uses anyway and checked with the keys it trusts anyway, but with an apt whose
 //! sources, lists and cache are its own: nothing of the system's is touched.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// The last Debian release with the package.
-const SUITE: &str = "bullseye";
-
-/// Downloads and unpacks the package under this directory; where the binary lies then.
-pub(super) fn fetch(apt: &Path) -> io::Result<PathBuf> {
+/// Downloads and unpacks a package of a Debian release under this directory; where its programs lie then.
+pub(super) fn fetch(apt: &Path, (package, suite): (&str, &str)) -> io::Result<PathBuf> {
     fs::remove_dir_all(apt).ok();
     for directory in ["etc", "state/lists/partial", "cache/archives/partial", "deb", "root"] {
         fs::create_dir_all(apt.join(directory))?;
     }
-    let source = source().ok_or_else(|| io::Error::other("no source of Debian packages in /etc/apt"))?;
+    let source = source(suite).ok_or_else(|| io::Error::other("no source of Debian packages in /etc/apt"))?;
     fs::write(apt.join("etc").join(source.file), source.text)?;
     fs::write(apt.join("apt.conf"), config(apt)?)?;
     run("apt-get", apt, &["update", "-q"])?;
-    run("apt-get", apt, &["download", "-q", "consul"])?;
+    run("apt-get", apt, &["download", "-q", package])?;
     let packages = fs::read_dir(apt.join("deb"))?.collect::<io::Result<Vec<_>>>()?;
-    let package = packages.first().ok_or_else(|| io::Error::other("apt-get download left no file"))?;
-    run("dpkg", apt, &["-x", &package.file_name().to_string_lossy(), "../root"])?;
-    Ok(apt.join("root/usr/bin/consul"))
+    let archive = packages.first().ok_or_else(|| io::Error::other("apt-get download left no file"))?;
+    run("dpkg", apt, &["-x", &archive.file_name().to_string_lossy(), "../root"])?;
+    Ok(apt.join("root/usr/bin"))
 }
 
 fn run(program: &str, apt: &Path, arguments: &[&str]) -> io::Result<()> {
@@ -75,8 +72,8 @@ struct Source {
     text: String,
 }
 
-/// The machine's own source of Debian's main component, turned to our suite.
-fn source() -> Option<Source> {
+/// The machine's own source of Debian's main component, turned to another suite.
+fn source(suite: &str) -> Option<Source> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
@@ -86,8 +83,10 @@ fn source() -> Option<Source> {
     for file in files {
         let text = fs::read_to_string(&file).unwrap_or_default();
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => found.extend(text.lines().filter_map(|line| one_line(line, codename))),
-            Some("sources") => found.extend(text.split("\n\n").filter_map(|stanza| stanza_of(stanza, codename))),
+            Some("list") => found.extend(text.lines().filter_map(|line| one_line(line, (suite, codename)))),
+            Some("sources") => {
+                found.extend(text.split("\n\n").filter_map(|stanza| stanza_of(stanza, (suite, codename))))
+            }
             _ => {}
         }
     }
@@ -103,7 +102,7 @@ fn rank(uri: &str, mut suites: impl Iterator<Item: AsRef<str>>, codename: Option
 }
 
 /// `deb [options] uri suite component…`
-fn one_line(line: &str, codename: Option<&str>) -> Option<(u8, Source)> {
+fn one_line(line: &str, (wanted, codename): (&str, Option<&str>)) -> Option<(u8, Source)> {
     let line = line.trim().strip_prefix("deb ")?.trim_start();
     let (options, rest) = match line.strip_prefix('[') {
         Some(line) => line.split_once(']')?,
@@ -113,12 +112,12 @@ fn one_line(line: &str, codename: Option<&str>) -> Option<(u8, Source)> {
     let (uri, suite) = (words.next()?, words.next()?);
     words.find(|component| *component == "main")?;
     let rank = rank(uri, [suite].into_iter(), codename)?;
-    let text = format!("deb [{options}] {uri} {SUITE} main\n").replace("[] ", "");
+    let text = format!("deb [{options}] {uri} {wanted} main\n").replace("[] ", "");
     Some((rank, Source { file: "debian.list", text }))
 }
 
 /// The same in many lines: kept as it is, keys included, but for what is to be had from there.
-fn stanza_of(stanza: &str, codename: Option<&str>) -> Option<(u8, Source)> {
+fn stanza_of(stanza: &str, (wanted, codename): (&str, Option<&str>)) -> Option<(u8, Source)> {
     let mut fields: Vec<String> = Vec::new();
     for line in stanza.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         match fields.last_mut() {
@@ -138,7 +137,7 @@ fn stanza_of(stanza: &str, codename: Option<&str>) -> Option<(u8, Source)> {
     let rank = rank(value("URIs")?.split_whitespace().next()?, suites, codename)?;
     let replaced = ["Types:", "Suites:", "Components:"];
     fields.retain(|field| !replaced.iter().any(|name| field.starts_with(name)));
-    let text = format!("Types: deb\nSuites: {SUITE}\nComponents: main\n{}\n", fields.join("\n"));
+    let text = format!("Types: deb\nSuites: {wanted}\nComponents: main\n{}\n", fields.join("\n"));
     Some((rank, Source { file: "debian.sources", text }))
 }
 
@@ -147,8 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machines_own_source_of_debian_is_turned_to_our_suite() {
-        let line = |line: &str| one_line(line, Some("trixie")).map(|(rank, source)| (rank, source.text));
+    fn the_machines_own_source_of_debian_is_turned_to_another_suite() {
+        let line = |line: &str| one_line(line, ("bullseye", Some("trixie"))).map(|(rank, source)| (rank, source.text));
         let signed = "deb [signed-by=/k.gpg] http://m/debian/ trixie main contrib";
         assert_eq!(line(signed), Some((0, "deb [signed-by=/k.gpg] http://m/debian/ bullseye main\n".into())));
         assert_eq!(line("deb http://m/x trixie main"), Some((1, "deb http://m/x bullseye main\n".into())));
@@ -156,7 +155,7 @@ mod tests {
         assert_eq!(line("deb http://m/debian trixie contrib"), None);
         assert_eq!(line("# deb http://m/debian trixie main"), None);
 
-        let stanza = |stanza: &str| stanza_of(stanza, Some("trixie")).map(|(_, source)| source.text);
+        let stanza = |stanza: &str| stanza_of(stanza, ("bullseye", Some("trixie"))).map(|(_, source)| source.text);
         let own = "Types: deb deb-src\n# a word\nURIs: mirror+file:/m\nSuites: trixie\n trixie-updates\nComponents: main\nSigned-By:\n key\n .\n";
         let ours = "Types: deb\nSuites: bullseye\nComponents: main\nURIs: mirror+file:/m\nSigned-By:\n key\n .\n";
         assert_eq!(stanza(own), Some(ours.into()));
