@@ -6,6 +6,8 @@
 mod bound;
 mod entrances;
 mod error;
+mod records;
+mod space;
 mod withdrawing;
 
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
-use crate::config::{self, Accepts, Config, Http, Serves};
+use crate::config::{self, Accepts, Config, Http};
 use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
@@ -41,6 +43,8 @@ pub use error::{Error, ReloadError};
 
 use bound::Bound;
 use entrances::{entrances, own};
+use records::{Record, Records};
+use space::room;
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -50,14 +54,6 @@ const LEAVE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What the operator's window is called among listeners, in metrics and by those who hand sockets over.
 const ADMIN: &str = "admin";
-/// Descriptors of a program that checks: itself, and both ends of what it prints to.
-const OF_A_PROGRAM: usize = 3;
-/// Descriptors of each thread: its event loop's, and the pipes for long bodies of uploads and of tunnels; its listeners' apart from that.
-const OF_A_THREAD: usize = 10;
-/// Descriptors of a listener on a worker: its own, that of whoever was accepted and has to wait, and its pipe for long bodies of answers.
-const OF_A_LISTENER: usize = 4;
-/// Descriptors of the process: standard streams, signals, files that are read for a moment, host names that are looked up.
-const OF_THE_PROCESS: usize = 24;
 
 /// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
 pub struct App {
@@ -76,6 +72,8 @@ pub struct App {
     threads: Vec<JoinHandle<()>>,
     /// Who is looked at, if anybody wants to know.
     turns: Option<Turns>,
+    // Dropped when all threads have ended, so that nothing of theirs is missing.
+    records: Records,
 }
 
 /// What a process has from whoever started it.
@@ -105,7 +103,8 @@ impl App {
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
         let mesh = ends.map(|(mesh, _)| mesh);
         readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
-        let Bound { mut sockets, addresses, window: socket, admin } = Bound::to(&config, given.sockets)?;
+        let records = Records::start(&config, &metrics)?;
+        let Bound { sockets, addresses, window: socket, admin } = Bound::to(&config, given.sockets)?;
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
@@ -135,6 +134,7 @@ impl App {
             stop,
             threads: Vec::new(),
             turns: given.turns,
+            records,
         };
         let proof = mesh.clone().zip(Some(readiness.clone()));
         let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
@@ -149,19 +149,27 @@ impl App {
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
         let shared = Shared { entrances, mesh, reader, room, naming };
-        for index in 0..app.config.workers {
-            let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
-            let part = Part { index, sockets, shared: shared.clone(), draining: drain.watch() };
-            app.hire(part, stopped.clone())?;
-        }
+        app.hire(sockets, &shared, &drain, &stopped)?;
         app.drain = Some(drain);
         Ok(app)
     }
 
-    /// A worker, until it is done or all is.
-    fn hire(&mut self, part: Part, stopped: watch::Receiver<bool>) -> Result<(), Error> {
-        let (config, metrics) = (Arc::clone(&self.config), Arc::clone(&self.metrics));
-        self.spawn(format!("worker-{}", part.index), move || until(stopped, work(part, config, metrics)))
+    /// All workers, each until it is done or all is.
+    fn hire(
+        &mut self,
+        mut sockets: Vec<Vec<std::net::TcpListener>>,
+        shared: &Shared,
+        drain: &Drain,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        for index in 0..self.config.workers {
+            let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
+            let (shared, record) = (shared.clone(), self.records.of_worker());
+            let part = Part { index, sockets, shared, draining: drain.watch(), record };
+            let (config, metrics, stopped) = (Arc::clone(&self.config), Arc::clone(&self.metrics), stopped.clone());
+            self.spawn(format!("worker-{index}"), move || until(stopped, work(part, config, metrics)))?;
+        }
+        Ok(())
     }
 
     /// A thread with a runtime of its own, which runs `main` to its end.
@@ -214,6 +222,11 @@ impl App {
         self.config.listeners.iter().map(|listener| &*listener.name).zip(self.addresses.iter().copied())
     }
 
+    /// Opens the access log's file anew, for whoever has moved the old one away.
+    pub fn reopen_access_log(&self) {
+        self.records.reopen();
+    }
+
     /// Goes on with another configuration, as a whole or not at all. Returns once its table is published.
     pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let result = self.try_reload(config).await;
@@ -246,6 +259,7 @@ impl App {
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),
             ("metrics", config.endpoint_figures != old.endpoint_figures),
+            ("access_log", config.access_log != old.access_log),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
         if !changed.is_empty() {
@@ -385,6 +399,7 @@ struct Part {
     sockets: Vec<std::net::TcpListener>,
     shared: Shared,
     draining: Draining,
+    record: Record,
 }
 
 /// What all workers are made from.
@@ -420,40 +435,22 @@ fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old.can_become(new))
 }
 
-/// Room for as many connections as was written, or else as the limit on descriptors allows: each may need another one to an
-/// endpoint, and what lictor itself needs is left out.
-fn room(config: &Config, descriptors: usize) -> Arc<Room> {
-    let threads = config.workers + 1;
-    let of_workers = config.workers * OF_A_LISTENER * config.listeners.len();
-    let by_name = config.listeners.iter().any(|listener| listener.serves == Serves::Names);
-    let named = if by_name { config.egress.max_services } else { 0 };
-    let watches = (config.selections().len() + named).min(config.consul.max_queries);
-    let entered = config.registration.iter().flat_map(config::Registration::all);
-    let entered: usize = entered.map(|service| 1 + OF_A_PROGRAM * service.checks.len()).sum();
-    let watches = watches + usize::from(config.kv.is_some()) + entered;
-    let own = OF_THE_PROCESS + threads * OF_A_THREAD + of_workers + watches + 1 + admin::MAX_CONNECTIONS;
-    let allowed = descriptors.saturating_sub(own) / 2;
-    let most = config.max_connections.unwrap_or(allowed).max(1);
-    if most > allowed {
-        warn!(
-            max_connections = most,
-            allowed, descriptors, "the limit on descriptors does not allow so many with an endpoint's for each"
-        );
-    }
-    Room::new(most)
-}
-
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, shared, mut draining } = part;
+    let Part { index, sockets, shared, mut draining, record } = part;
     let Shared { entrances, mesh, mut reader, room, naming } = shared;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
-    let worker = Rc::new(Worker::new(index, &names, &reader, &metrics, draining.clone()));
+    let books = record.books(&names);
+    let worker = Worker::new(index, &names, &reader, &metrics, draining.clone()).with_books(books.clone());
+    let worker = Rc::new(worker);
     let keeper = Rc::clone(&worker);
     let keeping = reader.clone();
     let mut house = JoinSet::new();
     house.spawn_local(async move { keeper.keep_house(keeping).await });
     house.spawn_local(metrics.thread(&format!("worker-{index}")).look());
+    if let Some(books) = books {
+        house.spawn_local(async move { books.run().await });
+    }
     tokio::select! {
         _ = timeout(FIRST_TRUTH, first_truth(&mut reader, &entrances, mesh.as_ref())) => {}
         () = draining.begun() => {}
@@ -480,7 +477,7 @@ async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
                 serving.spawn_local(listener::serve(listener, edge, terms, draining));
             }
             Accepts::Tcp(forwarding) => {
-                let tcp = Rc::new(Tcp::new(&worker, settings, forwarding));
+                let tcp = Rc::new(Tcp::new(&worker, (place, settings), forwarding));
                 serving.spawn_local(listener::forward(listener, tcp, terms, draining));
             }
         }

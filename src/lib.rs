@@ -22,6 +22,8 @@ pub mod registration;
 pub mod app;
 pub mod cli;
 
+pub mod access;
+pub mod account;
 pub mod consul;
 pub mod endpoint;
 pub mod journal;

@@ -19,6 +19,8 @@ const MAP: &[(&str, &[&str])] = &[
     ("endpoint", &[]),
     ("journal", &[]),
     ("registry", &[]),
+    ("account", &["endpoint"]),
+    ("access", &["account", "config", "metrics"]),
     ("tls", &["config", "metrics"]),
     ("consul", &["config", "tls"]),
     ("mesh", &["config", "consul", "metrics", "tls"]),
@@ -34,6 +36,8 @@ const MAP: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "access",
+            "account",
             "balance",
             "cluster",
             "config",
@@ -54,6 +58,7 @@ const MAP: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "access",
             "admin",
             "config",
             "consul",

@@ -52,6 +52,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.drain, built_in.drain);
     assert_eq!(shown.log, built_in.log);
     assert_eq!((shown.endpoint_figures, built_in.endpoint_figures), (0, 0));
+    assert_eq!((&shown.access_log, &built_in.access_log), (&None, &None));
     let listener = &built_in.listeners[0];
     for shown in &shown.listeners {
         assert_eq!((&shown.tls, shown.handshake), (&listener.tls, listener.handshake));
@@ -96,6 +97,15 @@ fn the_default_for_series_of_endpoints_is_the_built_in_one() {
     let built_in = parse(&format!("{MINIMAL}\n[metrics]\nendpoints = true"));
     assert_ne!(built_in.endpoint_figures, 0);
     assert_eq!(shown.endpoint_figures, built_in.endpoint_figures);
+}
+
+#[test]
+fn every_default_of_the_access_log_is_the_built_in_one() {
+    // Off, so that there is something to see only once it is on.
+    let on = |text: &str| parse(text).access_log.unwrap();
+    let (head, rest) = REFERENCE.split_once("\n[access_log]\n").unwrap();
+    let shown = format!("{head}\n[access_log]\n{}", rest.replacen("format = \"off\"", "format = \"json\"", 1));
+    assert_eq!(on(&shown), on(&format!("{MINIMAL}\n[access_log]\nformat = 'json'")));
 }
 
 #[test]

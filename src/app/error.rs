@@ -1,7 +1,7 @@
 //! What can keep a proxy from starting, and a configuration from being taken over.
 
 use crate::lifecycle::SocketError;
-use crate::{config, consul, listener, tls};
+use crate::{access, config, consul, listener, tls};
 
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Error {
     /// A certificate, a key, or what else TLS needs.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] access::Error),
     /// The system has no random numbers to give.
     #[error("cannot draw random numbers from the system")]
     Randomness,

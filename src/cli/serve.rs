@@ -1,5 +1,5 @@
-//! `lictor serve`: the proxy as a process. SIGTERM and SIGINT drain, SIGINT during that ends at once, SIGHUP reloads. The service
-//! manager, where there is one, is told of all of it.
+//! `lictor serve`: the proxy as a process. SIGTERM and SIGINT drain, SIGINT during that ends at once, SIGHUP reloads,
+//! SIGUSR1 opens the access log anew. The service manager, where there is one, is told of all of it.
 
 use std::path::Path;
 
@@ -42,6 +42,7 @@ pub(super) fn serve(file: &Path) -> Result<(), Error> {
 /// The signals that mean something to us.
 pub(super) struct Signals {
     hangup: Signal,
+    reopen: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -50,6 +51,7 @@ impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -67,6 +69,7 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => supervision.reload(app, reload(app, file)).await,
+                _ = self.reopen.recv() => app.reopen_access_log(),
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }

@@ -24,6 +24,8 @@ pub(super) struct Candidates {
     pub(super) sorted: Option<Instant>,
     /// True if too few were eligible: then all serve.
     pub(super) panic: bool,
+    /// True if those serve who are off the list, for want of anybody who is on it.
+    pub(super) doubtful: bool,
     /// The level that they are of; none if all levels serve together, or there are none.
     pub(super) level: Option<usize>,
 }
@@ -58,6 +60,7 @@ impl Candidates {
         let eligible = std::mem::take(&mut standings.eligible);
         let serving = if panic { &standings.possible } else { &eligible };
         let leading = if eligible.is_empty() { serving } else { &eligible };
+        let doubtful = !panic && eligible.first().is_some_and(|place| cluster.members[*place].is_suspect());
         let percent = |place: usize| slow_start::percent(&settings.slow_start, &cluster.members[place], now);
         let serving = serving.iter().map(|place| Serving { place: *place, percent: percent(*place) });
         let serving: Vec<Serving> = serving.collect();
@@ -70,7 +73,7 @@ impl Candidates {
         let probation = if panic { Box::default() } else { standings.probation.iter().map(endpoint).collect() };
         let review = [standings.review, resting(cluster, now), turn.review].into_iter().flatten().min();
         let (tiers, sorted) = (tiers(cluster, &serving, &strengths, stamp), Some(now));
-        Candidates { tiers, probation, review, sorted, panic, level: turn.serving }
+        Candidates { tiers, probation, review, sorted, panic, doubtful, level: turn.serving }
     }
 
     /// True if time or a judgement has overtaken this state.

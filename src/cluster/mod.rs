@@ -264,6 +264,11 @@ impl Cluster {
         self.candidates.load().panic
     }
 
+    /// True if those serve who are off the list, for want of anybody who is on it.
+    pub fn is_doubtful(&self) -> bool {
+        self.candidates.load().doubtful
+    }
+
     /// A member's share in hundredths of its whole one, less than 100 while it starts slowly.
     pub fn percent(&self, member: &Member, now: Instant) -> u32 {
         slow_start::percent(&self.settings.balancing.slow_start, member, now)

@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod glob;
 mod http;
+mod log;
 mod mesh;
 mod part;
 mod probe;
@@ -43,6 +44,7 @@ pub use environment::Environment;
 pub use error::{Error, Problem};
 pub use glob::Glob;
 pub use http::{Http, Paths, Underscores};
+pub use log::{AccessLog, Log, LogFormat};
 pub use mesh::Mesh;
 pub use part::Part;
 pub use probe::{GrpcProbe, HttpProbe, Probe, ProbeKind};
@@ -96,6 +98,8 @@ pub struct Config {
     pub log: Log,
     /// Endpoints that have figures of their own at most; 0 if none has.
     pub endpoint_figures: usize,
+    /// What is written down of requests, if anything is.
+    pub access_log: Option<AccessLog>,
     /// Where more routes and clusters are, if anywhere.
     pub kv: Option<Kv>,
     /// What to join them with.
@@ -368,15 +372,6 @@ pub struct Drain {
     pub delay: Duration,
     /// Longest wait for what runs.
     pub timeout: Duration,
-}
-
-/// What is written to standard error.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Log {
-    /// A tracing filter.
-    pub level: String,
-    /// JSON lines instead of text.
-    pub json: bool,
 }
 
 /// Consul's own bound, so that a weight means the same in a file and in the catalogue.

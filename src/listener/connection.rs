@@ -25,7 +25,7 @@ use super::stay::{LINGER, Look, Stay};
 use super::{Client, Desk, Service};
 use crate::config::Http;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Downstream, Pipe, Spare};
+use crate::message::{Pipe, Spare};
 use crate::metrics::ListenerSeries;
 use crate::tls::{self, Admission, Handshake, Refused, Stream};
 
@@ -64,7 +64,7 @@ impl<S> Talk<S> {
         let address = ends.client;
         Talk {
             service: Rc::clone(&desk.service),
-            client: Rc::new(Client { downstream: Downstream::plain(address.ip()).between(ends) }),
+            client: Rc::new(Client::new(ends)),
             rules: Rc::clone(&desk.rules),
             clock: Rc::clone(&desk.clock),
             spares: Rc::clone(&desk.spares),
@@ -90,10 +90,7 @@ impl<S> Talk<S> {
 
     /// Takes what the client said while its connection was secured.
     fn learn(&mut self, told: &Handshake) {
-        let names = told.identity.iter().flat_map(|identity| identity.uris.iter().chain(&identity.dns));
-        let names = names.map(|name| name.as_str().into()).collect();
-        let downstream = self.client.downstream.clone().encrypted(told.server_name.clone(), names);
-        self.client = Rc::new(Client { downstream });
+        self.client = Rc::new(self.client.secured(told));
         self.admission = told.admission.clone();
         // What was agreed on is spoken, and nothing else.
         self.fresh.set(!told.is_settled);
@@ -237,7 +234,7 @@ pub(super) async fn secure(
 }
 
 /// A client has taken too long; if it was in the middle of a request, it is told so.
-async fn late<S>(wire: &Wire, talk: &Talk<S>) {
+async fn late<S: Service>(wire: &Wire, talk: &Talk<S>) {
     let reading_head = talk.pulse.is_reading_head();
     debug!(client = %talk.address, reading_head, "connection timed out");
     if reading_head && wire.has_begun() {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::stay::Stay;
-use super::{Desk, Forward, Service, Talk, connection};
+use super::{Client, Desk, Forward, Service, Talk, connection};
 use crate::message::proxy_protocol::Ends;
 use crate::tls::Entrance;
 
@@ -37,7 +37,7 @@ impl<F: Forward> Handler for Raw<F> {
             match tls {
                 None => {
                     drop(stay);
-                    forward.forward(stream.into(), ends).await;
+                    forward.forward(stream.into(), (ends, Rc::new(Client::new(ends)))).await;
                 }
                 Some(tls) => Box::pin(forward_secured(forward, (stream, tls), ends, stay)).await,
             }
@@ -53,7 +53,8 @@ async fn forward_secured<F: Forward>(forward: Rc<F>, (stream, tls): (TcpStream, 
         Err(error) => return debug!(client = %ends.client, %error, "not secured"),
     };
     drop(stay);
-    let forwarding = forward.forward(stream, ends);
+    let client = Rc::new(Client::new(ends).secured(&told));
+    let forwarding = forward.forward(stream, (ends, client));
     let Some(admission) = told.admission else { return forwarding.await };
     tokio::select! {
         biased;

@@ -5,6 +5,7 @@
 //! window are behind one. Connections whole go to a [`Forward`].
 
 mod bind;
+mod client;
 mod clock;
 mod connection;
 mod h1;
@@ -37,11 +38,12 @@ use tracing::warn;
 use crate::config::Http;
 use crate::lifecycle::Draining;
 use crate::message::proxy_protocol::Ends;
-use crate::message::{Answer, Downstream, Incoming, Marks, Passing};
+use crate::message::{Answer, Incoming, Marks, Passing};
 use crate::metrics::ListenerSeries;
 use crate::tls;
 
 pub use bind::{Error, Port, adopt, bind, look};
+pub use client::Client;
 #[doc(hidden)]
 pub use h1::fuzzing;
 #[doc(hidden)]
@@ -67,6 +69,18 @@ pub trait Service: 'static {
 
     /// Answers one request.
     fn call(self: Rc<Self>, asked: Asked) -> impl Future<Output = Answer<Self::Body>>;
+
+    /// Is told of a request that was refused before it was one.
+    fn refused(&self, _client: &Rc<Client>, _unread: Unread<'_>) {}
+}
+
+/// A request that could not be read, or not in one way only.
+#[derive(Debug, Clone, Copy)]
+pub struct Unread<'a> {
+    /// Its head, as far as there was one.
+    pub head: Option<&'a request::Parts>,
+    /// The status that it was answered with; none if it was not.
+    pub status: Option<StatusCode>,
 }
 
 /// A request: with its target in origin-form, and exactly one `Host`, whatever the protocol.
@@ -88,18 +102,11 @@ pub struct Asked {
 /// What takes connections as they are, on one thread.
 pub trait Forward: 'static {
     /// Serves one to its end.
-    fn forward(self: Rc<Self>, client: tls::Stream, ends: Ends) -> impl Future<Output = ()>;
+    fn forward(self: Rc<Self>, stream: tls::Stream, from: (Ends, Rc<Client>)) -> impl Future<Output = ()>;
 }
 
 /// Sends an interim answer (1xx) before the final one. It is advice: where it does not fit, it is dropped.
 pub type Informer = Rc<dyn Fn(StatusCode, &HeaderMap)>;
-
-/// Who sent a request.
-#[derive(Debug, Clone)]
-pub struct Client {
-    /// What its connection says of it.
-    pub downstream: Downstream,
-}
 
 /// What a client is held to.
 #[derive(Debug, Clone, Copy)]

@@ -47,6 +47,11 @@ impl Way {
         .into_iter()
     }
 
+    /// The request's id.
+    pub fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
     /// How often it has led through a lictor, this one included.
     pub fn hops(&self) -> usize {
         let via = self.via.as_ref().map_or(PSEUDONYM, HeaderValue::as_bytes);

@@ -30,6 +30,6 @@ pub use marks::Marks;
 pub use parameters::{cookie, cookies, query_parameter, query_values};
 pub use pipe::{Moved, Passing, Pipe};
 pub use spare::Spare;
-pub use trust::{Downstream, Sender, Trusted};
+pub use trust::{Downstream, Security, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};
 pub use websocket::websocket_accept;

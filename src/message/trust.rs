@@ -18,7 +18,18 @@ pub struct Downstream {
     scheme: HeaderValue,
     server_name: Option<Arc<str>>,
     identities: Vec<Box<str>>,
+    security: Option<Security>,
+    common_name: Option<Box<str>>,
     ends: Option<Ends>,
+}
+
+/// What a connection is secured with, for whoever writes it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Security {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite, by its standard name.
+    pub cipher: &'static str,
 }
 
 impl Downstream {
@@ -33,6 +44,8 @@ impl Downstream {
             scheme: HeaderValue::from_static("http"),
             server_name: None,
             identities: Vec::new(),
+            security: None,
+            common_name: None,
             ends: None,
         }
     }
@@ -45,6 +58,21 @@ impl Downstream {
     /// The same, by TLS: the name that it asked for, in lower case, and the names (URI, DNS) that its certificate proves.
     pub fn encrypted(self, server_name: Option<Arc<str>>, identities: Vec<Box<str>>) -> Self {
         Downstream { scheme: HeaderValue::from_static("https"), server_name, identities, ..self }
+    }
+
+    /// The same, by what, and the common name in its certificate.
+    pub fn by(self, security: Security, common_name: Option<Box<str>>) -> Self {
+        Downstream { security: Some(security), common_name, ..self }
+    }
+
+    /// A name for the client that its certificate proves, for people: the first of its identities, or else the common name.
+    pub fn name(&self) -> Option<&str> {
+        self.identities().next().or(self.common_name.as_deref())
+    }
+
+    /// What its connection is secured with, if it is.
+    pub fn security(&self) -> Option<Security> {
+        self.security
     }
 
     /// The ends of its connection, where they are known.

@@ -4,6 +4,7 @@
 //! somebody holds it, so those of departed routes, clusters and services disappear by themselves. What workers count per
 //! request is sharded by worker: each shard has one writer, and no cache line is contended.
 
+mod access;
 mod claims;
 mod cluster;
 mod egress;
@@ -30,6 +31,7 @@ use prometheus::proto::MetricFamily;
 
 use exposition::Exemplars;
 
+pub use access::AccessSeries;
 pub use claims::ClaimSeries;
 pub use cluster::{ClusterSeries, End, Session};
 pub use egress::{Demanded, EgressSeries};
@@ -57,6 +59,7 @@ pub struct Metrics {
     tls: Held<Arc<str>, TlsSeries>,
     registrations: Held<Arc<str>, RegistrationSeries>,
     claims: Held<(), ClaimSeries>,
+    access: Held<(), AccessSeries>,
     mesh: Held<Arc<str>, MeshSeries>,
     threads: Held<Arc<str>, ThreadSeries>,
     began: SystemTime,
@@ -119,6 +122,7 @@ impl Metrics {
             tls: Held::default(),
             registrations: Held::default(),
             claims: Held::default(),
+            access: Held::default(),
             mesh: Held::default(),
             threads: Held::default(),
             began: SystemTime::now(),
@@ -191,6 +195,11 @@ impl Metrics {
         self.claims.get((), ClaimSeries::default)
     }
 
+    /// The series of the access log; there is none while nobody holds it.
+    pub fn access(&self) -> Arc<AccessSeries> {
+        self.access.get((), AccessSeries::default)
+    }
+
     /// The series of our part in the mesh as that service.
     pub fn mesh(&self, service: &str) -> Arc<MeshSeries> {
         self.mesh.get(service.into(), MeshSeries::default)
@@ -233,6 +242,7 @@ impl Metrics {
         families.extend(tls::families(&self.tls.all()));
         families.extend(registration::families(&self.registrations.all()));
         families.extend(claims::families(&self.claims.all()));
+        families.extend(access::families(&self.access.all()));
         families.extend(mesh::families(&self.mesh.all()));
         families.extend(self.listener_families());
         families.extend(threads::families(&self.threads.all()));

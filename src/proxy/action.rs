@@ -9,9 +9,11 @@ use http::{Response, request};
 use http_body::Body as _;
 
 use super::answer::{Body, Refusal};
+use super::books::Page;
 use super::rewrite::{own, with_prefix};
 use super::series::Entry;
 use super::{Edge, Worker, record, split};
+use crate::account::Flag;
 use crate::config::{Action, NewPath, Redirect, Respond};
 use crate::message::Sender;
 use crate::metrics::RequestSeries;
@@ -56,22 +58,28 @@ pub(super) fn take(edge: &Edge, (table, route): (&Table, &Arc<Route>), asked: &Q
 /// The answer of a route that gives it itself.
 pub(super) fn answer(
     worker: &Worker,
-    (route, series): (&Route, &RequestSeries),
+    (route, series): (&Arc<Route>, &RequestSeries),
     (head, host, sender): (&request::Parts, &HeaderValue, Sender<'_>),
-    started: Instant,
+    (started, mut page): (Instant, Page),
 ) -> Response<Body> {
     let settings = &route.settings;
     let mut response = match &settings.action {
         Action::Redirect(redirect) => match location(redirect, &settings.path, (head, host), sender) {
             Some(location) => sent_to(redirect, location),
-            None => Refusal::Target.answer(),
+            None => {
+                page.flag(Flag::BadTarget);
+                Refusal::Target.answer()
+            }
         },
         Action::Respond(respond) => said(respond),
         Action::Forward(_) => Refusal::Route.answer(),
     };
     settings.response_headers.apply(response.headers_mut());
     let sent = response.body().size_hint().lower();
-    series.record(worker.index, &record::own(response.status().as_u16(), started, (0, sent)));
+    let answered = record::own(response.status().as_u16(), started, (0, sent));
+    series.record(worker.index, &answered);
+    page.stays_at(route);
+    page.close(&answered);
     response
 }
 

@@ -1,28 +1,29 @@
 //! `CONNECT` (RFC 9110 section 9.3.6), where a listener takes it: the connection becomes a tunnel to an endpoint of the route for
 //! its host. Where that leads is the route's to say and never the client's, so that nobody gets further than by any other request.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use tracing::debug;
 
-use super::Edge;
 use super::answer::{Body, Refusal};
-use super::record;
+use super::books::Page;
 use super::series::Entry;
 use super::session::{Joined, Session};
+use super::{Edge, flags, record};
 use crate::listener::{Client, Takeover};
-use crate::metrics::{TcpEnd, TcpLabels};
+use crate::metrics::{Answered, TcpEnd, TcpLabels};
 
 /// Answers 200 once there is an endpoint, and moves bytes from then on, as a task of the worker's.
 pub(super) async fn open(
     edge: &Edge,
     entry: &Entry,
     (client, takeover): (&Client, Option<Takeover>),
-    started: Instant,
+    (started, mut page): (Instant, Page),
 ) -> Response<Body> {
     let worker = &edge.worker;
     let joined = match (client.downstream.ends(), takeover) {
@@ -31,10 +32,16 @@ pub(super) async fn open(
                 let listener = worker.series.borrow().listener(edge.listener);
                 worker.metrics.tcp(TcpLabels { listener, cluster: Arc::clone(entry.cluster.name()) })
             }));
-            let session = Session { worker: Rc::clone(worker), cluster: entry.cluster.clone(), series, ends };
-            session.join().await.map(|joined| (session, joined, takeover))
+            page.is_tunnel();
+            let (page, moved) = (RefCell::new(page), Cell::default());
+            let session =
+                Session { worker: Rc::clone(worker), cluster: entry.cluster.clone(), series, ends, page, moved };
+            match session.join().await {
+                Ok(joined) => Ok((session, joined, takeover)),
+                Err(end) => Err((end, session.page.take())),
+            }
         }
-        _ => Err(TcpEnd::Client),
+        _ => Err((TcpEnd::Client, page)),
     };
     let response = match joined {
         Ok((session, joined, takeover)) => {
@@ -45,23 +52,30 @@ pub(super) async fn open(
             });
             Response::new(Body::Text(None))
         }
-        Err(end) => {
+        Err((end, mut page)) => {
             debug!(?end, "no tunnel");
-            refusal(end).answer()
+            let refusal = refusal(end);
+            page.flag(flags::of_refusal(&refusal));
+            let response = refusal.answer();
+            page.close(&own(&response, started));
+            response
         }
     };
     // What is said in the tunnel is counted as a session's.
-    let sent = response.body().size_hint().lower();
-    entry.request.record(worker.index, &record::own(response.status().as_u16(), started, (0, sent)));
+    entry.request.record(worker.index, &own(&response, started));
     response
 }
 
+fn own(response: &Response<Body>, started: Instant) -> Answered {
+    record::own(response.status().as_u16(), started, (0, response.body().size_hint().lower()))
+}
+
 async fn run(session: &Session, joined: Joined, takeover: Takeover) {
-    let index = session.worker.index;
-    match takeover.take().await {
-        Some(mut client) => session.series.ended(index, session.copy(joined, &mut client, &[]).await),
-        None => session.series.ended(index, TcpEnd::Client),
-    }
+    let end = match takeover.take().await {
+        Some(mut client) => session.copy(joined, &mut client, &[]).await,
+        None => TcpEnd::Client,
+    };
+    session.end(end, StatusCode::OK.as_u16());
 }
 
 fn refusal(end: TcpEnd) -> Refusal {

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use super::attempt::Sent;
 use super::record::Record;
-use super::retry;
 use super::series::Entry;
+use super::{flags, retry};
 use crate::cluster::Attempt;
 use crate::health::{self, Outcome, Reason};
 use crate::message::{self, Answer, Moved, Passing};
@@ -49,11 +49,19 @@ impl Forward {
         }
         Forward { exchange, guard, record }
     }
+
+    fn fail(&mut self, error: &Error) {
+        self.guard.fail(error);
+        self.record.page.flag(flags::of_error(error.kind));
+    }
 }
 
 impl Drop for Forward {
     fn drop(&mut self) {
         self.record.received = self.exchange.upload().received();
+        if !self.exchange.is_whole() && !self.exchange.is_end_stream() {
+            self.record.page.broke_off();
+        }
     }
 }
 
@@ -61,7 +69,7 @@ impl Passing for Forward {
     fn poll_pass(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Error>>> {
         let polled = Pin::new(&mut *self.exchange).poll_pass(cx, to);
         match &polled {
-            Poll::Ready(Some(Err(error))) => self.guard.fail(error),
+            Poll::Ready(Some(Err(error))) => self.fail(error),
             Poll::Ready(Some(Ok(moved))) => {
                 self.record.sent += moved.count as u64;
                 if self.exchange.is_whole() {
@@ -82,7 +90,7 @@ impl Body for Forward {
         let polled = Pin::new(&mut self.exchange).poll_frame(cx);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Err(error))) => self.guard.fail(error),
+            Poll::Ready(Some(Err(error))) => self.fail(error),
             Poll::Ready(None) => self.guard.judge(Outcome::Success),
             Poll::Ready(Some(Ok(frame))) => {
                 self.record.sent += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
@@ -14,12 +14,13 @@ use super::action::{self, Taken};
 use super::affinity::Affinity;
 use super::answer::{Body, Refusal};
 use super::attempt::{Failed, Outgoing, Sent};
+use super::books::Page;
 use super::copy::Times;
 use super::forward::{Forward, Guard};
 use super::mirror::{self, Copied, Copy, From};
 use super::record::{self, Record};
 use super::series::Entry;
-use super::{Edge, Worker, connect, deadline, outgoing, retry, rewrite, tunnel};
+use super::{Edge, Worker, connect, deadline, flags, outgoing, retry, rewrite, tunnel};
 use crate::cluster::{self, Permit, Purpose};
 use crate::config;
 use crate::endpoint::Id;
@@ -39,6 +40,7 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
     let worker = &edge.worker;
     let Asked { head, marks, body, client, informer, takeover } = asked;
     let sender = Sender::new(&client.downstream, &edge.trusted);
+    let mut page = Page::of(worker.books.as_ref(), (edge.listener, started), (&client, sender), &head);
     let is_grpc = marks.grpc;
     let found = match &edge.names {
         None => find(edge, &head, sender),
@@ -48,17 +50,18 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
         Ok(found) => found,
         Err(refusal) => {
             let series = worker.series.borrow_mut().nowhere(&worker.metrics, edge.listener);
-            return refuse(&refusal, worker, &series, (started, is_grpc, 0));
+            return refuse(&refusal, (worker, &series), page, (started, is_grpc, 0));
         }
     };
     let (entry, mirror) = match taken {
         Taken::Forward(entry, mirror) => (entry, mirror),
         Taken::Own(route, series) => {
-            return action::answer(worker, (&route, &series), (&head, &host, sender), started).into();
+            return action::answer(worker, (&route, &series), (&head, &host, sender), (started, page)).into();
         }
     };
+    page.goes_to(&entry);
     if head.method == Method::CONNECT {
-        return connect::open(edge, &entry, (&client, takeover), started).await.into();
+        return connect::open(edge, &entry, (&client, takeover), (started, page)).await.into();
     }
     let affinity = Affinity::of(&head, sender, &entry.cluster);
     let told = if edge.trust_deadline { deadline::read(&head.headers) } else { None };
@@ -81,10 +84,14 @@ pub(super) async fn answer(edge: &Edge, asked: Asked) -> Answer<Body> {
         informer,
         affinity,
         received: Cell::default(),
+        page: RefCell::new(page),
     };
     match journey.go(head, (body, takeover), host).await {
         Ok(arrived) => journey.pass_on(arrived),
-        Err(refusal) => refuse(&refusal, worker, &journey.entry.request, (started, is_grpc, journey.received.get())),
+        Err(refusal) => {
+            let (series, page) = (&journey.entry.request, journey.page.take());
+            refuse(&refusal, (worker, series), page, (started, is_grpc, journey.received.get()))
+        }
     }
 }
 
@@ -111,15 +118,18 @@ fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(Heade
 
 fn refuse(
     refusal: &Refusal,
-    worker: &Worker,
-    series: &RequestSeries,
+    (worker, series): (&Worker, &RequestSeries),
+    mut page: Page,
     (started, is_grpc, received): (Instant, bool, u64),
 ) -> Answer<Body> {
     debug!(?refusal, "refused");
     let answer = if is_grpc { refusal.grpc_answer() } else { refusal.answer() };
     // To gRPC's clients everything is a 200: it counts as what it is.
     let (code, sent) = (refusal.status().0.as_u16(), answer.body().size_hint().lower());
-    series.record(worker.index, &record::own(code, started, (received, sent)));
+    let answered = record::own(code, started, (received, sent));
+    series.record(worker.index, &answered);
+    page.flag(flags::of_refusal(refusal));
+    page.close(&answered);
     answer.into()
 }
 
@@ -144,11 +154,13 @@ pub(super) struct Journey<'a> {
     informer: Informer,
     pub(super) affinity: Affinity,
     /// Bytes of its body, where there is no answer.
-    received: Cell<u64>,
+    pub(super) received: Cell<u64>,
+    /// Where it is written down.
+    pub(super) page: RefCell<Page>,
 }
 
 /// The head of an answer, what its body comes by, and who gives it.
-type Answered = (Answer<Box<Exchange>>, Guard);
+pub(super) type Answered = (Answer<Box<Exchange>>, Guard);
 
 /// A request that has its answer.
 struct Arrived {
@@ -208,42 +220,6 @@ impl Journey<'_> {
         Ok(Arrived { answer, switched, guard, permit, spent: outgoing.head.into_inner() })
     }
 
-    /// Further attempts after one that failed, as far as there is a point in them.
-    async fn again(
-        &self,
-        mut failed: Failed,
-        (outgoing, mut upload): (&Outgoing, Upload),
-        (mut tried, mut began): (Vec<Id>, Instant),
-        permit: Option<&Permit>,
-    ) -> Result<Answered, Refusal> {
-        while let Some(guard) = self.retry(&failed, outgoing, &upload, &tried).await {
-            failed.give_up(&mut upload).await;
-            upload.rewind();
-            began = Instant::now();
-            let (next, before) = (guard.attempt().endpoint().id(), tried.len());
-            let (sent, guard) = self.attempt(guard, outgoing, &mut upload, (&mut tried, began)).await;
-            failed = match self.conclude(sent, guard, outgoing) {
-                Ok(done) => {
-                    self.count_retried(tried.len().max(before + 1), true);
-                    return Ok(done);
-                }
-                Err(failed) => *failed,
-            };
-            if tried.len() == before {
-                tried.push(next);
-            }
-        }
-        self.count_retried(tried.len(), false);
-        failed.teach(permit, began);
-        match failed {
-            Failed::Error(error) => {
-                self.received.set(upload.received());
-                Err(Refusal::Upstream(error))
-            }
-            Failed::Answer(answer, guard) => Ok((answer, guard)),
-        }
-    }
-
     pub(super) fn settings(&self) -> &Arc<config::Cluster> {
         self.entry.cluster.settings()
     }
@@ -269,6 +245,7 @@ impl Journey<'_> {
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
         let way = outgoing::prepare((head, self.marks), (&upload, upgrading), host, sender, &mut rng);
+        self.page.borrow_mut().prepared(&way);
         if way.hops() > MOST_HOPS {
             return Err(Refusal::Loop);
         }
@@ -304,7 +281,8 @@ impl Journey<'_> {
     }
 
     /// What an attempt came to: an answer to pass on, or something after which another might follow.
-    fn conclude(&self, sent: Sent, mut guard: Guard, outgoing: &Outgoing) -> Result<Answered, Box<Failed>> {
+    pub(super) fn conclude(&self, sent: Sent, mut guard: Guard, outgoing: &Outgoing) -> Result<Answered, Box<Failed>> {
+        self.page.borrow_mut().tried(guard.attempt(), &sent);
         let error = match sent {
             Ok(answer)
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS
@@ -362,6 +340,7 @@ impl Journey<'_> {
             session: self.affinity.session.as_deref(),
         };
         let attempt = self.entry.cluster.begin(&request, &mut rng)?;
+        self.page.borrow_mut().tries(&attempt, now, purpose);
         let is_hurried = self.deadline.is_some_and(|deadline| self.is_hurried(deadline, now));
         Some(Guard::new(attempt, &self.entry, self.worker.index, is_hurried))
     }
@@ -384,55 +363,6 @@ impl Journey<'_> {
         }
     }
 
-    /// The next attempt, if there is to be one, after the time that it takes for others to get out of the way.
-    async fn retry(&self, failed: &Failed, outgoing: &Outgoing, upload: &Upload, tried: &[Id]) -> Option<Guard> {
-        let settings = &self.entry.retry;
-        let now = Instant::now();
-        let pause = self.pause(failed, tried);
-        let refused = match retry::refusal(failed, &outgoing.method, failed.upload(upload), settings) {
-            Some(why) => Some(why),
-            None if tried.len() > settings.attempts as usize => Some("attempts"),
-            None if pause.is_none() => Some("no_other_endpoint"),
-            None if self.deadline.is_some_and(|deadline| now + pause.unwrap_or_default() >= deadline) => {
-                Some("deadline")
-            }
-            None if !self.entry.cluster.may_retry(now) => Some("budget"),
-            None => None,
-        };
-        if let Some(why) = refused {
-            self.entry.attempts.no_retry(why);
-            return None;
-        }
-        self.entry.attempts.retry(failed.reason());
-        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
-            tokio::time::sleep(pause).await;
-        }
-        self.pick(tried, Instant::now(), Purpose::Retry)
-    }
-
-    /// How long to wait before another attempt; none if that would have to be longer than anybody waits.
-    fn pause(&self, failed: &Failed, tried: &[Id]) -> Option<Duration> {
-        let settings = &self.entry.retry;
-        let pause = match failed {
-            // Nobody's failure.
-            Failed::Error(error) if retry::blame(error).is_none() => Duration::ZERO,
-            _ => retry::backoff(settings, tried.len() - 1, &mut self.worker.rng.borrow_mut()),
-        };
-        let Failed::Answer(answer, _) = failed else { return Some(pause) };
-        if self.entry.cluster.has_untried(tried) || self.entry.cluster.has_reserve(tried) {
-            return Some(pause);
-        }
-        // It has answered, and would answer the same; unless it says itself when that will be otherwise.
-        let asked = retry::retry_after(answer.fields.get("retry-after"))?;
-        (self.deadline.is_some() || asked <= settings.backoff_max).then(|| pause.max(asked))
-    }
-
-    fn count_retried(&self, attempts: usize, succeeded: bool) {
-        if attempts > 1 {
-            self.entry.attempts.retried(succeeded);
-        }
-    }
-
     /// Binds the client to the endpoint that serves it, where clients are bound at all. Not to one that says that it cannot.
     fn bind(&self, status: StatusCode, fields: &mut Fields, guard: &Guard) {
         if health::judge(status) == Outcome::Failure(Reason::Gateway) {
@@ -451,6 +381,8 @@ impl Journey<'_> {
         self.learn(&exchange, &guard, permit.as_ref());
         self.bind(status, &mut fields, &guard);
         let changes = &self.entry.route.settings.response_headers;
+        let mut page = self.page.take();
+        page.answered(&fields);
         let record = Record {
             entry: Rc::clone(&self.entry),
             worker: self.worker.index,
@@ -459,6 +391,7 @@ impl Journey<'_> {
             first_byte: exchange.moved().saturating_duration_since(self.started),
             received: 0,
             sent: 0,
+            page,
             _permit: permit,
         };
         let Some(client) = switched else {

@@ -3,11 +3,14 @@
 
 mod action;
 mod affinity;
+mod again;
 mod answer;
 mod attempt;
+mod books;
 mod connect;
 mod copy;
 mod deadline;
+mod flags;
 mod forward;
 mod grpc;
 mod journey;
@@ -34,16 +37,18 @@ use tokio::task::JoinSet;
 
 use crate::config;
 use crate::lifecycle::Draining;
-use crate::listener::{Asked, Service};
+use crate::listener::{Asked, Client, Service, Unread};
 use crate::message::{Answer, Trusted};
 use crate::metrics::Metrics;
 use crate::table::{LocalReader, Reader, Table};
 use crate::upstream::Upstream;
 
 pub use answer::Body;
+pub use books::Books;
 #[doc(hidden)]
 pub use outgoing::prepare;
 
+use books::Page;
 use copy::Ferry;
 use mirror::Mirrors;
 use names::Names;
@@ -66,6 +71,7 @@ pub struct Worker {
     ferry: Rc<Ferry>,
     mirrors: Mirrors,
     draining: Draining,
+    books: Option<Rc<Books>>,
 }
 
 /// A listener's service on one worker.
@@ -103,7 +109,13 @@ impl Worker {
             ferry: Rc::default(),
             mirrors: Mirrors::default(),
             draining,
+            books: None,
         }
+    }
+
+    /// The same, which writes down what becomes of its requests.
+    pub fn with_books(self, books: Option<Rc<Books>>) -> Self {
+        Worker { books, ..self }
     }
 
     /// Keeps house for as long as it is polled: closes idle connections that are old or lead nowhere any more, and lets go of
@@ -154,5 +166,9 @@ impl Service for Edge {
 
     async fn call(self: Rc<Self>, asked: Asked) -> Answer<Body> {
         journey::answer(&self, asked).await
+    }
+
+    fn refused(&self, client: &Rc<Client>, unread: Unread<'_>) {
+        Page::of_unread(self.worker.books.as_ref(), self.listener, client, unread);
     }
 }

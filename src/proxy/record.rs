@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::books::Page;
 use super::series::Entry;
 use crate::cluster::Permit;
 use crate::metrics::Answered;
@@ -19,6 +20,8 @@ pub(super) struct Record {
     pub(super) received: u64,
     /// Bytes of its answer's body.
     pub(super) sent: u64,
+    /// Where it is written down.
+    pub(super) page: Page,
     /// Its place in its cluster, where there is a limit.
     pub(super) _permit: Option<Permit>,
 }
@@ -27,7 +30,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let Record { code, first_byte, received, sent, .. } = *self;
         let took = self.started.elapsed();
-        self.entry.request.record(self.worker, &Answered { code, took, first_byte, received, sent, trace: None });
+        let answered = Answered { code, took, first_byte, received, sent, trace: None };
+        self.entry.request.record(self.worker, &answered);
+        std::mem::take(&mut self.page).close(&answered);
     }
 }
 

@@ -3,7 +3,7 @@
 //! An attempt ends well with the endpoint's first byte, or with the session if there is none; it fails if there is no connection,
 //! or if the endpoint breaks off before it has said anything. Until there is a connection, others are tried.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,9 +11,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use tracing::debug;
 
+use super::books::Page;
 use super::copy::{Broken, Side, Times, copy};
 use super::tcp::reset;
-use super::{Worker, forward, preface, retry};
+use super::{Worker, flags, forward, preface, retry};
 use crate::balance::hash;
 use crate::cluster::{self, Attempt, Handle, Permit, Purpose};
 use crate::config::Policy;
@@ -30,6 +31,10 @@ pub(super) struct Session {
     pub(super) cluster: Handle,
     pub(super) series: Arc<TcpSeries>,
     pub(super) ends: Ends,
+    /// Where it is written down.
+    pub(super) page: RefCell<Page>,
+    /// Bytes of the client, and of the endpoint.
+    pub(super) moved: Cell<(u64, u64)>,
 }
 
 /// A connection that has its endpoint.
@@ -40,6 +45,14 @@ pub(super) struct Joined {
 }
 
 impl Session {
+    /// Counts it, and writes it down.
+    pub(super) fn end(&self, end: TcpEnd, status: u16) {
+        self.series.ended(self.worker.index, end);
+        let mut page = self.page.take();
+        flags::of_end(end).into_iter().for_each(|flag| page.flag(flag));
+        page.end(status, self.moved.get());
+    }
+
     /// Waits for its turn, where there is a limit, and connects to somebody.
     pub(super) async fn join(&self) -> Result<Joined, TcpEnd> {
         let now = Instant::now();
@@ -61,7 +74,9 @@ impl Session {
         let (preface, mut tried) = (preface::of(settings, Some(self.ends)), Vec::new());
         loop {
             let mut attempt = self.begin(&tried).ok_or_else(|| self.nobody())?;
-            let error = match self.open(&attempt, preface.as_ref()).await {
+            let opened = self.open(&attempt, preface.as_ref()).await;
+            self.page.borrow_mut().connected(&attempt, opened.as_ref().err());
+            let error = match opened {
                 Ok(endpoint) => {
                     // Enough for a trial, which must not last as long as a session does.
                     attempt.answered(Instant::now());
@@ -104,7 +119,9 @@ impl Session {
             key: (settings.policy == Policy::ConsistentHash).then(|| hash(client.as_bytes())),
             session: None,
         };
-        self.cluster.begin(&request, &mut self.worker.rng.borrow_mut())
+        let attempt = self.cluster.begin(&request, &mut self.worker.rng.borrow_mut())?;
+        self.page.borrow_mut().tries(&attempt, request.now, request.purpose);
+        Some(attempt)
     }
 
     async fn open(&self, attempt: &Attempt, preface: Option<&Bytes>) -> Result<Raw, Error> {
@@ -156,11 +173,19 @@ impl Session {
                 self.judge(attempt, outcome);
             }
         };
-        let received = |count| self.series.received(index, count);
+        let note = |received: usize, sent: usize| {
+            let (before, after) = self.moved.get();
+            self.moved.set((before + received as u64, after + sent as u64));
+        };
+        let received = |count| {
+            note(count, 0);
+            self.series.received(index, count);
+        };
         let sent = |count| {
             if count > 0 {
                 judge(Outcome::Success);
             }
+            note(0, count);
             self.series.sent(index, count);
         };
         received(early.len());

@@ -1,7 +1,7 @@
 //! The journey of one connection of a protocol that lictor does not know: which cluster it belongs to. That may depend on the name
 //! in its TLS greeting, which is read and passed on as it is. What follows is a [`Session`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,11 +13,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::books::Page;
 use super::session::Session;
-use super::{Worker, split};
+use super::{Worker, flags, split};
+use crate::account::Flag;
 use crate::cluster::Handle;
 use crate::config::{self, Claimed, Door, Forwarding, Host, Passage};
-use crate::listener::Forward;
+use crate::listener::{Client, Forward};
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpLabels, TcpSeries};
 use crate::tls::{Greeting, Heard, Stream};
@@ -29,6 +31,8 @@ const LONGEST_GREETING: usize = 16 * 1024;
 pub struct Tcp {
     worker: Rc<Worker>,
     listener: Arc<str>,
+    /// Of the listener among the configured ones.
+    place: usize,
     port: u16,
     names: Names,
     claimed: Option<Claimed>,
@@ -50,7 +54,7 @@ struct Names {
 
 impl Tcp {
     /// The part of this worker in a listener with these settings.
-    pub fn new(worker: &Rc<Worker>, settings: &config::Listener, forwarding: &Forwarding) -> Self {
+    pub fn new(worker: &Rc<Worker>, (place, settings): (usize, &config::Listener), forwarding: &Forwarding) -> Self {
         let of = |cluster: &Arc<str>| {
             let labels = TcpLabels { listener: Arc::clone(&settings.name), cluster: Arc::clone(cluster) };
             worker.metrics.tcp(labels)
@@ -59,6 +63,7 @@ impl Tcp {
         Tcp {
             worker: Rc::clone(worker),
             listener: Arc::clone(&settings.name),
+            place,
             port: settings.bind.port(),
             names: Names::new(&forwarding.names),
             claimed: forwarding.claimed,
@@ -128,36 +133,45 @@ impl Tcp {
         Arc::clone(series.entry(Arc::clone(cluster)).or_insert_with(|| self.worker.metrics.tcp(labels)))
     }
 
-    async fn serve(&self, mut client: Stream, ends: Ends) {
+    async fn serve(&self, mut client: Stream, (ends, who): (Ends, &Rc<Client>)) {
         let index = self.worker.index;
+        let mut page = Page::of_connection(self.worker.books.as_ref(), self.place, who);
         let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical()).await {
             Ok(chosen) => chosen,
-            Err(end) => return self.nowhere.ended(index, end),
+            Err(end) => {
+                self.nowhere.ended(index, end);
+                flags::of_end(end).into_iter().for_each(|flag| page.flag(flag));
+                return page.end(0, (0, 0));
+            }
         };
+        page.is_for(&name);
         let series = self.series(&name);
         let table = self.worker.table();
         let Some(cluster) = table.find_cluster(&name).map(Handle::new) else {
+            page.flag(Flag::NoRoute);
+            page.end(0, (0, 0));
             return series.ended(index, TcpEnd::NoCluster);
         };
         // Held no longer than the choice takes: a session may last for days.
         drop(table);
-        let session = Session { worker: Rc::clone(&self.worker), cluster, series: Arc::clone(&series), ends };
+        let (page, moved) = (RefCell::new(page), Cell::default());
+        let session = Session { worker: Rc::clone(&self.worker), cluster, series, ends, page, moved };
         let joined = match session.join().await {
             Ok(joined) => joined,
-            Err(end) => return series.ended(index, end),
+            Err(end) => return session.end(end, 0),
         };
         let end = session.copy(joined, &mut client, &early).await;
         if end == TcpEnd::Endpoint {
             // What ends too early must not look like an end to the other side.
             reset(client.socket());
         }
-        series.ended(index, end);
+        session.end(end, 0);
     }
 }
 
 impl Forward for Tcp {
-    async fn forward(self: Rc<Self>, client: Stream, ends: Ends) {
-        self.serve(client, ends).await;
+    async fn forward(self: Rc<Self>, stream: Stream, (ends, client): (Ends, Rc<Client>)) {
+        self.serve(stream, (ends, &client)).await;
     }
 }
 

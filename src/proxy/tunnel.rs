@@ -9,11 +9,11 @@ use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use tracing::debug;
 
-use super::Worker;
 use super::answer::{Body, Refusal};
 use super::copy::{Broken, Ferry, Side, Times, copy};
 use super::forward::Guard;
 use super::record::Record;
+use super::{Worker, flags};
 use crate::health::Outcome;
 use crate::listener::Takeover;
 use crate::message::{self, Answer, Fields};
@@ -36,7 +36,8 @@ impl Drop for Held {
 }
 
 impl Held {
-    pub(super) fn new(guard: Guard, record: Record) -> Self {
+    pub(super) fn new(guard: Guard, mut record: Record) -> Self {
+        record.page.is_tunnel();
         Held { guard, record, received: Cell::default(), sent: Cell::default() }
     }
 }
@@ -52,6 +53,7 @@ pub(super) fn open(
     let Some((endpoint, early)) = exchange.into_tunnel() else {
         let refusal = Refusal::Upstream(Error::unexpected_answer());
         held.record.code = refusal.status().0.as_u16();
+        held.record.page.flag(flags::of_refusal(&refusal));
         return refusal.answer().into();
     };
     let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, fields, Body::Text(None));
@@ -60,6 +62,7 @@ pub(super) fn open(
     worker.tunnels.borrow_mut().spawn_local(async move {
         if let Err(error) = run((client, endpoint), &early, &ferry, (times, &held)).await {
             debug!(%error, "tunnel ended");
+            held.record.page.flag(flags::of_broken(&error));
         }
         // However it ended: the endpoint has served.
         held.guard.judge(Outcome::Success);

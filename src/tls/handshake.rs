@@ -18,6 +18,8 @@ pub struct Handshake {
     pub is_http2: bool,
     /// Whether this is TLS 1.3, not 1.2.
     pub is_tls13: bool,
+    /// The cipher suite, by its standard name.
+    pub cipher: &'static str,
     /// Whether it goes on with a session of before.
     pub is_resumed: bool,
     /// Whether it is known by now what will be spoken; if not, HTTP/2 may begin without a word before.
@@ -73,6 +75,7 @@ impl Handshake {
             server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
             is_http2: connection.alpn_protocol() == Some(b"h2"),
             is_tls13: connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3),
+            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
             is_resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             is_settled: true,
             identity: identity.map(Arc::new),

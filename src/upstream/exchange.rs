@@ -32,6 +32,8 @@ const MAX_INTERIM: usize = 32;
 pub struct Exchange {
     carrier: Carrier,
     watch: Watch,
+    /// Its connection had served before.
+    reused: bool,
 }
 
 /// What carries it.
@@ -48,11 +50,12 @@ pub(super) fn begin(
     (pool, endpoint): (&Rc<Pool>, &Arc<Endpoint>),
 ) -> Box<Exchange> {
     // A dial has taken its time; an idle connection was at hand.
-    let moved = if connection.is_reused() { call.limits.began } else { Instant::now() };
+    let reused = connection.is_reused();
+    let moved = if reused { call.limits.began } else { Instant::now() };
     connection.stall.arm(call.limits.first_due(moved));
     let watch = Watch::new(call.limits, endpoint, moved);
     // Boxed at once: it is moved a few times on its way to the client.
-    Box::new(Exchange { carrier: Carrier::Http1(Http1::new(connection, call, pool)), watch })
+    Box::new(Exchange { carrier: Carrier::Http1(Http1::new(connection, call, pool)), watch, reused })
 }
 
 /// Sends a request on a stream of an HTTP/2 connection and waits for the head of its answer.
@@ -61,11 +64,12 @@ pub(super) async fn open_stream(
     call: &mut Call<'_>,
     endpoint: &Arc<Endpoint>,
 ) -> Result<Answer<Box<Exchange>>, Error> {
-    let moved = if seat.reused { call.limits.began } else { Instant::now() };
+    let reused = seat.reused;
+    let moved = if reused { call.limits.began } else { Instant::now() };
     let mut carrier = Http2::new(seat, call)?;
     carrier.arm(call.limits.first_due(moved));
     let watch = Watch::new(call.limits, endpoint, moved);
-    Box::new(Exchange { carrier: Carrier::Http2(carrier), watch }).answer(call).await
+    Box::new(Exchange { carrier: Carrier::Http2(carrier), watch, reused }).answer(call).await
 }
 
 /// All of 1xx but 101, which is final.
@@ -137,6 +141,11 @@ impl Exchange {
         }
     }
 
+    /// True if its connection had served before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
     /// How long the head of the answer took, for whom has just got it.
     pub fn answered_after(&self) -> Duration {
         self.watch.answered_after()
@@ -173,7 +182,7 @@ impl Exchange {
 
 impl Passing for Exchange {
     fn poll_pass(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Option<Result<Moved, Error>>> {
-        let Exchange { carrier, watch } = &mut *self;
+        let Exchange { carrier, watch, .. } = &mut *self;
         let Carrier::Http1(carrier) = carrier else { return Poll::Ready(None) };
         let polled = carrier.poll_pass(cx, watch, to);
         if let Poll::Ready(Some(Err(_))) = polled {
@@ -188,7 +197,7 @@ impl Body for Exchange {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Exchange { carrier, watch } = &mut *self;
+        let Exchange { carrier, watch, .. } = &mut *self;
         let polled = match carrier {
             Carrier::Http1(carrier) => {
                 let polled = carrier.poll_body(cx, watch);

@@ -33,13 +33,16 @@ impl Drop for Spawned {
 impl Spawned {
     /// Starts with [`configuration`]`(rest)` and these variables on top of the test's own environment, without its `CONSUL_*`.
     pub fn start(rest: &str, environment: &[(&str, &str)]) -> Spawned {
-        Spawned::run(Command::new(env!("CARGO_BIN_EXE_lictor")), rest, environment)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
+        command.stdout(Stdio::null());
+        Spawned::run(command, rest, environment)
     }
 
     /// Starts with [`configuration`]`(rest)`, and with at most so many descriptors.
     pub fn start_within(rest: &str, descriptors: u32) -> Spawned {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_lictor"));
+        shell.stdout(Stdio::null());
         Spawned::run(shell, rest, &[])
     }
 
@@ -49,8 +52,15 @@ impl Spawned {
         // What the shell is, the program that takes its place is: its number is known before there is one.
         let hand = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\"";
         shell.arg("-c").arg(hand).arg(env!("CARGO_BIN_EXE_lictor")).env("LISTEN_FDNAMES", name);
-        shell.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        shell.stdin(OwnedFd::from(socket.try_clone().unwrap())).stdout(Stdio::null());
         Spawned::run_as_is(shell, rest, environment)
+    }
+
+    /// Starts with [`configuration`]`(rest)`; its standard output goes there.
+    pub fn start_to(rest: &str, output: Stdio) -> Spawned {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
+        command.stdout(output);
+        Spawned::run(command, rest, &[])
     }
 
     fn run(mut command: Command, rest: &str, environment: &[(&str, &str)]) -> Spawned {
@@ -65,7 +75,7 @@ impl Spawned {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
             command.env_remove(name);
         }
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.envs(environment.iter().copied()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let (lines, heard) = (BufReader::new(process.stderr.take().unwrap()).lines(), Arc::clone(&said));
@@ -109,6 +119,12 @@ impl Spawned {
     /// Waits until it listens, and returns where.
     pub async fn address(&self) -> SocketAddr {
         let line = self.says("listener=\"edge\" address=").await;
+        line.rsplit_once("address=").unwrap().1.parse().unwrap()
+    }
+
+    /// The same for the operator's window.
+    pub async fn admin(&self) -> SocketAddr {
+        let line = self.says("admin listening address=").await;
         line.rsplit_once("address=").unwrap().1.parse().unwrap()
     }
 }

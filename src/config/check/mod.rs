@@ -1,6 +1,7 @@
 //! From the configuration as written to the configuration as meant: fills in the defaults, checks what no type can say, and
 //! goes on after a problem, so that a reader sees all of them at once.
 
+mod access_log;
 mod action;
 mod balancing;
 mod egress;
@@ -73,6 +74,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
         endpoint_figures: endpoint_figures(&raw.metrics.unwrap_or_default(), &mut problems),
+        access_log: access_log::check(raw.access_log.unwrap_or_default(), &mut problems),
         registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
         kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),
         written: None,

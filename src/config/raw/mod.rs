@@ -1,6 +1,7 @@
 //! The configuration as it is written: one struct a TOML table, nothing but serde. What the values mean, and whether
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
+mod access_log;
 mod egress;
 mod policy;
 mod registration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::documents::Joined;
 
+pub use access_log::AccessLog;
 pub use egress::Egress;
 pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, FailoverWhen, Hash, Hedge, Limits, Locality, Policy, Probe, Retry,
@@ -65,6 +67,8 @@ pub struct File {
     pub log: Option<Log>,
     /// What is counted.
     pub metrics: Option<Metrics>,
+    /// What is written down of requests.
+    pub access_log: Option<AccessLog>,
     /// Who is entered in the catalogue.
     pub registration: Option<Registration>,
     /// Where more routes and clusters are.

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::poll_meanwhile;
 use super::wire::{State, Wire};
-use crate::listener::Talk;
 use crate::listener::screen::{Refused, SERVED};
+use crate::listener::{Service, Talk, Unread};
 use crate::message::{Fields, Moved, Passing, framing};
 
 /// A client that is still sending may not see an answer if its connection is closed on it; so what it sends is read for so long,
@@ -290,7 +290,8 @@ fn write_head(out: &mut BytesMut, (status, fields): Head<'_>, coding: Coding, da
 }
 
 /// Answers a request that cannot be read; nothing follows it.
-pub(super) async fn refuse<S>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> io::Result<bool> {
+pub(super) async fn refuse<S: Service>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> io::Result<bool> {
+    talk.service.refused(&talk.client, Unread { head: None, status: Some(refused.status) });
     let text = Bytes::from(format!("the request cannot be read: {}\n", refused.what));
     let mut fields = Fields::default();
     fields.map().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -224,7 +224,7 @@ async fn exchange<S: Service>(wire: &Wire, talk: &Talk<S>, head: Head, inform: &
 }
 
 /// Tells a client that its request took too long to come.
-pub(super) async fn time_out<S>(wire: &Wire, talk: &Talk<S>) {
+pub(super) async fn time_out<S: Service>(wire: &Wire, talk: &Talk<S>) {
     let refused = Refused { status: StatusCode::REQUEST_TIMEOUT, what: "its head took too long" };
     // Who does not take this is let go all the same.
     let _ = timeout(LAST_WORDS, answer::refuse(wire, talk, refused)).await;

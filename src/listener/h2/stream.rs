@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::super::heap::on_heap;
 use super::super::pulse::Pulse;
 use super::super::screen::{Refused, SERVED};
-use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Talk};
+use super::super::{Asked, Client, Clock, Informer, Service, Taken, Takeover, Talk, Unread};
 use super::guard::Guard;
 use super::head::{self, Asking, Wrong};
 use super::serving::Work;
@@ -104,8 +104,14 @@ impl<S: Service> Streams<S> {
         let (mut head, received) = request.into_parts();
         let asking = match head::receive(&mut head, &self.rules) {
             Ok(asking) => asking,
-            Err(Wrong::Malformed) => return Err(Broke::With(Reason::PROTOCOL_ERROR)),
-            Err(Wrong::Refused(refused)) => return self.refuse(refused, &head.method, respond).await,
+            Err(Wrong::Malformed) => {
+                self.service.refused(&self.client, Unread { head: Some(&head), status: None });
+                return Err(Broke::With(Reason::PROTOCOL_ERROR));
+            }
+            Err(Wrong::Refused(refused)) => {
+                self.service.refused(&self.client, Unread { head: Some(&head), status: Some(refused.status) });
+                return self.refuse(refused, &head.method, respond).await;
+            }
         };
         let method = head.method.clone();
         let tunnels = asking.is_for_websocket() || method == Method::CONNECT;

@@ -1,0 +1,45 @@
+//! What becomes of requests, on its way out of the process: who writes it down, and each worker's side of that.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Error;
+use crate::access::{Scribe, Writer};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::proxy::Books;
+
+/// Who writes down what becomes of requests. Dropped once no worker is left, it has written all that there was.
+pub(super) struct Records {
+    log: Option<Writer>,
+}
+
+/// One worker's side, on its way there.
+pub(super) struct Record {
+    scribe: Option<Scribe>,
+}
+
+impl Records {
+    /// What is configured.
+    pub(super) fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+        let log = config.access_log.as_ref().map(|settings| Writer::start(settings, metrics.access()));
+        Ok(Records { log: log.transpose()? })
+    }
+
+    /// Has the access log's file opened anew.
+    pub(super) fn reopen(&self) {
+        self.log.iter().for_each(Writer::reopen);
+    }
+
+    /// One worker's side.
+    pub(super) fn of_worker(&self) -> Record {
+        Record { scribe: self.log.as_ref().and_then(Writer::scribe) }
+    }
+}
+
+impl Record {
+    /// Its books, with these listeners in them.
+    pub(super) fn books(self, listeners: &[Arc<str>]) -> Option<Rc<Books>> {
+        Books::new(listeners, self.scribe)
+    }
+}

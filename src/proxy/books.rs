@@ -1,0 +1,324 @@
+//! Where a worker writes down what became of its requests, and the page that each has while it runs. Where nobody asked for that, a page
+//! is nothing, and costs a look whether it is.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, StatusCode, request};
+
+use super::attempt::Sent;
+use super::flags;
+use super::series::Entry;
+use crate::access::Scribe;
+use crate::account::{self, Account, End, Facts, Flag, Kind, Security, Side, Try, Word};
+use crate::cluster::{Attempt, Purpose};
+use crate::listener::{Client, Unread};
+use crate::message::{Fields, Sender, Way};
+use crate::metrics::Answered;
+use crate::route::Route;
+use crate::upstream::Error;
+
+/// Pages that are kept for those to come: as many as a worker has requests at once, most of the time.
+const SPARE: usize = 256;
+/// A request whose client left before there was an answer: what nginx has made common.
+const CLIENT_LEFT: u16 = 499;
+
+/// What one worker writes down, and with what.
+pub struct Books {
+    listeners: Box<[Arc<str>]>,
+    scribe: Option<Scribe>,
+    #[expect(clippy::vec_box, reason = "they are handed over, which is not to cost a copy")]
+    spare: RefCell<Vec<Box<Open>>>,
+}
+
+/// A request that is written down once it is over; nothing where nobody wants to know.
+#[derive(Default)]
+pub(super) struct Page(Option<(Rc<Books>, Box<Open>)>);
+
+struct Open {
+    account: Account,
+    listener: usize,
+    client: Option<Rc<Client>>,
+    started: Instant,
+    goes: Goes,
+}
+
+/// Where a request belongs.
+#[derive(Default)]
+enum Goes {
+    #[default]
+    Nowhere,
+    /// It is answered by its route.
+    Route(Arc<Route>),
+    Entry(Rc<Entry>),
+    /// A cluster, without a route.
+    Cluster(Arc<str>),
+}
+
+impl Books {
+    /// Of a worker with these listeners; none if there is nothing to write to.
+    pub fn new(listeners: &[Arc<str>], scribe: Option<Scribe>) -> Option<Rc<Self>> {
+        scribe.as_ref()?;
+        Some(Rc::new(Books { listeners: listeners.into(), scribe, spare: RefCell::default() }))
+    }
+
+    /// Passes on what has waited for long enough, for as long as it is polled.
+    pub async fn run(&self) {
+        match &self.scribe {
+            Some(scribe) => scribe.run().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn open(&self, listener: usize, client: &Rc<Client>, started: Instant) -> Box<Open> {
+        let client = Some(Rc::clone(client));
+        match self.spare.borrow_mut().pop() {
+            Some(mut open) => {
+                (open.listener, open.client, open.started, open.goes) = (listener, client, started, Goes::Nowhere);
+                open
+            }
+            None => {
+                let account = Account::default();
+                Box::new(Open { account, listener, client, started, goes: Goes::Nowhere })
+            }
+        }
+    }
+
+    /// Writes a page down, and keeps it for the next.
+    fn close(&self, mut open: Box<Open>, answered: &Answered, first_byte: Option<Duration>) {
+        if let Some(scribe) = &self.scribe {
+            scribe.write(&open.facts(&self.listeners, answered, first_byte));
+        }
+        open.account.clear();
+        (open.client, open.goes) = (None, Goes::Nowhere);
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(open);
+        }
+    }
+}
+
+impl Open {
+    fn facts<'a>(&'a self, listeners: &'a [Arc<str>], answered: &Answered, first_byte: Option<Duration>) -> Facts<'a> {
+        let downstream = self.client.as_ref().map(|client| &client.downstream);
+        let (route, cluster) = match &self.goes {
+            Goes::Nowhere => ("", ""),
+            Goes::Route(route) => (&*route.settings.name, ""),
+            Goes::Entry(entry) => (&*entry.route.settings.name, &**entry.cluster.name()),
+            Goes::Cluster(cluster) => ("", &**cluster),
+        };
+        let secured = |client: &'a crate::message::Downstream| {
+            let with = client.security()?;
+            let (server_name, identity) = (client.server_name(), client.name());
+            Some(Security { version: with.version, cipher: with.cipher, server_name, identity })
+        };
+        Facts {
+            account: &self.account,
+            at: SystemTime::now().checked_sub(answered.took).unwrap_or(SystemTime::UNIX_EPOCH),
+            started: self.started,
+            listener: listeners.get(self.listener).map_or("", |name| &**name),
+            route,
+            cluster,
+            peer: downstream.and_then(|client| client.ends()).map(|ends| canonical(ends.client)),
+            scheme: downstream.and_then(|client| client.scheme().to_str().ok()).unwrap_or("http"),
+            security: downstream.and_then(secured),
+            status: answered.code,
+            took: answered.took,
+            first_byte,
+            received: answered.received,
+            sent: answered.sent,
+        }
+    }
+
+    fn note_headers(&mut self, side: Side, names: &[Box<str>], headers: &HeaderMap) {
+        for (place, name) in names.iter().enumerate() {
+            for value in headers.get_all(&**name) {
+                self.account.note_header(side, place, value.as_bytes());
+            }
+        }
+    }
+}
+
+impl Page {
+    /// That of a request, as it came.
+    pub(super) fn of(
+        books: Option<&Rc<Books>>,
+        (listener, started): (usize, Instant),
+        (client, sender): (&Rc<Client>, Sender<'_>),
+        head: &request::Parts,
+    ) -> Self {
+        let Some(books) = books else { return Page(None) };
+        let mut open = books.open(listener, client, started);
+        let account = &mut open.account;
+        (account.method, account.version) = (Some(head.method.clone()), Some(head.version));
+        account.client = Some(sender.client(&head.headers));
+        account.note(Word::Target, head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes());
+        for (word, name) in [(Word::Authority, "host"), (Word::UserAgent, "user-agent"), (Word::Referer, "referer")] {
+            if let Some(value) = head.headers.get(name) {
+                account.note(word, value.as_bytes());
+            }
+        }
+        if let Some(scribe) = &books.scribe {
+            open.note_headers(Side::Request, &scribe.settings().request_headers, &head.headers);
+        }
+        Page(Some((Rc::clone(books), open)))
+    }
+
+    /// That of a connection without requests.
+    pub(super) fn of_connection(books: Option<&Rc<Books>>, listener: usize, client: &Rc<Client>) -> Self {
+        let Some(books) = books else { return Page(None) };
+        let mut open = books.open(listener, client, Instant::now());
+        open.account.kind = Kind::Tcp;
+        open.account.client = Some(client.downstream.ip());
+        Page(Some((Rc::clone(books), open)))
+    }
+
+    /// Writes down what could not be read.
+    pub(super) fn of_unread(books: Option<&Rc<Books>>, listener: usize, client: &Rc<Client>, unread: Unread<'_>) {
+        let mut page = Page::of_connection(books, listener, client);
+        let Some((_, open)) = &mut page.0 else { return };
+        open.account.kind = Kind::Request;
+        if let Some(head) = unread.head {
+            (open.account.method, open.account.version) = (Some(head.method.clone()), Some(head.version));
+            let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+            open.account.note(Word::Target, target.as_bytes());
+        }
+        let is_late = unread.status == Some(StatusCode::REQUEST_TIMEOUT);
+        open.account.flags.add(if is_late { Flag::ClientLate } else { Flag::Malformed });
+        page.end(unread.status.map_or(0, |status| status.as_u16()), (0, 0));
+    }
+
+    /// It takes this route to this cluster.
+    pub(super) fn goes_to(&mut self, entry: &Rc<Entry>) {
+        self.goes(|| Goes::Entry(Rc::clone(entry)));
+    }
+
+    /// It is answered by this route.
+    pub(super) fn stays_at(&mut self, route: &Arc<Route>) {
+        self.goes(|| Goes::Route(Arc::clone(route)));
+    }
+
+    /// It is a connection to this cluster.
+    pub(super) fn is_for(&mut self, cluster: &Arc<str>) {
+        self.goes(|| Goes::Cluster(Arc::clone(cluster)));
+    }
+
+    fn goes(&mut self, goes: impl FnOnce() -> Goes) {
+        if let Some((_, open)) = &mut self.0 {
+            open.goes = goes();
+        }
+    }
+
+    /// From here on it is a tunnel.
+    pub(super) fn is_tunnel(&mut self) {
+        if let Some((_, open)) = &mut self.0 {
+            open.account.kind = Kind::Tunnel;
+        }
+    }
+
+    /// Its head is ready to be sent on.
+    pub(super) fn prepared(&mut self, way: &Way) {
+        if let Some((_, open)) = &mut self.0 {
+            open.account.note(Word::RequestId, way.id().as_bytes());
+        }
+    }
+
+    /// An attempt begins.
+    pub(super) fn tries(&mut self, attempt: &Attempt, began: Instant, purpose: Purpose) {
+        let Some((_, open)) = &mut self.0 else { return };
+        let purpose = match purpose {
+            Purpose::First => account::Purpose::First,
+            Purpose::Retry => account::Purpose::Retry,
+            Purpose::Hedge => account::Purpose::Hedge,
+        };
+        let endpoint = Arc::clone(attempt.endpoint());
+        open.account.tried(Try { endpoint, began, purpose, span: 0, end: None, reused: false });
+        if attempt.cluster().is_panicking() {
+            open.account.flags.add(Flag::Panic);
+        }
+        if attempt.cluster().is_doubtful() {
+            open.account.flags.add(Flag::Suspect);
+        }
+    }
+
+    /// An attempt has its answer, or has failed.
+    pub(super) fn tried(&mut self, attempt: &Attempt, sent: &Sent) {
+        let Some((_, open)) = &mut self.0 else { return };
+        let (reused, end) = match sent {
+            Ok(answer) => {
+                let end = End { status: answer.status.as_u16(), failure: None, at: answer.body.moved() };
+                (answer.body.is_reused(), end)
+            }
+            Err(error) => {
+                (error.reused, End { status: 0, failure: Some(flags::of_error(error.kind)), at: Instant::now() })
+            }
+        };
+        open.account.ended(attempt.endpoint(), reused, end);
+    }
+
+    /// An attempt has its connection, or has failed.
+    pub(super) fn connected(&mut self, attempt: &Attempt, error: Option<&Error>) {
+        let Some((_, open)) = &mut self.0 else { return };
+        let failure = error.map(|error| flags::of_error(error.kind));
+        open.account.ended(attempt.endpoint(), false, End { status: 0, failure, at: Instant::now() });
+    }
+
+    /// There is something to say of it.
+    pub(super) fn flag(&mut self, flag: Flag) {
+        if let Some((_, open)) = &mut self.0 {
+            open.account.flags.add(flag);
+        }
+    }
+
+    /// Nobody was there for the rest, unless somebody else broke off before.
+    pub(super) fn broke_off(&mut self) {
+        if let Some((_, open)) = &mut self.0
+            && !Flag::ENDINGS.iter().any(|flag| open.account.flags.has(*flag))
+        {
+            open.account.flags.add(Flag::ClientLeft);
+        }
+    }
+
+    /// It is answered by this, as the client sees it.
+    pub(super) fn answered(&mut self, fields: &Fields) {
+        let Some((books, open)) = &mut self.0 else { return };
+        let Some(scribe) = &books.scribe else { return };
+        for (place, name) in scribe.settings().response_headers.iter().enumerate() {
+            for value in fields.all(name) {
+                open.account.note_header(Side::Response, place, value);
+            }
+        }
+    }
+
+    /// It is over.
+    pub(super) fn close(mut self, answered: &Answered) {
+        if let Some((books, open)) = self.0.take() {
+            books.close(open, answered, Some(answered.first_byte));
+        }
+    }
+
+    /// The same where there is no answer to be seen.
+    pub(super) fn end(mut self, status: u16, (received, sent): (u64, u64)) {
+        if let Some((books, open)) = self.0.take() {
+            let took = open.started.elapsed();
+            books.close(open, &Answered { code: status, took, received, sent, ..Answered::default() }, None);
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.flag(Flag::ClientLeft);
+            std::mem::take(self).end(CLIENT_LEFT, (0, 0));
+        }
+    }
+}
+
+/// An address of IPv4 as one, whatever socket it came by.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
