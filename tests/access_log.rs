@@ -3,7 +3,6 @@
 mod lines;
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -136,7 +135,7 @@ async fn nobody_waits_for_whoever_reads_the_log() {
     // A pipe that nobody reads.
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let text = format!("{}[access_log]\nformat = \"json\"\n", to_endpoints(&[origin.address()], ""));
-    let lictor = Spawned::start_to(&text, Stdio::from(OwnedFd::from(writer)));
+    let lictor = Spawned::start_to(&text, Stdio::from(writer));
     let (address, admin) = (lictor.address().await, lictor.admin().await);
     let long = "x".repeat(7000);
     let mut client = Client::connect(address).await;

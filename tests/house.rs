@@ -83,6 +83,7 @@ const MAP: &[(&str, &[&str])] = &[
 const KNOW_CONSUL: &[&str] = &[
     "src/admin/view.rs",
     "src/app.rs",
+    "src/app/space.rs",
     "src/app/error.rs",
     "src/cli/",
     "src/config/",

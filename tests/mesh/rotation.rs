@@ -23,7 +23,7 @@ async fn no_handshake_fails_while_the_root_is_rotated() {
     native.register(&consul, "web").await;
     let listeners = "timeouts = { connection_age = \"1ms\" }\n[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n\
                      [[listeners]]\nname = \"inside\"\nbind = \"127.0.0.1:0\"\nmesh = true\n";
-    let proxy = Arc::new(Proxy::start(&to_web(&consul, listeners)));
+    let proxy = Proxy::start(&to_web(&consul, listeners));
     let inside = proxy.app().address("inside").unwrap();
     let (over, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     // Each request is a handshake of an old certificate with us, and one of ours with an old one.

@@ -33,7 +33,7 @@ async fn until_number(stage: &Stage, proxy: &Proxy, number: usize) {
 #[tokio::test]
 async fn certificates_are_replaced_under_load_without_one_failed_request() {
     let stage = Stage::set().await;
-    let proxy = Arc::new(stage.start(&[("a", numbered(&stage, 0))], ""));
+    let proxy = stage.start(&[("a", numbered(&stage, 0))], "");
     let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let config = Caller::trusting(&stage.root).config();
     let mut load = tokio::task::JoinSet::new();
