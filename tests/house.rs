@@ -28,7 +28,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("upstream", &["config", "endpoint", "message", "tls"]),
     ("health", &["config", "endpoint"]),
     ("cluster", &["balance", "config", "endpoint", "health", "journal", "metrics", "tls"]),
-    ("route", &["config", "message"]),
+    ("route", &["balance", "config", "message"]),
     ("table", &["cluster", "config", "endpoint", "journal", "metrics", "route", "tls"]),
     ("discovery", &["cluster", "config", "consul", "endpoint", "journal", "lifecycle", "metrics", "table", "tls"]),
     ("probe", &["cluster", "config", "endpoint", "message", "metrics", "table", "tls", "upstream"]),

@@ -20,15 +20,15 @@ use super::forward::{Forward, Guard};
 use super::mirror::{self, Copied, Copy, From};
 use super::record::{self, Record};
 use super::series::Entry;
-use super::{Edge, Worker, connect, deadline, flags, outgoing, retry, rewrite, tunnel};
+use super::{Edge, Worker, connect, deadline, flags, outgoing, retry, tunnel};
 use crate::cluster::{self, Permit, Purpose};
 use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Answer, Fields, Incoming, Marks, Sender, Trusted, Upload, Way, path};
+use crate::message::{self, Answer, Fields, Incoming, Marks, Sender, Trusted, Upload, Way};
 use crate::metrics::RequestSeries;
-use crate::route::Question;
+use crate::route::{self, Question};
 use crate::upstream::{self, Error, Exchange};
 
 /// Through more lictors than these nothing leads but a circle, such as of a service that has registered lictor's own address.
@@ -103,14 +103,12 @@ fn find(edge: &Edge, head: &request::Parts, sender: Sender<'_>) -> Result<(Heade
     let mut reader = edge.worker.reader.borrow_mut();
     let table = reader.load();
     let question = Question { head, sender };
-    let route = table.routes().find(name, head.uri.path(), &question);
-    if edge.strict && path::reading(head.uri.path()) == path::Reading::Odd {
-        // An endpoint that merges or decodes slashes must not let in what a route keeps out.
-        let elsewhere = table.routes().find(name, &path::normal(head.uri.path()), &question);
-        if elsewhere.map(|route| route.index) != route.map(|route| route.index) {
-            return Err(Refusal::Path);
+    let route = match edge.strict {
+        true => {
+            table.routes().find_strictly(name, head.uri.path(), &question).map_err(|route::Ambiguous| Refusal::Path)?
         }
-    }
+        false => table.routes().find(name, head.uri.path(), &question),
+    };
     let route = route.ok_or(Refusal::Route)?;
     let taken = action::take(edge, (table, route), &question);
     Ok((host, taken))
@@ -249,7 +247,7 @@ impl Journey<'_> {
         if way.hops() > MOST_HOPS {
             return Err(Refusal::Loop);
         }
-        rewrite::request(head, &self.entry.route, self.entry.target())?;
+        route::rewrite(head, &self.entry.route, self.entry.target()).map_err(|route::Unfit| Refusal::Target)?;
         if let Some(entry) = self.mirror.as_ref().filter(|_| !upgrading) {
             let key = Affinity::of(head, sender, &entry.cluster).key;
             let copy = Copy { head: Box::new(head.clone()), way: way.clone(), key, body: copy };

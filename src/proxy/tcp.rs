@@ -15,13 +15,14 @@ use tokio::time::timeout;
 
 use super::books::Page;
 use super::session::Session;
-use super::{Worker, flags, split};
+use super::{Worker, flags};
 use crate::account::Flag;
 use crate::cluster::Handle;
 use crate::config::{self, Claimed, Door, Forwarding, Host, Passage};
 use crate::listener::{Client, Forward};
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpLabels, TcpSeries};
+use crate::route;
 use crate::tls::{Greeting, Heard, Stream};
 
 /// A greeting that is longer is none: one TLS record holds 16 KiB at most, and real ones are a tenth of it.
@@ -116,7 +117,7 @@ impl Tcp {
         };
         let place = match &passage.targets[..] {
             [_] => 0,
-            targets => split::choose(targets, self.worker.rng.borrow_mut().u64(..), can_serve),
+            targets => route::choose(targets, self.worker.rng.borrow_mut().u64(..), can_serve),
         };
         Arc::clone(&passage.targets[place].cluster)
     }

@@ -9,7 +9,13 @@
 //! one that stands first in the file, and the one without any last. If none takes the request, the search goes on with the next
 //! shorter path and the next less specific host. Predicates are looked at only where a route has some.
 
+mod affinity;
+mod explain;
+mod misfit;
 mod predicate;
+mod redirect;
+mod rewrite;
+mod split;
 mod used;
 
 use std::collections::HashMap;
@@ -17,9 +23,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config;
+use crate::message::path;
 
+pub use affinity::{key, session, value};
+pub use explain::{Explained, Lead, Miss};
+pub use misfit::{Lack, Misfit};
 pub use predicate::Question;
+pub use redirect::location;
+pub use rewrite::{Unfit, rewrite};
+pub use split::{choose, cohort, point};
 pub use used::Used;
+
+/// A path that belongs to one route as it is written, and to another as some endpoints read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ambiguous;
 
 /// All routes, as an index.
 #[derive(Debug, Default)]
@@ -158,6 +175,24 @@ impl Routes {
         }
         let exact = self.exact.get(host).and_then(|paths| paths.find(path, asked));
         exact.or_else(|| self.find_below(host, path, asked)).or_else(|| self.any.find(path, asked))
+    }
+
+    /// The same, where a path that endpoints may read in another way has to come to the same route in that way too.
+    pub fn find_strictly(
+        &self,
+        host: &str,
+        path: &str,
+        asked: &Question<'_>,
+    ) -> Result<Option<&Arc<Route>>, Ambiguous> {
+        let route = self.find(host, path, asked);
+        if path::reading(path) == path::Reading::Odd {
+            // An endpoint that merges or decodes slashes must not let in what a route keeps out.
+            let elsewhere = self.find(host, &path::normal(path), asked);
+            if elsewhere.map(|route| route.index) != route.map(|route| route.index) {
+                return Err(Ambiguous);
+            }
+        }
+        Ok(route)
     }
 
     fn find_at(&self, (host, port): (&str, Option<u16>), path: &str, asked: &Question<'_>) -> Option<&Arc<Route>> {

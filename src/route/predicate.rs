@@ -3,6 +3,7 @@
 use http::header::HOST;
 use http::{HeaderValue, request};
 
+use super::misfit::{Lack, Misfit};
 use crate::config::{Host, Match, Predicates, Principal, Spot};
 use crate::message::{self, Sender};
 
@@ -16,24 +17,44 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// True if it is all of this. What costs least to know is asked first.
+    /// True if it is all of this.
     pub(super) fn fits(&self, predicates: &Predicates) -> bool {
+        self.misfit(predicates).is_none()
+    }
+
+    /// What it is not of this, if there is anything. What costs least to know is asked first.
+    pub(super) fn misfit<'a>(&self, predicates: &'a Predicates) -> Option<Misfit<'a>> {
         let Predicates { methods, headers, query, client_networks, server_names, identities, not_at } = predicates;
         let head = self.head;
-        (methods.is_empty() || methods.contains(&head.method))
-            && not_at.as_deref().is_none_or(|spot| !self.is_at(spot))
-            && (server_names.is_empty() || self.asked_for_one_of(server_names))
-            && headers
-                .iter()
-                .all(|(name, wanted)| wanted.holds(head.headers.get_all(name).iter().map(HeaderValue::as_bytes)))
-            && query
-                .iter()
-                .all(|(name, wanted)| wanted.holds(message::query_values(head.uri.query().unwrap_or_default(), name)))
-            && (identities.is_empty() || self.is_one_of(identities))
-            && (client_networks.is_empty() || {
-                let client = self.sender.client(&head.headers);
-                client_networks.iter().any(|network| network.contains(&client))
-            })
+        if !methods.is_empty() && !methods.contains(&head.method) {
+            return Some(Misfit::Method);
+        }
+        if let Some(spot) = not_at.as_deref().filter(|spot| self.is_at(spot)) {
+            return Some(Misfit::At(spot));
+        }
+        if !server_names.is_empty() && !self.asked_for_one_of(server_names) {
+            return Some(Misfit::ServerName);
+        }
+        for (name, wanted) in headers {
+            if !wanted.holds(head.headers.get_all(name).iter().map(HeaderValue::as_bytes)) {
+                return Some(Misfit::Header(name, Lack::of(wanted, head.headers.contains_key(name))));
+            }
+        }
+        for (name, wanted) in query {
+            let values = || message::query_values(head.uri.query().unwrap_or_default(), name);
+            if !wanted.holds(values()) {
+                return Some(Misfit::Query(name, Lack::of(wanted, values().next().is_some())));
+            }
+        }
+        if !identities.is_empty() && !self.is_one_of(identities) {
+            return Some(Misfit::Identity);
+        }
+        if !client_networks.is_empty() {
+            let client = self.sender.client(&head.headers);
+            let is_within = client_networks.iter().any(|network| network.contains(&client));
+            return (!is_within).then_some(Misfit::Network);
+        }
+        None
     }
 
     /// The port of its scheme.

@@ -4,19 +4,22 @@ use http::header::{HOST, HeaderValue};
 use http::request;
 use http::uri::Uri;
 
-use super::answer::Refusal;
+use super::Route;
 use crate::config::{Action, NewHost, Target};
-use crate::route::Route;
+
+/// What comes of it is no target that a request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit;
 
 /// Changes a head that is ready to go out otherwise, to this one of the route's targets.
-pub(super) fn request(head: &mut request::Parts, route: &Route, target: Option<&Target>) -> Result<(), Refusal> {
+pub fn rewrite(head: &mut request::Parts, route: &Route, target: Option<&Target>) -> Result<(), Unfit> {
     let Action::Forward(forward) = &route.settings.action else { return Ok(()) };
     if let Some(rewrite) = target.and_then(|target| target.rewrite.as_deref()) {
         if let Some(path) = own(head.uri.path(), &rewrite.strip, &rewrite.prepend) {
             lead(head, path)?;
         }
         if let NewHost::Named(host) = &rewrite.host {
-            head.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Refusal::Target)?);
+            head.headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Unfit)?);
         }
     }
     if let Some(prefix) = &forward.replace_prefix
@@ -32,12 +35,12 @@ pub(super) fn request(head: &mut request::Parts, route: &Route, target: Option<&
 }
 
 /// Leads a request to another path.
-fn lead(head: &mut request::Parts, path: String) -> Result<(), Refusal> {
+fn lead(head: &mut request::Parts, path: String) -> Result<(), Unfit> {
     let target = match head.uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    head.uri = Uri::try_from(target).map_err(|_| Refusal::Target)?;
+    head.uri = Uri::try_from(target).map_err(|_| Unfit)?;
     Ok(())
 }
 

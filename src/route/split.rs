@@ -14,14 +14,19 @@ use crate::message::Sender;
 const SALT: u64 = 0x5d1f_3c5a_9e37_79b9;
 
 /// Where on the line the request is: fixed by what the route goes by, or by chance where there is no such thing.
-pub(super) fn point(forward: &Forward, (head, sender): (&request::Parts, Sender<'_>), rng: &mut fastrand::Rng) -> u64 {
-    let cohort = forward.split_by.as_ref().and_then(|by| affinity::value(by, head, sender));
+pub fn point(forward: &Forward, (head, sender): (&request::Parts, Sender<'_>), rng: &mut fastrand::Rng) -> u64 {
+    let cohort = cohort(forward, (head, sender));
     cohort.map_or_else(|| rng.u64(..), |cohort| mix(cohort ^ SALT))
+}
+
+/// What fixes a request's point, if it has what the route goes by.
+pub fn cohort(forward: &Forward, (head, sender): (&request::Parts, Sender<'_>)) -> Option<u64> {
+    forward.split_by.as_ref().and_then(|by| affinity::value(by, head, sender))
 }
 
 /// The place of the cluster that has the point. If it has nobody who can serve, another one by the weights of the others; if none
 /// has, the first after all.
-pub(super) fn choose(targets: &[Target], mut point: u64, mut can_serve: impl FnMut(usize) -> bool) -> usize {
+pub fn choose(targets: &[Target], mut point: u64, mut can_serve: impl FnMut(usize) -> bool) -> usize {
     let chosen = draw(targets, point, &[]);
     if can_serve(chosen) {
         return chosen;
