@@ -92,7 +92,7 @@ async fn many(options: &Options, way: Way) {
         if !troubles.is_empty() {
             return Some(Err(troubles));
         }
-        (get(admin, "x", "/readyz").await.status == 200).then_some(Ok(()))
+        (get(admin, "localhost", "/readyz").await.status == 200).then_some(Ok(()))
     });
     if let Err(troubles) = ready.await {
         println!("  note: {}", troubles.join("\n        "));
@@ -132,13 +132,13 @@ async fn one(options: &Options) {
     println!("\n1 service of {} instances, {} changes a second of the same one", options.instances, options.rate);
     let (lictor, agent) = (Spawned::start(&config, &[]), consul.process());
     let admin = admin(&lictor).await;
-    eventually("its list is known", PATIENCE, async || get(admin, "x", "/readyz").await.status == 200).await;
+    eventually("its list is known", PATIENCE, async || get(admin, "localhost", "/readyz").await.status == 200).await;
     let window = Duration::from_secs(options.seconds);
     let looks = tokio::spawn(async move {
         let (mut client, mut seen) = (Client::connect(admin).await, Vec::<(u64, Instant)>::new());
         let until = Instant::now() + window + SETTLE;
         while Instant::now() < until {
-            let answer = client.exchange("GET /v1/clusters HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            let answer = client.exchange("GET /v1/clusters HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
             let view: Value = serde_json::from_slice(&answer.body).unwrap();
             let weights =
                 view[0]["endpoints"].as_array().unwrap().iter().map(|endpoint| endpoint["weight"].as_u64().unwrap());

@@ -8,6 +8,7 @@ mod entrances;
 mod error;
 mod records;
 mod space;
+mod window;
 mod withdrawing;
 
 use std::net::SocketAddr;
@@ -23,13 +24,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
-use crate::admin::{self, Admin};
-use crate::config::{self, Accepts, Config, Http};
+use crate::config::{self, Accepts, Config};
 use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::journal::{Event, Journal};
-use crate::lifecycle::{Drain, Draining, Readiness, Sockets, Turning, Turns, Withdrawal, descriptors};
+use crate::lifecycle::{Drain, Draining, LogLevel, Readiness, Sockets, Turning, Turns, Withdrawal, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::mesh::Membership;
 use crate::metrics::Metrics;
@@ -45,6 +45,7 @@ use bound::Bound;
 use entrances::{entrances, own};
 use records::{Record, Records};
 use space::room;
+use window::Window;
 
 /// Before anything is known, clients wait in the listeners' queues; after this long they are better told so.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
@@ -52,8 +53,6 @@ const FIRST_TRUTH: Duration = Duration::from_secs(5);
 const LEAVE: Duration = Duration::from_secs(2);
 /// The same where there is no drain, or no more of it.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// What the operator's window is called among listeners, in metrics and by those who hand sockets over.
-const ADMIN: &str = "admin";
 
 /// A running proxy. Dropped, it ends at once; [`App::drain`] ends it in peace.
 pub struct App {
@@ -66,6 +65,7 @@ pub struct App {
     presence: Presence,
     metrics: Arc<Metrics>,
     journal: Arc<Journal>,
+    log_level: LogLevel,
     reloads: mpsc::Sender<Reload>,
     drain: Option<Drain>,
     stop: watch::Sender<bool>,
@@ -104,7 +104,8 @@ impl App {
         let mesh = ends.map(|(mesh, _)| mesh);
         readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
         let records = Records::start(&config, &metrics)?;
-        let Bound { sockets, addresses, window: socket, admin } = Bound::to(&config, given.sockets)?;
+        let secured = window::secured(&config, &metrics)?;
+        let Bound { sockets, addresses, window: place, admin } = Bound::to(&config, given.sockets)?;
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
@@ -128,7 +129,8 @@ impl App {
             readiness: readiness.clone(),
             presence: presence.clone(),
             metrics: Arc::clone(&metrics),
-            journal: Arc::clone(&journal),
+            journal,
+            log_level: LogLevel::default(),
             reloads,
             drain: None,
             stop,
@@ -136,16 +138,15 @@ impl App {
             turns: given.turns,
             records,
         };
-        let proof = mesh.clone().zip(Some(readiness.clone()));
-        let window = Admin::new(reader.clone(), Arc::clone(&metrics), readiness, journal);
-        let window = window.with_listeners(&app.config.listeners, &app.addresses).with_hand(hand, drain.withdrawal());
-        let window = window.with_endpoints(app.config.endpoint_figures);
+        let proof = mesh.clone().zip(Some(readiness));
+        let servers = app.secured.iter().chain(&secured).cloned().collect();
+        let window = Window::of(&app, reader.clone(), (hand, drain.withdrawal()), (place, secured));
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
-        let (servers, certificates) = (app.secured.clone(), followed(&app.config, &app.secured)?);
+        let certificates = followed(&app.config, &app.secured)?;
         let registering = (registrar, presence, drain.withdrawal());
         let readers = (reader.clone(), metrics);
         let members = (membership, proof);
-        let part = Control { discovery, probes, registering, servers, certificates, members, window, socket, readers };
+        let part = Control { discovery, probes, registering, servers, certificates, members, window, readers };
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
         let shared = Shared { entrances, mesh, reader, room, naming };
@@ -249,7 +250,7 @@ impl App {
         let fixed = [
             ("workers", config.workers != old.workers),
             ("max_connections", config.max_connections != old.max_connections),
-            ("admin", config.admin != old.admin),
+            ("admin", !window::is_same(old.admin.as_ref(), config.admin.as_ref())),
             ("consul", config.consul != old.consul),
             ("kv", config.kv != old.kv),
             ("mesh", config.mesh != old.mesh),
@@ -317,8 +318,7 @@ struct Control {
     certificates: Vec<Certificates>,
     /// What follows who we are in the mesh, and whom that makes ready.
     members: (Option<Membership>, Option<(Arc<tls::Mesh>, Readiness)>),
-    window: Admin,
-    socket: Option<std::net::TcpListener>,
+    window: Window,
     readers: (Reader, Arc<Metrics>),
 }
 
@@ -344,7 +344,7 @@ async fn beside(turning: Option<Turning>, work: impl Future<Output = ()>) {
 /// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
-    let Control { discovery, probes, registering, servers, certificates, members, window, socket, readers } = part;
+    let Control { discovery, probes, registering, servers, certificates, members, window, readers } = part;
     let ((registrar, presence, withdrawal), (reader, metrics), (membership, proof)) = (registering, readers, members);
     let forever = Drain::new();
     let mut tasks = JoinSet::new();
@@ -365,17 +365,9 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
             readiness.unproven(false);
         });
     }
-    if let Some(listener) = socket.and_then(|socket| TcpListener::from_std(socket).ok()) {
-        let terms = Terms {
-            limits: admin::LIMITS,
-            http: Http { http2: false, ..Http::default() },
-            room: Room::new(admin::MAX_CONNECTIONS),
-            series: metrics.listener(&ADMIN.into()),
-            announced: None,
-            tls: None,
-        };
-        tasks.spawn_local(listener::serve(listener, Rc::new(window), terms, forever.watch()));
-    }
+    tasks.spawn_local(window.log_level().keep());
+    let draining = forever.watch();
+    tasks.spawn_local(async move { window.serve(&metrics, draining).await });
     tasks.spawn_local(examine(reader));
     until(stopped, discovery.run()).await;
     // Where a drain came before, this is over already; nobody who was broken off should be looked for either.

@@ -1,5 +1,7 @@
 //! The operator's window: is it alive, is it ready, what does it count, and whom does it see.
 
+mod access;
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -21,25 +23,25 @@ async fn registry() -> Catalog {
 }
 
 async fn ready(proxy: &Proxy) {
-    eventually("ready", SOON, async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+    eventually("ready", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
 }
 
 #[tokio::test]
 async fn live_is_told_from_ready() {
     // Nobody answers there.
     let proxy = Proxy::start(&to_service("http://127.0.0.1:1", ""));
-    let live = get(proxy.admin(), "x", "/livez").await;
+    let live = get(proxy.admin(), "localhost", "/livez").await;
     assert_eq!((live.status, live.text().as_str()), (200, "live\n"));
-    let waiting = get(proxy.admin(), "x", "/readyz").await;
+    let waiting = get(proxy.admin(), "localhost", "/readyz").await;
     assert_eq!((waiting.status, waiting.text().as_str()), (503, "waiting for the first answer of discovery\n"));
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await;
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 503);
     assert!(verbose.text().lines().any(|line| line == "web: no answer yet"), "{}", verbose.text());
     assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
 
     let listed = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
     ready(&listed).await;
-    let verbose = get(listed.admin(), "x", "/readyz?verbose").await.text();
+    let verbose = get(listed.admin(), "localhost", "/readyz?verbose").await.text();
     assert!(verbose.starts_with("ready\nweb: ok"), "{verbose}");
     assert_eq!(metric(listed.admin(), "lictor_ready").await, 1.0);
 }
@@ -66,7 +68,7 @@ async fn metrics_are_in_the_format_that_is_asked_for() {
 async fn metrics_are_text_that_prometheus_takes() {
     let origin = Origin::start("one").await;
     let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
-    let scrape = get(proxy.admin(), "x", "/metrics").await;
+    let scrape = get(proxy.admin(), "localhost", "/metrics").await;
     assert_eq!(scrape.status, 200);
     assert_eq!(scrape.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = scrape.text();
@@ -143,7 +145,7 @@ async fn discovery_is_measured_for_each_service() {
     let value = async |series: &str| metric(proxy.admin(), series).await;
     assert_eq!(value("lictor_discovery_updates_total{service=\"web\",result=\"changed\"}").await, 2.0);
     assert!(value("lictor_discovery_index{service=\"web\"}").await > 0.0);
-    let scrape = get(proxy.admin(), "x", "/metrics").await.text();
+    let scrape = get(proxy.admin(), "localhost", "/metrics").await.text();
     let age = "lictor_discovery_last_success_age_seconds{service=\"web\"} ";
     let age: f64 = scrape.lines().find_map(|line| line.strip_prefix(age)).expect("an age").parse().unwrap();
     assert!((0.0..60.0).contains(&age), "{age}");
@@ -190,7 +192,7 @@ async fn routes_are_shown_in_the_order_of_the_file() {
         { "name": "*", "host": "*", "path": "/", "cluster": "web", "action": "cluster" },
     ]);
     assert_eq!(json(proxy.admin(), "/v1/routes").await, expected);
-    assert_eq!(get(proxy.admin(), "x", "/v1/routes").await.header("content-type"), Some("application/json"));
+    assert_eq!(get(proxy.admin(), "localhost", "/v1/routes").await.header("content-type"), Some("application/json"));
 }
 
 #[tokio::test]

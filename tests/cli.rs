@@ -234,7 +234,7 @@ async fn serve_serves_until_sigterm_and_finishes_what_runs() {
     let mut lictor = Running::serve(&path);
     let address = lictor.address("listening listener=\"edge\" address=").await;
     let admin = lictor.address("admin listening address=").await;
-    eventually("ready", SOON, async || get(admin, "x", "/readyz").await.status == 200).await;
+    eventually("ready", SOON, async || get(admin, "localhost", "/readyz").await.status == 200).await;
     assert_eq!(get(address, "shop", "/").await.text(), "one");
     let (tap, script) = slow_body();
     origin.once(script);
@@ -344,7 +344,7 @@ async fn the_demo_does_what_it_tells_people_to_try() {
         answers(name).await;
     }
     for path in ["/v1/clusters", "/v1/routes", "/metrics", "/readyz"] {
-        assert_eq!(get(admin, "x", path).await.status, 200, "{path}");
+        assert_eq!(get(admin, "localhost", path).await.status, 200, "{path}");
     }
 
     let by_name = get(address("'Host: web.service.consul' http://"), "web.service.consul", "/").await;

@@ -71,7 +71,7 @@ async fn operators_get_in_when_clients_have_taken_all_room() {
     for _ in 0..50 {
         crowd.push(TcpStream::connect(proxy.address()).await.unwrap());
     }
-    assert_eq!(get(proxy.admin(), "window", "/livez").await.status, 200);
+    assert_eq!(get(proxy.admin(), "localhost", "/livez").await.status, 200);
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn every_service_answers_to_each_form_of_its_name_from_the_first_request_o
     assert_eq!(demands(&proxy, "found").await, 7.0);
     // All forms in one datacenter share a query.
     assert!(sum(proxy.admin(), "lictor_discovery_index", "").await > 0.0);
-    let watched = get(proxy.admin(), "window", "/metrics").await.text();
+    let watched = get(proxy.admin(), "localhost", "/metrics").await.text();
     assert_eq!(watched.lines().filter(|line| line.starts_with("lictor_discovery_index{")).count(), 3, "{watched}");
 }
 
@@ -184,7 +184,7 @@ async fn a_name_that_nobody_has_is_told_from_one_that_is_none_and_is_not_followe
         assert_eq!(ask(&proxy, host).await, expected, "{host}");
     }
     assert!(ask(&proxy, "n1.node.consul").await.starts_with("404 "));
-    let metrics = get(proxy.admin(), "window", "/metrics").await.text();
+    let metrics = get(proxy.admin(), "localhost", "/metrics").await.text();
     assert!(!metrics.contains("service=\"u-nobody"), "{metrics}");
     assert_eq!((followed(&proxy).await, demands(&proxy, "unknown").await), (0.0, 3.0));
     register(&consul, "u-nobody", &origin, &[]).await;

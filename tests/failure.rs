@@ -273,7 +273,7 @@ async fn nobody_to_serve_is_said_at_once_and_when_to_come_back() {
     let catalog = Catalog::new(&format!("http://{}", listener.local_addr().unwrap()));
     tokio::spawn(lictor::registry::serve(listener, std::future::pending()));
     let proxy = Proxy::start(&to_service(&catalog.url(), ""));
-    eventually("ready", SOON, async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+    eventually("ready", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
     let response = get(proxy.address(), "shop", "/").await;
     assert_eq!((response.status, response.text().as_str()), (503, "no endpoint is eligible\n"));
     assert_eq!(response.header("retry-after"), Some("1"));

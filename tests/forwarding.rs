@@ -35,7 +35,10 @@ async fn a_request_reaches_an_origin_and_comes_back() {
     let (_origin, proxy) = pair().await;
     let response = get(proxy.address(), "shop.example.com", "/a?b").await;
     assert_eq!((response.status, response.text().as_str()), (200, "one"));
-    eventually("ready", Duration::from_secs(5), async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+    eventually("ready", Duration::from_secs(5), async || {
+        get(proxy.admin(), "localhost", "/readyz").await.status == 200
+    })
+    .await;
     proxy.drain().await;
 }
 

@@ -113,7 +113,7 @@ async fn documents_that_are_wrong_leave_the_last_good_ones_and_are_told_by_key_a
     let problem = "kv lictor/config/shop:3: routes[0].cluster: no cluster \"wbe\"; add [clusters.wbe]";
     assert_eq!(view(&proxy).await["problems"], json!([problem]));
     assert_eq!(metric(proxy.admin(), "lictor_kv_config_in_force").await, 0.0);
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await;
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 200, "what is in force serves");
     assert!(
         verbose.text().contains(&format!("kv {PREFIX}: 1 in force, those that stand there now are not: {problem}\n"))
@@ -182,7 +182,7 @@ async fn a_token_that_may_not_read_them_any_more_takes_nothing_out_of_force_and_
     root.call("DELETE", &format!("/v1/acl/token/{}", made["AccessorID"].as_str().unwrap()), b"").await;
     alarm(1.0).await;
     assert_eq!(answer(&proxy, "shop").await, "two");
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await;
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 200);
     assert!(verbose.text().contains("ACL not found"), "{}", verbose.text());
     proxy.drain().await;
@@ -239,7 +239,7 @@ async fn before_documents_could_be_read_the_file_serves_and_says_that_it_is_not_
     // It waits for a while for all to be told.
     until(&proxy, "file", "one").await;
     assert!(began.elapsed() > Duration::from_secs(4));
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await;
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 503);
     assert!(verbose.text().contains(&format!("kv {PREFIX}: not read yet, cannot be read: ")), "{}", verbose.text());
     consul.restart().await;
@@ -268,7 +268,7 @@ async fn a_start_without_consul_or_with_documents_that_are_wrong_goes_by_those_t
     let proxy = Proxy::start(&text);
     ready(&proxy).await;
     assert_eq!(answer(&proxy, "shop").await, "one");
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await.text();
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await.text();
     assert!(verbose.contains(&format!("kv {PREFIX}: 1 in force, from disk, cannot be read: ")), "{verbose}");
     consul.restart().await;
     put(&consul, "shop", &document("shop", &two)).await;

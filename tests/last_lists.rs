@@ -47,7 +47,7 @@ impl Shelf {
 
 async fn from_disk(proxy: &Proxy) -> bool {
     let shown = json(proxy.admin(), "/v1/clusters").await[0]["from_disk"] == true;
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await.text();
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await.text();
     assert_eq!(verbose.contains("web: ok, from disk"), shown, "{verbose}");
     let gauge = metric(proxy.admin(), "lictor_discovery_from_disk{service=\"web\"}").await;
     assert_eq!(gauge, f64::from(u8::from(shown)));

@@ -27,7 +27,7 @@ fn drain(delay: &str, timeout: &str) -> String {
 }
 
 async fn readiness(admin: SocketAddr) -> u16 {
-    get(admin, "x", "/readyz").await.status
+    get(admin, "localhost", "/readyz").await.status
 }
 
 async fn refused(address: SocketAddr) {
@@ -59,9 +59,9 @@ async fn a_drain_is_announced_before_anything_is_refused() {
     eventually("ready", SOON, async || readiness(admin).await == 200).await;
     let draining = tokio::spawn(proxy.drain());
     eventually("not ready", SOON, async || readiness(admin).await == 503).await;
-    assert_eq!(get(admin, "x", "/readyz").await.text(), "draining\n");
+    assert_eq!(get(admin, "localhost", "/readyz").await.text(), "draining\n");
     assert_eq!(get(address, "shop", "/").await.text(), "one", "who has not noticed yet is served");
-    assert_eq!(get(admin, "x", "/livez").await.status, 200);
+    assert_eq!(get(admin, "localhost", "/livez").await.status, 200);
     refused(address).await;
     ended(draining).await;
 }
@@ -176,7 +176,7 @@ async fn front(proxies: [(SocketAddr, SocketAddr); 2], mut stop: tokio::sync::wa
     let mut clients: [Option<Client>; 2] = [None, None];
     while !*stop.borrow_and_update() {
         for (place, (address, admin)) in proxies.into_iter().enumerate() {
-            if !try_get(admin, "x", "/readyz").await.is_ok_and(|answer| answer.status == 200) {
+            if !try_get(admin, "localhost", "/readyz").await.is_ok_and(|answer| answer.status == 200) {
                 clients[place] = None;
                 continue;
             }
@@ -234,7 +234,7 @@ async fn a_reload_brings_new_routes_and_clusters_and_takes_old_ones_away() {
     assert_eq!(get(proxy.address(), "shop", "/").await.status, 404);
     assert_eq!(json(proxy.admin(), "/v1/clusters").await.as_array().map(Vec::len), Some(1));
     eventually("figures of what is gone are gone", SOON, async || {
-        let scrape = get(proxy.admin(), "x", "/metrics").await.text();
+        let scrape = get(proxy.admin(), "localhost", "/metrics").await.text();
         !scrape.contains("cluster=\"web\"")
     })
     .await;

@@ -46,6 +46,7 @@ fn every_default_in_the_reference_is_the_built_in_one() {
     assert_eq!(shown.max_connections, built_in.max_connections);
     assert_eq!(shown.consul, built_in.consul);
     assert_eq!(shown.mesh, parse(&format!("{MINIMAL}\n[mesh]\nservice = 'edge'")).mesh);
+    assert_eq!(shown.admin, Some(config::Admin::at(([127, 0, 0, 1], 9990).into())));
     assert_eq!(shown.place, built_in.place);
     assert_eq!(shown.egress, built_in.egress);
     assert_eq!((&shown.service_routes, &built_in.service_routes), (&None, &None));

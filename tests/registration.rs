@@ -79,7 +79,7 @@ async fn lictor_enters_itself_with_all_that_was_written_once_it_is_ready() {
     let config = lictor(&consul, &origin, named);
     let proxy = Proxy::start(&format!("{config}{unready}"));
     eventually("the agent was asked", SOON, async || {
-        get(proxy.admin(), "x", "/readyz?verbose").await.text().contains("api")
+        get(proxy.admin(), "localhost", "/readyz?verbose").await.text().contains("api")
     })
     .await;
     assert!(!is_ready(proxy.admin()).await && known(&consul, "edge-1").await.is_none());
@@ -188,7 +188,7 @@ async fn a_reload_changes_what_is_entered_in_place_and_leaves_alone_what_others_
     .await;
     proxy.app().reload(parse(&lictor(&consul, &origin, ""))).await.unwrap();
     eventually("it is not wanted any more", SOON, async || known(&consul, "edge").await.is_none()).await;
-    assert!(!get(proxy.admin(), "x", "/metrics").await.text().contains("lictor_registration_"));
+    assert!(!get(proxy.admin(), "localhost", "/metrics").await.text().contains("lictor_registration_"));
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn whoever_has_nothing_to_show_in_the_mesh_is_not_found_there() {
     ));
     becomes(&consul, "billing", "passing").await;
     eventually("it says what it waits for", SOON, async || {
-        get(proxy.admin(), "x", "/readyz").await.text() == "waiting for our certificate in the mesh\n"
+        get(proxy.admin(), "localhost", "/readyz").await.text() == "waiting for our certificate in the mesh\n"
     })
     .await;
     assert!(known(&consul, "edge").await.is_none());

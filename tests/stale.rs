@@ -53,7 +53,7 @@ async fn without_a_limit_an_old_list_is_served_and_its_age_is_shown() {
     eventually("it fails", SOON, async || updates(proxy.admin(), "error").await >= 3.0).await;
     assert!(is_ready(proxy.admin()).await && !is_stale(&proxy).await);
     assert_eq!(answer(&proxy).await, (200, "one".into()));
-    let verbose = get(proxy.admin(), "x", "/readyz?verbose").await.text();
+    let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await.text();
     assert!(verbose.contains("web: ok, last good answer ") && verbose.ends_with(" s ago\n"), "{verbose}");
     let age = json(proxy.admin(), "/v1/clusters").await[0]["age_seconds"].as_f64().unwrap();
     assert!((0.0..60.0).contains(&age), "{age}");
@@ -66,7 +66,7 @@ async fn an_old_list_is_served_unready_where_others_are_to_be_preferred() {
     let proxy = follow(&fake, &format!("{SHORT}on_stale = \"degrade\"\n")).await;
     fail(&fake);
     eventually("it is stale", SOON, async || is_stale(&proxy).await).await;
-    let ready = get(proxy.admin(), "x", "/readyz?verbose").await;
+    let ready = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!((ready.status, ready.text().starts_with("discovery is stale\nweb: ok, stale, last")), (503, true));
     assert_eq!(json(proxy.admin(), "/v1/clusters").await[0]["stale"], true);
     assert_eq!(answer(&proxy).await, (200, "one".into()));

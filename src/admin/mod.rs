@@ -2,6 +2,7 @@
 //! runtime, so that a scrape cannot touch a request. [`dispatch`] has the table of its pages; who may see them is asked before any of them is
 //! made.
 
+mod access;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod answer;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
@@ -13,8 +14,10 @@ mod endpoints;
 mod events;
 mod figures;
 mod hand;
+mod log;
 mod registration;
 mod routes;
+mod socket;
 mod view;
 
 use std::cell::RefCell;
@@ -24,20 +27,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
-use crate::config::Listener;
+use crate::config::{self, Listener};
 use crate::journal::{Event, Journal};
-use crate::lifecycle::{Readiness, Withdrawal};
+use crate::lifecycle::{LogLevel, Readiness, Withdrawal};
 use crate::listener::{Asked, Limits, Service};
-use crate::message::Answer;
+use crate::message::{Answer, Incoming};
 use crate::metrics::Metrics;
 use crate::table::{Hand, Reader};
+use access::{Access, Caller};
 use answer::{Body, Problem, Reply, json, text};
-use ask::{Ask, Who, one};
+use ask::{Ask, one};
 use dispatch::{Handler, Opens, Page};
+pub use socket::{Door, DoorError};
 
 /// What the operator's clients are held to: a handful of them, who ask now and then.
 pub const LIMITS: Limits =
@@ -47,8 +52,11 @@ pub const MAX_CONNECTIONS: usize = 32;
 /// Those of them that may be answered without an end, so that there is room for the others.
 const MAX_FOLLOWERS: usize = 16;
 
+/// In place of a status, where nobody waited for one.
+const LEFT: u16 = 499;
+
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES];
+const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
@@ -82,15 +90,29 @@ pub struct Admin {
     withdrawal: Option<Withdrawal>,
     /// What of endpoints has been scraped.
     shown: RefCell<endpoints::Shown>,
+    access: Access,
+    log_level: LogLevel,
 }
 
 impl Admin {
     /// A window on these.
     pub fn new(reader: Reader, metrics: Arc<Metrics>, readiness: Readiness, journal: Arc<Journal>) -> Self {
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
-        let (hand, withdrawal) = (None, None);
-        let shown = RefCell::new(endpoints::Shown::new(0));
-        Admin { reader, metrics, readiness, journal, listeners: Vec::new(), followers, hand, withdrawal, shown }
+        // Whoever gives no other settings means this machine.
+        let access = Access::new(&config::Admin::at(([127, 0, 0, 1], 0).into()));
+        Admin {
+            reader,
+            metrics,
+            readiness,
+            journal,
+            listeners: Vec::new(),
+            followers,
+            hand: None,
+            withdrawal: None,
+            shown: RefCell::new(endpoints::Shown::new(0)),
+            access,
+            log_level: LogLevel::default(),
+        }
     }
 
     /// The same, which shows these listeners as well.
@@ -108,19 +130,49 @@ impl Admin {
         Admin { shown: RefCell::new(endpoints::Shown::new(most)), ..self }
     }
 
-    async fn answer(self: Rc<Self>, asked: Asked, who: Who) -> Reply {
-        let Asked { head, body, .. } = asked;
+    /// The same, which may change what is logged.
+    pub fn with_log(self, log_level: &LogLevel) -> Self {
+        Admin { log_level: log_level.clone(), ..self }
+    }
+
+    /// The same, for those whom these settings let in, and for nobody else.
+    pub fn for_those(self, settings: &config::Admin) -> Self {
+        Admin { access: Access::new(settings), ..self }
+    }
+
+    /// What is logged, whose time somebody has to keep.
+    pub fn log_level(&self) -> &LogLevel {
+        &self.log_level
+    }
+
+    /// Answers a request, however it came.
+    async fn open(self: Rc<Self>, head: request::Parts, body: Option<Incoming>, caller: Caller) -> Response<Body> {
+        let mut response = self.answer(head, body, caller).await.unwrap_or_else(Response::from);
+        for (name, value) in FIELDS {
+            let fields = response.headers_mut();
+            fields.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    async fn answer(self: Rc<Self>, head: request::Parts, body: Option<Incoming>, caller: Caller) -> Reply {
         let (page, segments) = dispatch::find(&head.method, head.uri.path())?;
+        let who = self.access.who(&caller, &head.headers);
+        self.access.admit(page, &who, &head.headers)?;
         let ask = Ask::new(who, segments, head.headers).with_query(head.uri.query(), page.keys)?;
         match page.handler {
             Handler::Look(look) => look(&self, &ask),
             Handler::Act(act) => {
-                let (who, path) = (ask.who.name.clone(), head.uri.path().to_owned());
-                let (journal, method) = (Arc::clone(&self.journal), page.verb.name());
-                let reply = act(self, ask.with_body(body).await?).await;
-                let status = reply.as_ref().map_or_else(Problem::status, Response::status).as_u16();
-                info!(%who, method, %path, status, "asked by an operator");
-                journal.note(Event::Asked { who, method, path, status });
+                let ask = ask.with_body(body).await?;
+                let mut written = Written {
+                    journal: Arc::clone(&self.journal),
+                    who: ask.who.name.clone(),
+                    method: page.verb.name(),
+                    path: head.uri.path().to_owned(),
+                    status: LEFT,
+                };
+                let reply = act(self, ask).await;
+                written.status = reply.as_ref().map_or_else(Problem::status, Response::status).as_u16();
                 reply
             }
         }
@@ -135,6 +187,10 @@ impl Admin {
     }
 
     fn ready(&self, ask: &Ask) -> Reply {
+        // Whether to send requests here is for everybody to know; what there is behind it is not.
+        if ask.query("verbose").is_some() && !ask.who.is_known {
+            return Err(self.access.stranger(ask.headers()));
+        }
         let blocker = self.readiness.blocker();
         let status = if blocker.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut lines = format!("{}\n", blocker.unwrap_or("ready"));
@@ -151,18 +207,31 @@ impl Admin {
     }
 }
 
+/// Somebody asks for a change. It is written down however that ends: who leaves before the answer may have changed something.
+struct Written {
+    journal: Arc<Journal>,
+    who: String,
+    method: &'static str,
+    path: String,
+    status: u16,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let (who, path) = (std::mem::take(&mut self.who), std::mem::take(&mut self.path));
+        let (method, status) = (self.method, self.status);
+        info!(%who, method, %path, status, "asked by an operator");
+        self.journal.note(Event::Asked { who, method, path, status });
+    }
+}
+
 impl Service for Admin {
     type Body = Body;
 
     async fn call(self: Rc<Self>, asked: Asked) -> Answer<Body> {
-        let downstream = &asked.client.downstream;
-        let who = downstream.identities().next().map_or_else(|| downstream.ip().to_string(), str::to_owned);
-        let who = Who { name: who, is_known: true };
-        let mut response = self.answer(asked, who).await.unwrap_or_else(Response::from);
-        for (name, value) in FIELDS {
-            let fields = response.headers_mut();
-            fields.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
-        }
-        response.into()
+        let Asked { head, body, client, .. } = asked;
+        let proved = client.downstream.identities().next().map(str::to_owned);
+        let caller = Caller::Remote { address: client.downstream.ip().to_string(), proved };
+        self.open(*head, body, caller).await.into()
     }
 }

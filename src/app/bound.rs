@@ -2,8 +2,10 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use super::{ADMIN, Error};
-use crate::config::Config;
+use super::Error;
+use super::window::{NAME, Place};
+use crate::admin::Door;
+use crate::config::{AdminBind, Config};
 use crate::lifecycle::Sockets;
 use crate::listener;
 
@@ -14,8 +16,8 @@ pub(super) struct Bound {
     /// Of each listener.
     pub(super) addresses: Vec<SocketAddr>,
     /// The operator's window, if there is one.
-    pub(super) window: Option<TcpListener>,
-    /// Where that is.
+    pub(super) window: Option<Place>,
+    /// Its address, if it has one.
     pub(super) admin: Option<SocketAddr>,
 }
 
@@ -32,9 +34,13 @@ impl Bound {
         let sockets = config.listeners.iter().map(|listener| open(&listener.name, listener.bind, config.workers));
         let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
         let addresses = sockets.iter().map(|sockets| sockets[0].local_addr()).collect::<Result<Vec<_>, _>>()?;
-        let window = config.admin.map(|bind| open(ADMIN, bind, 1)).transpose()?.and_then(|mut one| one.pop());
+        let window = match config.admin.as_ref().map(|admin| &admin.bind) {
+            Some(AdminBind::Address(bind)) => open(NAME, *bind, 1)?.pop().map(Place::Address),
+            Some(AdminBind::Unix { path, mode }) => Some(Place::File(Door::open(path, *mode)?)),
+            None => None,
+        };
         handed.finish()?;
-        let admin = window.as_ref().map(TcpListener::local_addr).transpose()?;
+        let admin = window.as_ref().map(Place::address).transpose()?.flatten();
         Ok(Bound { sockets, addresses, window, admin })
     }
 }

@@ -1,7 +1,7 @@
 //! What can keep a proxy from starting, and a configuration from being taken over.
 
 use crate::lifecycle::SocketError;
-use crate::{access, config, consul, listener, tls};
+use crate::{access, admin, config, consul, listener, tls};
 
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum Error {
     /// A socket that was handed over cannot be served on.
     #[error(transparent)]
     Handed(#[from] SocketError),
+    /// The file of the operator's window cannot be made.
+    #[error(transparent)]
+    Door(#[from] admin::DoorError),
     /// The Consul client cannot be made.
     #[error(transparent)]
     Consul(#[from] consul::Error),

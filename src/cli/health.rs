@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Error, File};
-use crate::config::{self, Environment};
+use crate::config::{self, AdminBind, Environment};
 
 /// The answer is there at once or not at all; those who ask give up after a few seconds themselves.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,8 +21,14 @@ pub(super) fn health(file: &File) -> Result<(), Error> {
     let Some(admin) = config.admin else {
         return Err(Error::Other("there is no [admin] in the configuration, so nobody can be asked".to_owned()));
     };
-    let address = reachable(admin);
-    let answer = ask(address).map_err(|error| Error::Other(format!("{address} does not answer: {error}")))?;
+    if admin.tls.is_some() {
+        return Err(Error::Other("the [admin] listener speaks TLS, which this command does not".to_owned()));
+    }
+    let (address, answer) = match &admin.bind {
+        AdminBind::Address(bind) => (reachable(*bind).to_string(), ask(reachable(*bind))),
+        AdminBind::Unix { path, .. } => (path.display().to_string(), ask_file(path)),
+    };
+    let answer = answer.map_err(|error| Error::Other(format!("{address} does not answer: {error}")))?;
     let (status, words) = read(&answer).ok_or_else(|| Error::Other(format!("{address} does not speak HTTP")))?;
     if status == "200" {
         super::write_out(format!("{words}\n").as_bytes())
@@ -39,9 +47,20 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
 }
 
 fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    exchange(stream)
+}
+
+fn ask_file(path: &Path) -> std::io::Result<String> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    exchange(stream)
+}
+
+fn exchange(mut stream: impl Read + Write) -> std::io::Result<String> {
     stream.write_all(QUESTION)?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer)?;

@@ -13,18 +13,19 @@ use crate::config::{self, Environment};
 
 pub(super) fn serve(file: &Path) -> Result<(), Error> {
     let config = config::load(file, &Environment::process())?;
-    logging::start(&config.log)?;
+    let (level, set_level) = logging::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the threads start, so that no signal finds its default action.
         let mut signals = Signals::new()?;
         let supervision = Supervision::of_process();
         let app = App::start_given(config, supervision.given()?)?;
+        app.log_level().is(&level, set_level);
         for (listener, address) in app.addresses() {
             info!(listener, %address, "listening");
         }
-        if let Some(address) = app.admin() {
-            info!(%address, "admin listening");
+        if let Some(place) = app.window_at() {
+            info!(address = %place, "admin listening");
         }
         tokio::select! {
             () = supervision.follow(&app) => {}

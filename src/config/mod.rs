@@ -3,6 +3,7 @@
 //!
 //! Three stages, so that nothing downstream interprets text: `raw` (as written) → `check` (problems) → this (as meant).
 
+mod admin;
 mod announced;
 mod balancing;
 mod check;
@@ -35,8 +36,10 @@ use std::time::Duration;
 use documents::Written;
 use ipnet::IpNet;
 
+pub use admin::{Admin, AdminBind};
 pub use announced::Announced;
 pub use balancing::{Balancing, Ewma, FailoverWhen, Hash, HashKey, Level, Locality, Policy, Prefer, SlowStart, Sticky};
+pub use check::read_token;
 pub use consul::{Doubt, OnStale, Staleness};
 pub use documents::{Documents, Kv};
 pub use egress::{Egress, Name, Nameless};
@@ -66,8 +69,8 @@ pub struct Config {
     pub workers: usize,
     /// Downstream connections at once, over all listeners; if absent, what the limit on descriptors allows.
     pub max_connections: Option<usize>,
-    /// The operator's listener, if any.
-    pub admin: Option<SocketAddr>,
+    /// The operator's window, if any.
+    pub admin: Option<Admin>,
     /// The Consul agent. Present even when no cluster uses it.
     pub consul: Consul,
     /// Who we are in the mesh, if we are in it.

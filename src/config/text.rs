@@ -89,7 +89,7 @@ impl<'a> Document<'a> {
 /// A parser quotes what it does not like; what may be a secret must not be quoted.
 fn discreet(problem: Problem) -> Problem {
     let message = match problem.key.as_str() {
-        "consul.token" => "a token is a string",
+        "consul.token" | "admin.token" => "a token is a string",
         key if key.ends_with(".sticky.secret") => "a secret is a string",
         key if key.ends_with(".sticky") || key.contains(".sticky[") => "is a table, such as { secure = true }",
         _ => return problem,

@@ -3,12 +3,14 @@
 
 pub mod descriptors;
 mod drain;
+mod log_level;
 mod readiness;
 mod sockets;
 mod supervisor;
 mod turns;
 
 pub use drain::{Drain, Draining, Withdrawal};
+pub use log_level::{LogLevel, Other};
 pub use readiness::Readiness;
 pub use sockets::{SocketError, Sockets};
 pub use supervisor::Supervisor;

@@ -305,6 +305,6 @@ async fn where_clients_are_not_bound_there_is_neither_a_cookie_nor_a_series() {
     let (_origins, proxy) = start::<2>("sticky = { enabled = false }").await;
     let answer = Client::connect(proxy.address()).await.exchange(with("lictor-web=x")).await;
     assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
-    let scrape = crate::support::client::get(proxy.admin(), "x", "/metrics").await.text();
+    let scrape = crate::support::client::get(proxy.admin(), "localhost", "/metrics").await.text();
     assert!(!scrape.contains("lictor_sessions_total{"));
 }

@@ -10,16 +10,17 @@ pub struct Proxy {
     app: Option<App>,
     config: config::Config,
     address: SocketAddr,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 /// The text of a configuration with one worker, the listener `edge`, no wait at the end, and `rest`.
 pub fn configuration(rest: &str) -> String {
     let workers = if rest.contains("workers =") { "" } else { "workers = 1\n" };
     let drain = if rest.contains("[drain]") { "" } else { "[drain]\ndelay = \"0s\"\ntimeout = \"10s\"\n" };
+    let admin = if rest.contains("[admin]") { "" } else { "[admin]\nbind = \"127.0.0.1:0\"\n" };
     let listener =
         if rest.contains("[[listeners]]") { "" } else { "[[listeners]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\n" };
-    format!("{workers}{rest}\n{drain}[admin]\nbind = \"127.0.0.1:0\"\n{listener}")
+    format!("{workers}{rest}\n{drain}{admin}{listener}")
 }
 
 /// A catch-all route to a cluster `web` of these endpoints, and `more` keys for the cluster.
@@ -57,7 +58,7 @@ impl Proxy {
 
     fn with(config: config::Config) -> Self {
         let app = App::start(config.clone()).unwrap();
-        let (address, admin) = (app.address("edge").unwrap(), app.admin().unwrap());
+        let (address, admin) = (app.address("edge").unwrap(), app.admin());
         Proxy { app: Some(app), config, address, admin }
     }
 
@@ -66,9 +67,9 @@ impl Proxy {
         self.address
     }
 
-    /// Where operators go.
+    /// Where operators go, if it is an address.
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.admin.unwrap()
     }
 
     /// The app itself.

@@ -18,14 +18,14 @@ pub struct Shown {
 
 /// The value of a series, written as in the scrape: `name{label="value"}`. A counter that never counted is 0.
 pub async fn metric(admin: SocketAddr, series: &str) -> f64 {
-    let scrape = get(admin, "window", "/metrics").await.text();
+    let scrape = get(admin, "localhost", "/metrics").await.text();
     let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{series} {value}")))
 }
 
 /// The sum of all series of a family whose labels contain this text; 0 if there is none.
 pub async fn sum(admin: SocketAddr, family: &str, labels: &str) -> f64 {
-    let metrics = get(admin, "window", "/metrics").await.text();
+    let metrics = get(admin, "localhost", "/metrics").await.text();
     let values = metrics.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         let rest = series.strip_prefix(family)?;
@@ -42,7 +42,7 @@ pub async fn updates(admin: SocketAddr, result: &str) -> f64 {
 
 /// A JSON document of the window.
 pub async fn json(admin: SocketAddr, path: &str) -> Value {
-    let response = get(admin, "window", path).await;
+    let response = get(admin, "localhost", path).await;
     assert_eq!(response.status, 200, "{path}: {}", response.text());
     serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", response.text()))
 }
@@ -88,5 +88,5 @@ pub async fn usable(admin: SocketAddr, cluster: &str) -> Vec<u16> {
 
 /// Whether lictor takes itself for ready.
 pub async fn is_ready(admin: SocketAddr) -> bool {
-    get(admin, "window", "/readyz").await.status == 200
+    get(admin, "localhost", "/readyz").await.status == 200
 }

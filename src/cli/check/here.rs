@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::report::Report;
-use crate::config::{ClusterTls, Config};
+use crate::config::{Admin, ClusterTls, Config};
 use crate::consul::Agent;
 use crate::listener::{self, Port};
 use crate::tls::{self, Facts, NOTICE, Server};
@@ -17,7 +17,7 @@ type Expiries = BTreeMap<String, SystemTime>;
 /// Looks at every address that lictor would listen on.
 pub(super) fn ports(config: &Config, report: &mut Report) {
     let listeners = config.listeners.iter().map(|listener| (format!("listener {}", listener.name), listener.bind));
-    let admin = config.admin.map(|address| ("admin".to_owned(), address));
+    let admin = config.admin.as_ref().and_then(Admin::address).map(|address| ("admin".to_owned(), address));
     for (whose, address) in listeners.chain(admin) {
         port(&whose, address, report);
     }

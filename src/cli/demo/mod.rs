@@ -31,12 +31,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn demo(arguments: &Arguments) -> Result<(), Error> {
-    logging::start(&Log { level: "warn,lictor=info".to_owned(), json: false })?;
+    let log = logging::start(&Log { level: "warn,lictor=info".to_owned(), json: false })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(arguments))
+    runtime.block_on(run(arguments, log))
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Error> {
+async fn run(arguments: &Arguments, (level, set_level): (String, logging::Set)) -> Result<(), Error> {
     let mut signals = Signals::new()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let consul = match &arguments.consul {
@@ -57,6 +57,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         catalog.register(origin).await?;
     }
     let app = App::start(configuration(&consul, arguments.consul.is_some())?)?;
+    app.log_level().is(&level, set_level);
     explain(&app, &consul, &origins);
     signals.end().await;
     println!("\nleaving");

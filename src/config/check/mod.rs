@@ -3,6 +3,7 @@
 
 mod access_log;
 mod action;
+mod admin;
 mod balancing;
 mod egress;
 mod failover;
@@ -25,6 +26,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admin::read_token;
 use egress::Written;
 use network::networks;
 use route::{Told, routes};
@@ -52,14 +54,17 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
     // What applications of this machine go out by is for nobody else to come in by.
     let enterable = raw.listeners.iter().filter(|listener| !listener.egress);
     let listener_names: Vec<String> = enterable.map(|listener| listener.name.clone()).collect();
-    let around = registration::Around { listeners: &listener_names, has_window: raw.admin.is_some() };
+    let around = registration::Around {
+        listeners: &listener_names,
+        has_window: raw.admin.as_ref().is_some_and(registration::can_be_asked),
+    };
     let templates = Templates::new(defaults.clone(), raw.clusters.clone());
     let written = Written::new(&raw.clusters, &raw.listeners, raw.service_routes.as_ref());
     let egress = egress::egress(raw.egress.unwrap_or_default(), &mut problems);
     let config = Config {
         workers: workers(raw.workers, &mut problems),
         max_connections: max_connections(raw.max_connections, &mut problems),
-        admin: raw.admin.and_then(|admin| socket("admin.bind", &admin.bind, &mut problems)),
+        admin: raw.admin.and_then(|written| admin::check(written, &mut problems)),
         consul: consul::check(raw.consul.unwrap_or_default(), environment, &mut problems),
         mesh: raw.mesh.map(|mesh| super::mesh::check(mesh, &mut problems)),
         place: place(raw.place.unwrap_or_default(), &mut problems),

@@ -39,6 +39,11 @@ pub(super) struct Around<'a> {
     pub has_window: bool,
 }
 
+/// True for a window that the agent can ask without knowing anything.
+pub(super) fn can_be_asked(window: &raw::Admin) -> bool {
+    !window.bind.starts_with("unix:") && window.tls.is_none()
+}
+
 pub(super) fn check(written: raw::Registration, around: &Around<'_>, problems: &mut Problems) -> Registration {
     let (own, services) = own(written, around, problems);
     if own.is_none() && services.is_empty() {
@@ -100,8 +105,10 @@ fn own(
     }
     let is_asked_at_window = own.checks.iter().flatten().any(|check| check.kind() == "http" && check.url.is_none());
     if is_asked_at_window && !around.has_window {
-        problems
-            .add("registration.checks", "the agent asks /readyz of the [admin] listener, and there is none; add it");
+        problems.add(
+            "registration.checks",
+            "the agent asks /readyz of the [admin] listener: it needs one on an address, without TLS",
+        );
     }
     let mut own = instance(own);
     own.is_lictor = true;

@@ -2,6 +2,7 @@
 //! they fit together, is `check`'s business; defaults are there too, so that this file shows only shapes.
 
 mod access_log;
+mod admin;
 mod egress;
 mod policy;
 mod registration;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::documents::Joined;
 
 pub use access_log::AccessLog;
+pub use admin::Admin;
 pub use egress::Egress;
 pub use policy::{
     Adaptive, ClusterTls, Codes, Ejection, Ewma, FailoverWhen, Hash, Hedge, Limits, Locality, Policy, Probe, Retry,
@@ -96,14 +98,6 @@ pub struct Document {
 pub struct Kv {
     /// Of the documents' keys.
     pub prefix: String,
-}
-
-/// `[admin]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Admin {
-    /// `address:port`
-    pub bind: String,
 }
 
 /// `[consul]`; the `CONSUL_*` environment wins over it, and what both leave out has Consul's own defaults.
