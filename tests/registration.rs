@@ -92,7 +92,7 @@ async fn lictor_enters_itself_with_all_that_was_written_once_it_is_ready() {
     let meta =
         json!({ "team": "x", "version": env!("CARGO_PKG_VERSION"), "admin_port": proxy.admin().port().to_string() });
     assert_eq!(entry["Meta"], meta);
-    assert_eq!(metric(proxy.admin(), "lictor_registration_entered{instance=\"edge-1\"}").await, 1.0);
+    assert_eq!(metric(proxy.admin(), "lictor_registration_entered{id=\"edge-1\"}").await, 1.0);
     proxy.drain().await;
     assert!(known(&consul, "edge-1").await.is_none());
 }
@@ -131,7 +131,7 @@ async fn an_agent_that_has_forgotten_everything_is_told_again() {
     becomes(&consul, "edge", "passing").await;
     consul.deregister("billing").await;
     becomes(&consul, "billing", "passing").await;
-    let entries = metric(proxy.admin(), "lictor_registration_entries_total{instance=\"billing\"}").await;
+    let entries = metric(proxy.admin(), "lictor_registration_entries_total{id=\"billing\"}").await;
     assert!(entries >= 3.0, "{entries}");
 }
 

@@ -40,6 +40,7 @@ mod metrics;
 mod mesh;
 mod mirroring;
 mod probes;
+mod prometheus;
 mod proxy_protocol;
 mod registration;
 mod retries;

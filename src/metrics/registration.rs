@@ -74,7 +74,7 @@ impl RegistrationSeries {
 
 pub(super) fn families(all: &[(Arc<str>, Arc<RegistrationSeries>)]) -> Vec<MetricFamily> {
     let of = |read: fn(&RegistrationSeries) -> u64| {
-        all.iter().map(move |(instance, series)| (vec![("instance", instance.to_string())], read(series) as f64))
+        all.iter().map(move |(instance, series)| (vec![("id", instance.to_string())], read(series) as f64))
     };
     vec![
         gauge(

@@ -91,7 +91,7 @@ async fn an_application_may_stay_when_lictor_goes_but_not_when_it_is_written_out
     proxy.drain().await;
     assert_eq!(statuses(&consul, "db").await, [("db".to_owned(), "passing".to_owned())]);
     let again = Proxy::start(&config);
-    let entered = async || metric(again.admin(), "lictor_registration_entered{instance=\"db\"}").await == 1.0;
+    let entered = async || metric(again.admin(), "lictor_registration_entered{id=\"db\"}").await == 1.0;
     eventually("it is looked after again", SOON, entered).await;
     again.app().reload(parse(&lictor(&consul, &edge, ""))).await.unwrap();
     eventually("it is not wanted any more", SOON, async || statuses(&consul, "db").await.is_empty()).await;
@@ -106,7 +106,7 @@ async fn who_could_not_be_taken_out_and_is_wanted_again_is_there_again() {
     let proxy = Proxy::start(&lictor(&consul, &edge, &format!("{}{}", service("other", ""), service("billing", ""))));
     becomes(&consul, "billing", "passing").await;
     consul.kill();
-    let failures = async || metric(proxy.admin(), "lictor_registration_failures_total{instance=\"billing\"}").await;
+    let failures = async || metric(proxy.admin(), "lictor_registration_failures_total{id=\"billing\"}").await;
     eventually("it is seen that the agent is away", SOON, async || failures().await >= 1.0).await;
     let before = failures().await;
     proxy.app().reload(less).await.unwrap();

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
@@ -11,6 +12,22 @@ use super::debian;
 
 /// How often a process that waits for another's download looks.
 const TURN_POLL: Duration = Duration::from_millis(20);
+
+/// Runs a program as its child and kills it when standard input ends, which it does however the test process ends. The program is
+/// reaped here, so its number can belong to no one else when the signal is sent.
+const GUARD: &str = r#"
+exec 3<&0
+"$@" 3<&- </dev/null &
+program=$!
+{ read -r _ <&3; kill -KILL "$program"; } 2>/dev/null &
+guard=$!
+exec 3<&-
+wait "$program"
+status=$?
+kill -KILL "$guard" 2>/dev/null
+wait "$guard"
+exit "$status"
+"#;
 
 /// A program that Debian has a package of.
 #[derive(Debug, Clone, Copy)]
@@ -25,10 +42,36 @@ pub struct Program {
 
 /// The last release that has it is an old one.
 pub const CONSUL: Program = Program { name: "consul", variable: "CONSUL_BIN", package: "consul", suite: "bullseye" };
+pub const PROMETHEUS: Program =
+    Program { name: "prometheus", variable: "PROMETHEUS_BIN", package: "prometheus", suite: "bookworm" };
 pub const PROMTOOL: Program =
     Program { name: "promtool", variable: "PROMTOOL_BIN", package: "prometheus", suite: "bookworm" };
 
+pub const AMTOOL: Program =
+    Program { name: "amtool", variable: "AMTOOL_BIN", package: "prometheus-alertmanager", suite: "bookworm" };
+
+/// A command that runs the program for no longer than its standard input lasts.
+pub fn guarded(program: &Path) -> Command {
+    let mut guard = Command::new("sh");
+    guard.args(["-c", GUARD, "guard"]).arg(program).stdin(Stdio::piped());
+    guard
+}
+
 impl Program {
+    /// What it says to these arguments, run in this folder; a failed test if it has something against them.
+    pub async fn says(self, folder: &Path, arguments: &[&str]) -> String {
+        let (folder, arguments) = (folder.to_owned(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let run = move || {
+            let program = self.find().unwrap_or_else(|error| panic!("no {}: {error}", self.name));
+            let output =
+                Command::new(program).args(&arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{} {}: {said}", self.name, arguments.join(" "));
+            said
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
     /// The program, or what stood in the way if there is none to be had.
     pub fn find(self) -> Result<PathBuf, String> {
         let Program { name, variable, .. } = self;

@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::Deref;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 use std::{io, process};
 
@@ -43,22 +43,6 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// HTTP, server RPC and the gossip of the LAN, without which there is no agent, and the gossip of the WAN for those who have one.
 const PORTS_PER_AGENT: u16 = 4;
-
-/// Runs the agent as its child and kills it when standard input ends, which it does however the test process ends. The agent is
-/// reaped here, so its number can belong to no one else when the signal is sent.
-const GUARD: &str = r#"
-exec 3<&0
-"$@" 3<&- </dev/null &
-agent=$!
-{ read -r _ <&3; kill -KILL "$agent"; } 2>/dev/null &
-guard=$!
-exec 3<&-
-wait "$agent"
-status=$?
-kill -KILL "$guard" 2>/dev/null
-wait "$guard"
-exit "$status"
-"#;
 
 /// The `consul` command, or a failed test that says how to come by it.
 pub async fn binary() -> PathBuf {
@@ -219,8 +203,8 @@ ports {{
     async fn launch(&mut self) -> Result<(), String> {
         let log = self.home.path().join("log");
         let output = File::create(&log).expect("the agent's log");
-        let mut guard = Command::new("sh");
-        guard.args(["-c", GUARD, "consul-guard"]).arg(&self.binary).arg("agent");
+        let mut guard = binary::guarded(&self.binary);
+        guard.arg("agent");
         match self.role {
             Role::Dev => guard.arg("-dev"),
             Role::Member => guard.arg("-data-dir").arg(self.home.path().join("data")),
@@ -228,7 +212,7 @@ ports {{
         for file in ["1.hcl", "2.hcl"] {
             guard.arg("-config-file").arg(self.home.path().join(file));
         }
-        guard.stdin(Stdio::piped()).stderr(output.try_clone().expect("the agent's log")).stdout(output);
+        guard.stderr(output.try_clone().expect("the agent's log")).stdout(output);
         self.agent = Some(guard.spawn().expect("run sh"));
 
         let started = eventually("consul's catalog answers", START_PATIENCE, async || {
