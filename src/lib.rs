@@ -17,6 +17,7 @@ pub mod health;
 pub mod probe;
 pub mod upstream;
 pub mod proxy;
+pub mod explanation;
 pub mod admin;
 pub mod registration;
 pub mod app;

@@ -53,7 +53,22 @@ const MAP: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("admin", &["cluster", "config", "endpoint", "journal", "lifecycle", "listener", "message", "metrics", "table"]),
+    ("explanation", &["cluster", "config", "endpoint", "message", "route", "table"]),
+    (
+        "admin",
+        &[
+            "cluster",
+            "config",
+            "endpoint",
+            "explanation",
+            "journal",
+            "lifecycle",
+            "listener",
+            "message",
+            "metrics",
+            "table",
+        ],
+    ),
     ("registration", &["config", "consul", "lifecycle", "metrics"]),
     (
         "app",
@@ -75,7 +90,22 @@ const MAP: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("cli", &["app", "config", "consul", "lifecycle", "listener", "registry", "tls"]),
+    (
+        "cli",
+        &[
+            "app",
+            "config",
+            "consul",
+            "discovery",
+            "explanation",
+            "lifecycle",
+            "listener",
+            "metrics",
+            "registry",
+            "table",
+            "tls",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

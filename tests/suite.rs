@@ -22,6 +22,7 @@ mod deadlines;
 mod discovery;
 mod egress;
 mod ejection;
+mod explain;
 mod failover;
 mod failure;
 mod forwarding;

@@ -12,6 +12,7 @@ mod dispatch;
 mod documents;
 mod endpoints;
 mod events;
+mod explain;
 mod figures;
 mod hand;
 mod log;
@@ -31,7 +32,7 @@ use http::{Response, StatusCode, request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
-use crate::config::{self, Listener};
+use crate::config::{self, Egress, Listener};
 use crate::journal::{Event, Journal};
 use crate::lifecycle::{LogLevel, Readiness, Withdrawal};
 use crate::listener::{Asked, Limits, Service};
@@ -56,7 +57,7 @@ const MAX_FOLLOWERS: usize = 16;
 const LEFT: u16 = 499;
 
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES];
+const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES, explain::PAGES];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
@@ -92,6 +93,8 @@ pub struct Admin {
     shown: RefCell<endpoints::Shown>,
     access: Access,
     log_level: LogLevel,
+    /// What holds for names of services.
+    egress: Option<Egress>,
 }
 
 impl Admin {
@@ -112,12 +115,18 @@ impl Admin {
             shown: RefCell::new(endpoints::Shown::new(0)),
             access,
             log_level: LogLevel::default(),
+            egress: None,
         }
     }
 
     /// The same, which shows these listeners as well.
     pub fn with_listeners(self, listeners: &[Listener], addresses: &[SocketAddr]) -> Self {
         Admin { listeners: listeners.iter().cloned().zip(addresses.iter().copied()).collect(), ..self }
+    }
+
+    /// The same, which knows of the names that services are asked for by.
+    pub fn with_names(self, egress: &Egress) -> Self {
+        Admin { egress: Some(egress.clone()), ..self }
     }
 
     /// The same, by which things can be done by hand.

@@ -84,6 +84,7 @@ impl Window {
             .with_listeners(&config.listeners, &app.addresses)
             .with_hand(hand, withdrawal)
             .with_endpoints(config.endpoint_figures)
+            .with_names(&config.egress)
             .with_log(&app.log_level);
         let admin = match &config.admin {
             Some(settings) => admin.for_those(settings),

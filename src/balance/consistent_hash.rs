@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::ring::{Ring, mix};
 use super::{Ask, Balancer, Candidate, Context};
-use crate::endpoint::{InFlight, Ledger};
+use crate::endpoint::{Endpoint, Id, InFlight, Ledger};
 
 pub(super) struct ConsistentHash {
     candidates: Arc<[Candidate]>,
@@ -66,17 +66,33 @@ impl ConsistentHash {
         self.at(place)
     }
 
-    /// An attempt at the key's own endpoint: nearly always possible, and found without asking everybody on the way whether
-    /// they fit.
-    fn at_home(&self, key: u64, ask: &Ask<'_>) -> Option<InFlight> {
+    /// The key's own endpoint and the most that it may carry: nearly always possible, and found without asking everybody on the way
+    /// whether they fit.
+    fn at_home(&self, key: u64, ask: &Ask<'_>) -> Option<(&Candidate, Option<u32>)> {
         let home = self.home(key)?;
         if !ask.tried.is_empty() || home.is_starting() {
             return None;
         }
-        match self.factor {
-            Some(factor) => home.endpoint.begin_below(self.bound(home, self.allowed(factor))),
-            None => Some(home.endpoint.begin()),
-        }
+        Some((home, self.factor.map(|factor| self.bound(home, self.allowed(factor)))))
+    }
+
+    /// The first in the key's own order who was not tried and has room, and the most that it may carry.
+    fn with_room(&self, key: u64, tried: &[Id], factor: f64) -> Option<(&Candidate, u32)> {
+        let allowed = self.allowed(factor);
+        let has_room = |candidate: &Candidate| candidate.endpoint.in_flight() < self.bound(candidate, allowed);
+        let fits = |candidate: &Candidate, name| {
+            is_due(candidate, key, name) && is_untried(candidate, tried) && has_room(candidate)
+        };
+        let found = self.find(key, fits)?;
+        Some((found, self.bound(found, allowed)))
+    }
+
+    /// The first in the key's own order who was not tried, whoever has room.
+    fn anybody(&self, key: u64, tried: &[Id]) -> &Candidate {
+        let found = self.find(key, |candidate, name| is_due(candidate, key, name) && is_untried(candidate, tried));
+        let found = found.or_else(|| self.find(key, |candidate, _| is_untried(candidate, tried)));
+        // Everybody was tried: the key's own.
+        found.or_else(|| self.find(key, |_, _| true)).unwrap_or(&self.candidates[0])
     }
 
     /// Most that may be in flight at all candidates together, this request included.
@@ -100,30 +116,40 @@ impl Balancer for ConsistentHash {
 
     fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
         let key = ask.key.unwrap_or_else(|| ask.rng.u64(..));
-        if let Some(begun) = self.at_home(key, ask) {
-            return begun;
+        if let Some((home, most)) = self.at_home(key, ask) {
+            let Some(most) = most else { return home.endpoint.begin() };
+            if let Some(begun) = home.endpoint.begin_below(most) {
+                return begun;
+            }
         }
-        let untried = |candidate: &Candidate| !ask.tried.contains(&candidate.endpoint.id());
-        let is_due = |candidate: &Candidate, name: u64| {
-            !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
-        };
         if let Some(factor) = self.factor {
             // Again only if another worker took the last free place meanwhile.
             for _ in 0..self.candidates.len() {
-                let allowed = self.allowed(factor);
-                let has_room = |candidate: &Candidate| candidate.endpoint.in_flight() < self.bound(candidate, allowed);
-                let fits =
-                    |candidate: &Candidate, name| is_due(candidate, name) && untried(candidate) && has_room(candidate);
-                let Some(found) = self.find(key, fits) else { break };
-                if let Some(begun) = found.endpoint.begin_below(self.bound(found, allowed)) {
+                let Some((found, most)) = self.with_room(key, ask.tried, factor) else { break };
+                if let Some(begun) = found.endpoint.begin_below(most) {
                     return begun;
                 }
             }
         }
-        let found = self.find(key, |candidate, name| is_due(candidate, name) && untried(candidate));
-        let found = found.or_else(|| self.find(key, |candidate, _| untried(candidate)));
-        // Everybody was tried: the key's own.
-        let found = found.or_else(|| self.find(key, |_, _| true)).unwrap_or(&self.candidates[0]);
-        found.endpoint.begin()
+        self.anybody(key, ask.tried).endpoint.begin()
     }
+
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
+        let key = ask.key.unwrap_or_else(|| ask.rng.u64(..));
+        let has_room =
+            |(home, most): &(&Candidate, Option<u32>)| most.is_none_or(|most| home.endpoint.in_flight() < most);
+        let home = self.at_home(key, ask).filter(has_room).map(|(home, _)| home);
+        let with_room = || Some(self.with_room(key, ask.tried, self.factor?)?.0);
+        let found = home.or_else(with_room).unwrap_or_else(|| self.anybody(key, ask.tried));
+        &found.endpoint
+    }
+}
+
+fn is_untried(candidate: &Candidate, tried: &[Id]) -> bool {
+    !tried.contains(&candidate.endpoint.id())
+}
+
+/// True unless the candidate starts slowly, and this key is not one of those that it has so far.
+fn is_due(candidate: &Candidate, key: u64, name: u64) -> bool {
+    !candidate.is_starting() || mix(key ^ name) % 100 < u64::from(candidate.percent)
 }

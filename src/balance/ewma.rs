@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::alias::Draw;
 use super::{Ask, Balancer, Candidate, untried};
 use crate::config;
-use crate::endpoint::{InFlight, Tick};
+use crate::endpoint::{Endpoint, Tick};
 
 pub(super) struct Ewma {
     candidates: Arc<[Candidate]>,
@@ -44,11 +44,11 @@ impl Ewma {
 }
 
 impl Balancer for Ewma {
-    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
         let index = untried(&self.candidates, ask, |ask| {
             let (first, second) = self.draw.two(ask.rng);
             if self.cost(second, ask.now) < self.cost(first, ask.now) { second } else { first }
         });
-        self.candidates[index].endpoint.begin()
+        &self.candidates[index].endpoint
     }
 }

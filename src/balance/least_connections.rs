@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::alias::Draw;
 use super::{Ask, Balancer, Candidate, Context};
-use crate::endpoint::{Contestant, Id, InFlight, Ledger, Tournament};
+use crate::endpoint::{Contestant, Endpoint, Id, InFlight, Ledger, Tournament};
 
 pub(super) struct LeastConnections {
     candidates: Arc<[Candidate]>,
@@ -71,6 +71,17 @@ impl Balancer for LeastConnections {
             return self.candidates[beginner.unwrap_or_else(|| self.scan(ask))].endpoint.begin();
         };
         rankings.begin(&self.candidates[beginner.unwrap_or(least)].endpoint)
+    }
+
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
+        let barred = self.barred(ask.tried);
+        let beginner = self.beginner(ask);
+        let least = || {
+            let mut rankings = self.ledger.rankings();
+            rankings.find(self.stamp, self.group).map(|ranking| ranking.least(&barred, ask.rng))
+        };
+        let index = beginner.or_else(least).unwrap_or_else(|| self.scan(ask));
+        &self.candidates[index].endpoint
     }
 }
 

@@ -54,7 +54,12 @@ pub struct Ask<'a> {
 /// A policy at work on one list of candidates.
 pub trait Balancer: Send + Sync {
     /// Begins an attempt at the candidate that is to serve: one that was not tried, while there is any.
-    fn pick(&self, ask: &mut Ask<'_>) -> InFlight;
+    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+        self.foresee(ask).begin()
+    }
+
+    /// Whom it would pick as things are, of whom nothing is begun. Where candidates take turns, it is anybody's, by their shares.
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint>;
 
     /// True if whoever has this key, out of all who could be candidates, is one. Only those who hash can tell.
     fn has_home(&self, _key: u64) -> bool {

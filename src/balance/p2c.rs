@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::alias::Draw;
 use super::{Ask, Balancer, Candidate, untried};
-use crate::endpoint::InFlight;
+use crate::endpoint::Endpoint;
 
 pub(super) struct P2c {
     candidates: Arc<[Candidate]>,
@@ -24,11 +24,11 @@ impl P2c {
 }
 
 impl Balancer for P2c {
-    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
         let index = untried(&self.candidates, ask, |ask| {
             let (first, second) = self.draw.two(ask.rng);
             if self.candidates[second].is_lighter_than(&self.candidates[first]) { second } else { first }
         });
-        self.candidates[index].endpoint.begin()
+        &self.candidates[index].endpoint
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::alias::Draw;
 use super::{Ask, Balancer, Candidate, untried};
-use crate::endpoint::InFlight;
+use crate::endpoint::Endpoint;
 
 pub(super) struct Random {
     candidates: Arc<[Candidate]>,
@@ -19,8 +19,8 @@ impl Random {
 }
 
 impl Balancer for Random {
-    fn pick(&self, ask: &mut Ask<'_>) -> InFlight {
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
         let index = untried(&self.candidates, ask, |ask| self.draw.one(ask.rng));
-        self.candidates[index].endpoint.begin()
+        &self.candidates[index].endpoint
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Ask, Balancer, Candidate, Context, untried};
-use crate::endpoint::InFlight;
+use crate::endpoint::{Endpoint, InFlight};
 
 /// A worker's places in the turns of each group of candidates, kept by the cluster for as long as it exists.
 #[derive(Debug)]
@@ -87,6 +87,11 @@ impl Balancer for RoundRobin {
             _ => self.turns.at(ask.rng.u64(..self.turns.count())),
         });
         self.candidates[index].endpoint.begin()
+    }
+
+    fn foresee(&self, ask: &mut Ask<'_>) -> &Arc<Endpoint> {
+        let index = untried(&self.candidates, ask, |ask| self.turns.at(ask.rng.u64(..self.turns.count())));
+        &self.candidates[index].endpoint
     }
 }
 

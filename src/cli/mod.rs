@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod health;
 mod logging;
 mod manual;
@@ -37,6 +38,8 @@ enum Command {
     Serve(File),
     /// Say what is wrong with a configuration, and do nothing else
     Check(check::Arguments),
+    /// Say where a request goes, and why
+    Explain(explain::Arguments),
     /// Start a registry, three origins and a proxy in front of them, to play with
     Demo(demo::Arguments),
     /// Ask the running proxy whether it is ready
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(file) => serve::serve(&file.config),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Health(file) => health::health(&file),
         Command::Completions(arguments) => completions::completions(&arguments),

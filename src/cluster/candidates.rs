@@ -94,6 +94,21 @@ impl Candidates {
         Some(tier.balancer.pick(ask))
     }
 
+    /// Whom a pick would come to, and nothing is begun.
+    pub(super) fn foresee(&self, ask: &mut Ask<'_>) -> Option<&Arc<Endpoint>> {
+        Some(self.draw(ask)?.balancer.foresee(ask))
+    }
+
+    /// The share of requests that each tier takes, with how many are in it.
+    pub(super) fn tiers(&self) -> impl Iterator<Item = (f64, usize)> {
+        let mut before = 0;
+        self.tiers.iter().map(move |tier| {
+            let share = tier.below.saturating_sub(before) as f64 / (1_u64 << 32) as f64;
+            before = tier.below;
+            (share, tier.eligible.len())
+        })
+    }
+
     /// How many they are.
     pub(super) fn count(&self) -> usize {
         self.tiers.iter().map(|tier| tier.eligible.len()).sum()

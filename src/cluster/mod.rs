@@ -10,6 +10,7 @@ mod budget;
 mod candidates;
 mod diagnosis;
 mod failover;
+mod foresight;
 mod gate;
 mod gradient;
 mod hand;
@@ -44,6 +45,7 @@ use book::Book;
 use budget::Budget;
 use candidates::Candidates;
 pub use failover::{Drawn, LevelShare};
+pub use foresight::Foresight;
 use gate::Gate;
 pub use gate::{Overload, Permit};
 pub use handle::Handle;
@@ -378,10 +380,19 @@ impl Cluster {
         if candidates.probation.is_empty() || !request.tried.is_empty() {
             return None;
         }
+        self.awaiting(candidates, request).find(|endpoint| endpoint.claim_trial()).cloned()
+    }
+
+    /// Those on probation whose trial this request is fit for, had nobody else it.
+    fn awaiting<'a>(
+        &self,
+        candidates: &'a Candidates,
+        request: &Request<'_>,
+    ) -> impl Iterator<Item = &'a Arc<Endpoint>> {
         // A request that cannot go elsewhere is risked only where no other has come for a while.
-        let patience = self.settings.ejection.base;
-        let fit = |endpoint: &Endpoint| request.can_retry || health::is_overdue(endpoint, patience, request.now);
-        candidates.probation.iter().find(|endpoint| fit(endpoint) && endpoint.claim_trial()).cloned()
+        let (patience, can_retry, now) = (self.settings.ejection.base, request.can_retry, request.now);
+        let fit = move |endpoint: &&Arc<Endpoint>| can_retry || health::is_overdue(endpoint, patience, now);
+        candidates.probation.iter().filter(fit)
     }
 
     /// True if a request that has tried these could go to somebody else.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 /// When an endpoint is taken out, and for how long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ejection {
@@ -62,6 +64,15 @@ pub struct Retry {
     pub backoff_max: Duration,
     /// Share of requests, 0 to 1, that may be retried, on top of ten a second.
     pub budget: f64,
+}
+
+impl Retry {
+    /// True if a request may be repeated after it was sent, as far as its method goes (RFC 9110 section 9.2.2).
+    pub fn may_repeat(&self, method: &Method) -> bool {
+        const IDEMPOTENT: [Method; 6] =
+            [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
+        self.non_idempotent || IDEMPOTENT.contains(method)
+    }
 }
 
 /// After what a request is tried again.

@@ -46,12 +46,7 @@ fn refused(error: &Error, is_repeatable: bool, on: &Causes) -> Option<&'static s
 
 /// True if a request may be repeated after it was sent, as far as its method goes.
 pub(super) fn is_repeatable(method: &Method, settings: &Retry) -> bool {
-    settings.non_idempotent || is_idempotent(method)
-}
-
-/// RFC 9110 section 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+    settings.may_repeat(method)
 }
 
 /// What an error says of the endpoint; none if it is not the endpoint's fault.

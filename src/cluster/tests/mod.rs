@@ -3,6 +3,7 @@
 mod choosing;
 mod diagnosis;
 mod failover;
+mod foresight;
 mod hand;
 
 use std::collections::BTreeMap;

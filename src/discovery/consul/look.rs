@@ -10,8 +10,8 @@ use tracing::{debug, warn};
 use super::follow::Rights;
 use super::model::{self, About};
 use super::{Shared, rights};
-use crate::config::{Consistency, Lookup, Name};
-use crate::consul::Failure;
+use crate::config::{Consistency, Lookup, Name, Selection};
+use crate::consul::{Agent, Failure};
 use crate::endpoint::List;
 use crate::table::Absent;
 
@@ -84,6 +84,14 @@ async fn conclude(shared: &Shared, name: &Name, found: Option<(List, About)>) ->
             Err(Absent::Hidden)
         }
     }
+}
+
+/// A list as the agent has it now, asked for once.
+pub async fn list(agent: &Agent, selection: &Selection, zone_key: &str) -> Result<List, Failure> {
+    agent.supports(selection).await?;
+    let answer = agent.health(selection, Consistency::Default, (0, Duration::ZERO), 0).await?;
+    let (body, _) = answer.body().await?;
+    Ok(model::read(&body, selection, zone_key)?.list)
 }
 
 fn refused(name: &Name, failure: &Failure) -> Absent {

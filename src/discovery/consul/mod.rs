@@ -41,7 +41,7 @@ use announced::Announced;
 use catalogue::Catalogue;
 pub use certificates::Certificates;
 pub use entries::{Entries, Kind};
-pub use look::Looked;
+pub use look::{Looked, list};
 pub use model::About;
 #[doc(hidden)]
 pub use model::parse as parse_health;
