@@ -1,0 +1,15 @@
+# The same with the static binary of deploy/release/static, which has to be there before:
+#   deploy/release/static && docker build --file deploy/container/static.Dockerfile --tag lictor:static .
+
+# CA certificates, a user, time zones, and nothing else.
+FROM gcr.io/distroless/static-debian12:nonroot
+LABEL org.opencontainers.image.title="lictor" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+COPY target/x86_64-unknown-linux-musl/release/lictor /usr/bin/lictor
+COPY deploy/container/lictor.toml /etc/lictor/lictor.toml
+USER 65532:65532
+EXPOSE 8080 9990
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/bin/lictor", "health"]
+ENTRYPOINT ["/usr/bin/lictor"]
+CMD ["serve", "--config", "/etc/lictor/lictor.toml"]
