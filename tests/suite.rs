@@ -16,6 +16,7 @@ mod cli;
 mod connections;
 mod connect;
 mod corpus;
+mod dashboard;
 mod consul_faults;
 mod consul_outages;
 mod deadlines;

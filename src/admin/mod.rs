@@ -7,6 +7,7 @@ mod access;
 mod answer;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod ask;
+mod dashboard;
 #[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod dispatch;
 mod documents;
@@ -15,6 +16,7 @@ mod events;
 mod explain;
 mod figures;
 mod hand;
+mod live;
 mod log;
 mod registration;
 mod routes;
@@ -42,7 +44,9 @@ use crate::table::{Hand, Reader};
 use access::{Access, Caller};
 use answer::{Body, Problem, Reply, json, text};
 use ask::{Ask, one};
+use dashboard::Dashboard;
 use dispatch::{Handler, Opens, Page};
+use live::{Live, Sight};
 pub use socket::{Door, DoorError};
 
 /// What the operator's clients are held to: a handful of them, who ask now and then.
@@ -57,11 +61,11 @@ const MAX_FOLLOWERS: usize = 16;
 const LEFT: u16 = 499;
 
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] = &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES, explain::PAGES];
+const PAGES: &[&[Page]] =
+    &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES, explain::PAGES, live::PAGES, dashboard::PAGES];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
-    Page::get("/", |_, _| Ok(text(StatusCode::OK, format!("{}\n", dispatch::listed())))).opens(Opens::ToAll),
     Page::get("/livez", |_, _| Ok(text(StatusCode::OK, "live\n"))).opens(Opens::ToAll),
     Page::get("/readyz", Admin::ready).with(&[one("verbose")]).opens(Opens::ToAll),
     Page::get("/healthz", Admin::ready).with(&[one("verbose")]).opens(Opens::ToAll),
@@ -95,6 +99,8 @@ pub struct Admin {
     log_level: LogLevel,
     /// What holds for names of services.
     egress: Option<Egress>,
+    dashboard: Dashboard,
+    live: Arc<Live>,
 }
 
 impl Admin {
@@ -103,6 +109,12 @@ impl Admin {
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
         // Whoever gives no other settings means this machine.
         let access = Access::new(&config::Admin::at(([127, 0, 0, 1], 0).into()));
+        let sight = Sight {
+            reader: reader.clone(),
+            metrics: Arc::clone(&metrics),
+            readiness: readiness.clone(),
+            journal: Arc::clone(&journal),
+        };
         Admin {
             reader,
             metrics,
@@ -116,6 +128,8 @@ impl Admin {
             access,
             log_level: LogLevel::default(),
             egress: None,
+            dashboard: Dashboard::new(),
+            live: Arc::new(Live::new(sight)),
         }
     }
 

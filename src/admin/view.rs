@@ -223,11 +223,11 @@ pub(super) fn word(cluster: &Cluster, metrics: &Metrics) -> String {
     word
 }
 
-fn is_stale(cluster: &Cluster) -> bool {
+pub(super) fn is_stale(cluster: &Cluster) -> bool {
     cluster.freshness().age != Age::Fresh
 }
 
-fn is_denied(cluster: &Cluster, metrics: &Metrics) -> bool {
+pub(super) fn is_denied(cluster: &Cluster, metrics: &Metrics) -> bool {
     cluster.settings().source.draws().iter().any(|draw| metrics.is_denied(&draw.selection.to_string()))
 }
 

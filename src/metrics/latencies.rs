@@ -77,6 +77,12 @@ impl Latencies {
         between
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn absorb(&mut self, other: &Latencies) {
+        let pairs = self.0.iter_mut().flatten().zip(other.0.iter().flatten());
+        pairs.for_each(|(own, more)| *own += more);
+    }
+
     /// Requests that were answered.
     pub fn requests(&self) -> u64 {
         self.0.iter().flatten().sum()

@@ -160,6 +160,11 @@ impl Metrics {
         self.watches.find(service).is_some_and(|series| series.is_denied())
     }
 
+    /// Every followed service, by its name.
+    pub fn watches(&self) -> Vec<(String, Arc<WatchSeries>)> {
+        self.watches.all()
+    }
+
     /// The series of names that are asked for; there is none while nobody holds it.
     pub fn egress(&self) -> Arc<EgressSeries> {
         self.egress.get((), EgressSeries::default)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::proto::MetricFamily;
 
@@ -53,6 +53,7 @@ pub struct WatchSeries {
     index_resets: AtomicU64,
     throttled: AtomicU64,
     skipped: AtomicU64,
+    failing: AtomicBool,
     denied: AtomicBool,
     stale: AtomicBool,
     from_disk: AtomicBool,
@@ -70,6 +71,7 @@ impl Default for WatchSeries {
             index_resets: AtomicU64::default(),
             throttled: AtomicU64::default(),
             skipped: AtomicU64::default(),
+            failing: AtomicBool::default(),
             denied: AtomicBool::default(),
             stale: AtomicBool::default(),
             from_disk: AtomicBool::default(),
@@ -82,6 +84,7 @@ impl WatchSeries {
     /// Counts an answer or a failure.
     pub fn update(&self, update: Update) {
         self.updates[update as usize].fetch_add(1, Ordering::Relaxed);
+        self.failing.store(update == Update::Error, Ordering::Relaxed);
         if update == Update::Denied {
             self.denied.store(true, Ordering::Relaxed);
         }
@@ -132,6 +135,27 @@ impl WatchSeries {
     /// Notes how many entries of the last list could not be used.
     pub fn skipped(&self, count: usize) {
         self.skipped.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// True if the last answer was of no use, or there was none.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// True if its list is too old.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// True if its list was kept from before the start.
+    pub fn is_from_disk(&self) -> bool {
+        self.from_disk.load(Ordering::Relaxed)
+    }
+
+    /// When the last good answer came; none before the first.
+    pub fn heard(&self) -> Option<Instant> {
+        let succeeded = self.succeeded.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(succeeded))
     }
 
     /// Seconds since the last good answer; none before the first.

@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod binary;
+pub mod browser;
 pub mod chain;
 pub mod client;
 pub mod consul;

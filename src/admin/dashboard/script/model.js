@@ -1,0 +1,106 @@
+// What is known: the last word on everything, and the last minutes of each cluster.
+
+const PAST = ["rate", "errors", "p50", "p99"];
+const MOST_EVENTS = 200;
+const MOST_TABLES = 50;
+
+const model = {
+  facts: null, clusters: new Map(), events: [], tables: [], totals: new Map(),
+  // The clock over there may be another than ours.
+  offset: 0,
+  now() { return Date.now() + this.offset; },
+};
+
+class Past {
+  constructor() { for (const key of PAST) this[key] = []; }
+
+  push(view) {
+    for (const key of PAST) {
+      this[key].push(view[key] ?? NaN);
+      if (this[key].length > POINTS) this[key].shift();
+    }
+  }
+
+  // The last point once more: of the same second, and newer.
+  amend(view) {
+    for (const key of PAST) if (this[key].length) this[key][this[key].length - 1] = view[key] ?? NaN;
+  }
+
+  take(past) {
+    for (const key of PAST) this[key] = (past[key] ?? []).slice(-POINTS).map(value => value ?? NaN);
+  }
+}
+
+class Cluster {
+  constructor(view) {
+    this.name = view.name;
+    this.past = new Past();
+    this.take(view);
+  }
+
+  take(view) {
+    this.view = view;
+    this.changed = true;
+    this.endpoints = [...view.endpoints].sort((a, b) => standing(a.state).rank - standing(b.state).rank);
+    const states = new Map();
+    for (const { state } of this.endpoints) states.set(state, (states.get(state) ?? 0) + 1);
+    this.states = [...states].sort(([a], [b]) => standing(b).rank - standing(a).rank);
+    this.eligible = states.get("eligible") ?? 0;
+    this.out = this.endpoints.filter(endpoint => isOut(endpoint.state)).length;
+    this.weight = this.endpoints.reduce((sum, { state }) => sum + (standing(state).weight ?? 0), 0);
+    this.source = view.sources.length ? `Consul ${view.sources.join(", ")}` : "static";
+    this.text = [view.name, this.source, view.policy].join("\n").toLowerCase();
+    this.tone = this.judge();
+  }
+
+  get isEmpty() { return this.view.listed && this.endpoints.length > 0 && this.eligible === 0; }
+
+  judge() {
+    const { panic, stale, denied, errors } = this.view;
+    if (panic || this.isEmpty) return "bad";
+    return this.out > 0 || stale || denied || errors >= 0.05 ? "warn" : "good";
+  }
+
+  // The higher, the sooner somebody should look.
+  get trouble() {
+    const { panic, stale, denied, errors } = this.view;
+    return (panic ? 1e9 : 0) + (this.isEmpty ? 5e8 : 0) + (denied || stale ? 1e6 : 0) + this.weight * 100 + Math.round((errors ?? 0) * 20) * 2500;
+  }
+
+  // Which endpoints a search is about; none in particular if it is about the cluster.
+  matching(words) {
+    if (words.every(word => this.text.includes(word))) return [];
+    const found = this.endpoints.filter(endpoint => {
+      const text = `${this.text}\n${endpoint.address}\n${endpoint.id ?? ""}\n${endpoint.state}`.toLowerCase();
+      return words.every(word => text.includes(word));
+    });
+    return found.length ? found : null;
+  }
+}
+
+// Takes a message in; says which clusters are new and which are gone.
+function learn(message, isWhole) {
+  model.offset = message.now - Date.now();
+  model.facts = { ...model.facts, ...message };
+  const gone = isWhole ? new Set(model.clusters.keys()) : new Set(message.gone);
+  const added = [];
+  for (const view of message.clusters) {
+    const known = model.clusters.get(view.name);
+    const cluster = known ?? new Cluster(view);
+    if (known) known.take(view); else { model.clusters.set(view.name, cluster); added.push(cluster); }
+    if (view.past) cluster.past.take(view.past);
+    gone.delete(view.name);
+  }
+  for (const name of gone) model.clusters.delete(name);
+  const whole = model.total ??= new Past();
+  if (isWhole && message.past) whole.take(message.past);
+  if (message.tick && !isWhole) {
+    for (const cluster of model.clusters.values()) cluster.past.push(cluster.view);
+    whole.push(message.totals);
+  } else if (!isWhole) whole.amend(message.totals);
+  if (isWhole) { model.events = []; model.tables = []; }
+  const events = (message.events ?? []).filter(event => !model.events.some(known => known.id === event.id));
+  model.events = [...events.reverse(), ...model.events].slice(0, MOST_EVENTS);
+  model.tables = [...(message.tables ?? [])].reverse().concat(model.tables).slice(0, MOST_TABLES);
+  return { added, gone: [...gone], events };
+}

@@ -1,0 +1,66 @@
+// The live feed, read by fetch, since an EventSource cannot send a token. A feed that is silent is as good as a broken one.
+
+const SILENCE = 5000;
+const PATIENCE = [500, 1000, 2000, 4000, 5000];
+
+class Stream {
+  constructor({ heard, broken, refused }) {
+    Object.assign(this, { heard, broken, refused, failures: 0 });
+  }
+
+  async run() {
+    for (;;) {
+      const why = await this.follow().catch(error => error.message);
+      if (why === "token") continue;
+      const wait = PATIENCE[Math.min(this.failures, PATIENCE.length - 1)];
+      this.failures += 1;
+      this.broken(wait, why);
+      await new Promise(resolve => {
+        const timer = setTimeout(resolve, wait);
+        // Who comes back to the page, or to the net, does not wait.
+        addEventListener("online", () => { clearTimeout(timer); resolve(); }, { once: true });
+      });
+    }
+  }
+
+  async follow() {
+    const broken = new AbortController();
+    let watchdog = setTimeout(() => broken.abort(), SILENCE);
+    try {
+      const sent = token.value;
+      const answer = await fetch("v1/live", { headers: { Accept: "text/event-stream", ...token.head() }, cache: "no-store", signal: broken.signal });
+      if (answer.status === 401) {
+        clearTimeout(watchdog);
+        await this.refused(Boolean(sent));
+        return "token";
+      }
+      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `status ${answer.status}`);
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return "it was closed";
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => broken.abort(), SILENCE);
+        const events = (rest + value).split("\n\n");
+        rest = events.pop();
+        for (const event of events) this.take(event);
+      }
+    } catch (error) {
+      return error.name === "AbortError" ? "silence" : error.message;
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+
+  take(text) {
+    let kind = "message", data = "";
+    for (const line of text.split("\n")) {
+      if (line.startsWith("event: ")) kind = line.slice(7);
+      if (line.startsWith("data: ")) data += line.slice(6);
+    }
+    if (!data) return;
+    this.failures = 0;
+    this.heard(JSON.parse(data), kind === "whole");
+  }
+}

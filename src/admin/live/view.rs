@@ -1,0 +1,197 @@
+//! Clusters and endpoints as the feed tells of them. Field names are an interface: they are added to, not changed. Points in time are
+//! milliseconds since 1970: an age would be different in each sample, and a cluster with it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::window::{Figures, rounded};
+use crate::admin::view;
+use crate::cluster::{Cluster, Member};
+use crate::endpoint::{Measure, Standing, What};
+use crate::metrics::{Metrics, WatchSeries};
+
+/// The clock on the wall, as of one moment: what is read off it does not differ because it was read again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    then: Instant,
+    wall: SystemTime,
+}
+
+#[derive(Serialize)]
+pub(super) struct ClusterView<'a> {
+    name: &'a str,
+    policy: &'static str,
+    /// What its list comes from; none if it is in the configuration.
+    sources: Vec<String>,
+    /// False before the source's first answer.
+    listed: bool,
+    stale: bool,
+    denied: bool,
+    from_disk: bool,
+    panic: bool,
+    /// The place of the list that serves, where lists serve in turn; none if all do.
+    level: Option<usize>,
+    /// How many lists serve in turn.
+    levels: usize,
+    #[serde(flatten)]
+    figures: Figures,
+    pub(super) in_flight: u32,
+    pub(super) connections: u32,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    address: String,
+    /// The source's name for it, if it has one.
+    id: Option<String>,
+    /// Whether it may be picked, or what keeps it from that: the label of `lictor_cluster_endpoints`.
+    state: &'static str,
+    /// The source's word.
+    status: &'static str,
+    /// What it was taken out for, while it is out.
+    why: Option<&'static str>,
+    /// When its ejection ends.
+    until: Option<u64>,
+    weight: u32,
+    /// Less than 100 while it starts slowly.
+    percent: u32,
+    in_flight: u32,
+    connections: u32,
+    /// How soon it is expected to answer, in seconds, where the policy goes by it.
+    latency: Option<f64>,
+    /// What operators have done about it.
+    by_hand: Vec<MeasureView>,
+}
+
+#[derive(Serialize)]
+struct MeasureView {
+    /// `ejected`, `drained` or `weight`.
+    what: &'static str,
+    weight: Option<u32>,
+    by: String,
+    note: Option<String>,
+    /// When it ends by itself; none if it does not.
+    until: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct WatchView {
+    name: String,
+    /// When its last good answer came.
+    heard: Option<u64>,
+    /// True if the last answer was of no use.
+    failing: bool,
+    denied: bool,
+    stale: bool,
+    from_disk: bool,
+    /// By what number the source counts its changes; 0 before the first answer.
+    index: u64,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Clock { then: now, wall: SystemTime::now() }
+    }
+
+    /// A moment, in milliseconds since 1970.
+    pub(super) fn millis(&self, at: Instant) -> u64 {
+        let wall = match at.checked_duration_since(self.then) {
+            Some(since) => self.wall.checked_add(since),
+            None => self.wall.checked_sub(self.then.duration_since(at)),
+        };
+        millis(wall.unwrap_or(self.wall))
+    }
+
+    /// The same clock, or one that goes right if somebody has set the one on the wall.
+    pub(super) fn set(self, now: Instant) -> Self {
+        let right = Clock::new(now);
+        let (own, true_time) = (self.millis(now), right.millis(now));
+        if own.abs_diff(true_time) > MAX_WRONG.as_millis() as u64 { right } else { self }
+    }
+}
+
+/// A clock that is no more wrong than this is right.
+const MAX_WRONG: Duration = Duration::from_secs(1);
+
+/// A moment, in milliseconds since 1970.
+pub(super) fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+pub(super) fn cluster<'a>(
+    cluster: &'a Cluster,
+    figures: Figures,
+    metrics: &Metrics,
+    (now, clock): (Instant, &Clock),
+) -> ClusterView<'a> {
+    let endpoints: Vec<EndpointView> =
+        cluster.members().iter().map(|member| endpoint(cluster, member, (now, clock))).collect();
+    ClusterView {
+        name: cluster.name(),
+        policy: cluster.settings().policy.name(),
+        sources: cluster.settings().source.draws().iter().map(|draw| draw.selection.to_string()).collect(),
+        listed: cluster.list().is_some(),
+        stale: view::is_stale(cluster),
+        denied: view::is_denied(cluster, metrics),
+        from_disk: cluster.freshness().from_disk,
+        panic: cluster.is_panicking(),
+        level: cluster.level(),
+        levels: if cluster.settings().in_turn { cluster.settings().source.draws().len() } else { 0 },
+        figures,
+        in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
+        connections: cluster.connections(),
+        endpoints,
+    }
+}
+
+fn endpoint(cluster: &Cluster, member: &Member, (now, clock): (Instant, &Clock)) -> EndpointView {
+    let (until, why) = match member.endpoint.standing() {
+        Standing::Eligible => (None, None),
+        standing => {
+            let ejections = member.endpoint.ejections();
+            (ejections.until.filter(|_| standing == Standing::Ejected), ejections.why)
+        }
+    };
+    let by_hand = member.measures.iter().flat_map(|measures| measures.iter());
+    EndpointView {
+        address: member.endpoint.address().to_string(),
+        id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
+        state: member.state(),
+        status: member.status.name(),
+        why,
+        until: until.map(|until| clock.millis(until)),
+        weight: member.weight,
+        percent: cluster.percent(member, now),
+        in_flight: member.endpoint.in_flight(),
+        connections: member.endpoint.connections(),
+        latency: cluster.expected_latency(&member.endpoint, now).map(|time| rounded(time.as_secs_f64())),
+        by_hand: by_hand.map(|measure| of_measure(measure, clock)).collect(),
+    }
+}
+
+fn of_measure(measure: &Measure, clock: &Clock) -> MeasureView {
+    MeasureView {
+        what: measure.what.name(),
+        weight: match measure.what {
+            What::Weight(weight) => Some(weight),
+            What::Ejected | What::Drained => None,
+        },
+        by: measure.by.to_string(),
+        note: measure.note.as_deref().map(str::to_owned),
+        until: measure.until.map(|until| clock.millis(until)),
+    }
+}
+
+pub(super) fn watch(name: String, series: &WatchSeries, clock: &Clock) -> WatchView {
+    WatchView {
+        name,
+        heard: series.heard().map(|at| clock.millis(at)),
+        failing: series.is_failing(),
+        denied: series.is_denied(),
+        stale: series.is_stale(),
+        from_disk: series.is_from_disk(),
+        index: series.accepted_index(),
+    }
+}
