@@ -12,6 +12,8 @@ mod logging;
 mod manual;
 mod serve;
 mod supervision;
+mod top;
+mod window;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,6 +50,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Write the manual pages
     Manual(manual::Arguments),
+    /// Show what a running lictor does, in this terminal
+    Top(top::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Health(file) => health::health(&file),
         Command::Completions(arguments) => completions::completions(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
