@@ -124,7 +124,7 @@ async fn a_question_that_means_nothing_is_refused_by_name() {
         ("host=shop&listener=egde", "there is edge"),
         ("host=shop&hots=1", "unknown query key"),
     ] {
-        let answer = get(proxy.admin(), "x", &format!("/v1/explain?{query}")).await;
+        let answer = get(proxy.admin(), "localhost", &format!("/v1/explain?{query}")).await;
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.text().contains(says), "{query}: {}", answer.text());
     }

@@ -254,8 +254,12 @@ async fn whoever_has_nothing_to_show_in_the_mesh_is_not_found_there() {
     })
     .await;
     assert!(known(&consul, "edge").await.is_none());
-    let failure = &json_of(proxy.admin(), "/v1/registration").await[0];
-    assert_eq!((&failure["instance"], &failure["entered"]), (&json!("billing"), &json!(true)));
+    // Consul has it a moment before the agent's answer is here.
+    eventually("the neighbour is entered", SOON, async || {
+        let first = &json_of(proxy.admin(), "/v1/registration").await[0];
+        (&first["instance"], &first["entered"]) == (&json!("billing"), &json!(true))
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::support::app::Proxy;
 use crate::support::client::{eventually, get};
 use crate::support::consul::Consul;
 use crate::support::origin::Origin;
-use crate::support::window::{endpoint, is_ready, json, usable};
+use crate::support::window::{endpoint, find_endpoint, is_ready, json, usable};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -49,8 +49,8 @@ async fn services_that_are_registered_checked_and_taken_out_by_hand_are_served_a
     let is = async |origin: &Origin, status: &str, weight: u64| {
         let what = format!("{} is {status}", origin.name());
         let seen = async || {
-            let endpoint = endpoint(proxy.admin(), origin.address()).await;
-            endpoint["status"] == status && endpoint["weight"] == weight
+            let found = find_endpoint(proxy.admin(), origin.address()).await;
+            found.is_some_and(|endpoint| endpoint["status"] == status && endpoint["weight"] == weight)
         };
         eventually(&what, SOON, seen).await;
     };

@@ -47,12 +47,16 @@ pub async fn json(admin: SocketAddr, path: &str) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", response.text()))
 }
 
-/// What `/v1/clusters` says of the endpoint with that address.
+/// What `/v1/clusters` says of the endpoint with that address, which has to be there.
 pub async fn endpoint(admin: SocketAddr, address: SocketAddr) -> Value {
+    find_endpoint(admin, address).await.unwrap_or_else(|| panic!("no endpoint {address} in /v1/clusters"))
+}
+
+/// The same, if it is there.
+pub async fn find_endpoint(admin: SocketAddr, address: SocketAddr) -> Option<Value> {
     let clusters = json(admin, "/v1/clusters").await;
     let lists = clusters.as_array().into_iter().flatten().filter_map(|cluster| cluster["endpoints"].as_array());
-    let found = lists.flatten().find(|endpoint| endpoint["address"] == address.to_string());
-    found.cloned().unwrap_or_else(|| panic!("no endpoint {address} in {clusters}"))
+    lists.flatten().find(|endpoint| endpoint["address"] == address.to_string()).cloned()
 }
 
 /// Whether lictor lets that endpoint be picked: `eligible`, `ejected` or `probation`.

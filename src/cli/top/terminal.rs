@@ -38,10 +38,8 @@ async fn show(terminal: &mut DefaultTerminal, window: &Window, feed: Feed, order
         // Whatever is at hand first, so that a key is not waited for by a message nor the reverse.
         while event::poll(Duration::ZERO)? {
             match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if !press(key, &mut choice, &model) {
-                        return Ok(());
-                    }
+                Event::Key(key) if key.kind != KeyEventKind::Release && !press(key, &mut choice, &model) => {
+                    return Ok(());
                 }
                 _ => {}
             }
