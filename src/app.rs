@@ -8,6 +8,7 @@ mod entrances;
 mod error;
 mod records;
 mod space;
+mod stuck;
 mod window;
 mod withdrawing;
 
@@ -29,7 +30,7 @@ use crate::consul;
 use crate::discovery::consul::Certificates;
 use crate::discovery::{Discovery, Reload};
 use crate::journal::{Event, Journal};
-use crate::lifecycle::{Drain, Draining, LogLevel, Readiness, Sockets, Turning, Turns, Withdrawal, descriptors};
+use crate::lifecycle::{Drain, Draining, LogLevel, Readiness, Sockets, Withdrawal, descriptors};
 use crate::listener::{self, Limits, Room, Terms};
 use crate::mesh::Membership;
 use crate::metrics::Metrics;
@@ -70,29 +71,18 @@ pub struct App {
     drain: Option<Drain>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
-    /// Who is looked at, if anybody wants to know.
-    turns: Option<Turns>,
     // Dropped when all threads have ended, so that nothing of theirs is missing.
     records: Records,
-}
-
-/// What a process has from whoever started it.
-#[derive(Debug, Default)]
-pub struct Given {
-    /// Sockets that listen already.
-    pub sockets: Sockets,
-    /// Where threads note that they turn; none if nobody looks.
-    pub turns: Option<Turns>,
 }
 
 impl App {
     /// Binds, starts all threads, and returns while the first lists are still being awaited.
     pub fn start(config: Config) -> Result<App, Error> {
-        App::start_given(config, Given::default())
+        App::start_on(config, Sockets::default())
     }
 
-    /// The same with what the process was given.
-    pub fn start_given(config: Config, given: Given) -> Result<App, Error> {
+    /// The same with sockets that listen already, for those listeners that they belong to.
+    pub fn start_on(config: Config, handed: Sockets) -> Result<App, Error> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new(config.workers));
         let room = room(&config, descriptors::raise());
@@ -105,7 +95,7 @@ impl App {
         readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
         let records = Records::start(&config, &metrics)?;
         let secured = window::secured(&config, &metrics)?;
-        let Bound { sockets, addresses, window: place, admin } = Bound::to(&config, given.sockets)?;
+        let Bound { sockets, addresses, window: place, admin } = Bound::to(&config, handed)?;
 
         let (publisher, reader) = table::channel();
         let (reloads, reload) = mpsc::channel(1);
@@ -135,7 +125,6 @@ impl App {
             drain: None,
             stop,
             threads: Vec::new(),
-            turns: given.turns,
             records,
         };
         let proof = mesh.clone().zip(Some(readiness));
@@ -180,7 +169,6 @@ impl App {
         main: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), Error> {
         let (started, result) = std::sync::mpsc::channel();
-        let turning = self.turns.as_ref().map(|turns| turns.of(&name));
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let built = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
             let runtime: LocalRuntime = match built {
@@ -188,7 +176,7 @@ impl App {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(()));
-            runtime.block_on(async { beside(turning, main()).await });
+            runtime.block_on(async { main().await });
             // A name that is being looked up on a thread of its own must not delay the end.
             runtime.shutdown_background();
         })?;
@@ -211,6 +199,12 @@ impl App {
     /// Whether requests should be sent here.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// What is wrong with a thread, if one has not come to what was due for longer than this, or has ended.
+    pub fn stuck(&self, longer: Duration) -> Option<String> {
+        let late = self.metrics.threads().into_iter().map(|(thread, series)| (thread, series.overdue()));
+        stuck::first(late.collect(), self.config.workers + 1, longer)
     }
 
     /// How long a drain takes at most.
@@ -328,16 +322,6 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
         () = work => {}
         // An error means that the app is gone, which is a stop as well.
         _ = stopped.wait_for(|stop| *stop) => {}
-    }
-}
-
-/// Runs what shows that the thread turns for as long as its work lasts.
-async fn beside(turning: Option<Turning>, work: impl Future<Output = ()>) {
-    let Some(turning) = turning else { return work.await };
-    tokio::select! {
-        biased;
-        () = work => {}
-        () = turning.run() => {}
     }
 }
 

@@ -8,8 +8,9 @@ use tracing::{error, info};
 
 use super::supervision::Supervision;
 use super::{Error, logging};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config::{self, Environment};
+use crate::lifecycle::Sockets;
 
 pub(super) fn serve(file: &Path) -> Result<(), Error> {
     let config = config::load(file, &Environment::process())?;
@@ -19,7 +20,7 @@ pub(super) fn serve(file: &Path) -> Result<(), Error> {
         // Before the threads start, so that no signal finds its default action.
         let mut signals = Signals::new()?;
         let supervision = Supervision::of_process();
-        let app = App::start_given(config, supervision.given()?)?;
+        let app = App::start_on(config, Sockets::of_process().map_err(app::Error::from)?)?;
         app.log_level().is(&level, set_level);
         for (listener, address) in app.addresses() {
             info!(listener, %address, "listening");

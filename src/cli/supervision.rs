@@ -4,46 +4,37 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::error;
 
-use crate::app::{self, App, Given};
-use crate::lifecycle::{Sockets, Supervisor, Turns};
+use crate::app::App;
+use crate::lifecycle::Supervisor;
 
 /// A start is over once there is a truth to serve, and after this long in any case: by then clients are answered, be it by 503, and
 /// whoever waits for us to be up should not give up because discovery is away.
 const FIRST_TRUTH: Duration = Duration::from_secs(5);
 /// How many words the watchdog hears in its time: one may be late, and the next as well.
 const WORDS: u32 = 3;
-/// The part of the watchdog's time that an event loop may stand still for, and how often in that it notes the time.
+/// The part of the watchdog's time that an event loop may stand still for.
 const STILL: u32 = 2;
-const NOTES: u32 = 4;
 /// What an end may take beside the drain: leaving the catalogue, and joining threads.
 const BESIDE_DRAIN: Duration = Duration::from_secs(10);
 
 /// The proxy's side of it.
 pub(super) struct Supervision {
     supervisor: Supervisor,
-    turns: Option<Turns>,
     /// Why the last reload was refused, if it was.
     refusal: RefCell<Option<String>>,
 }
 
 impl Supervision {
     pub(super) fn of_process() -> Self {
-        let supervisor = Supervisor::of_process();
-        let turns = supervisor.watchdog().map(|patience| Turns::noted(patience / (STILL * NOTES)));
-        Supervision { supervisor, turns, refusal: RefCell::default() }
-    }
-
-    /// What the process was given. Sockets are handed over once.
-    pub(super) fn given(&self) -> Result<Given, app::Error> {
-        Ok(Given { sockets: Sockets::of_process()?, turns: self.turns.clone() })
+        Supervision { supervisor: Supervisor::of_process(), refusal: RefCell::default() }
     }
 
     /// Says that it serves once it does, from then on how it goes, and that it is alive. Does not return.
     pub(super) async fn follow(&self, app: &App) {
-        tokio::join!(self.tell(app), self.keep_alive());
+        tokio::join!(self.tell(app), self.keep_alive(app));
     }
 
     async fn tell(&self, app: &App) {
@@ -69,21 +60,19 @@ impl Supervision {
     }
 
     /// Says that it is alive as long as every thread turns.
-    async fn keep_alive(&self) {
-        let (Some(patience), Some(turns)) = (self.supervisor.watchdog(), &self.turns) else {
-            return std::future::pending().await;
-        };
+    async fn keep_alive(&self, app: &App) {
+        let Some(patience) = self.supervisor.watchdog() else { return std::future::pending().await };
         let mut words = words(patience);
         let mut silent = false;
         loop {
             words.tick().await;
-            match turns.still(patience / STILL) {
+            match app.stuck(patience / STILL) {
                 None => {
                     silent = false;
                     self.supervisor.alive();
                 }
-                Some((thread, still)) if !std::mem::replace(&mut silent, true) => {
-                    error!(%thread, ?still, "an event loop stands still; the watchdog is not told that we are well");
+                Some(stuck) if !std::mem::replace(&mut silent, true) => {
+                    error!(%stuck, "an event loop does not turn; the watchdog is not told that we are well");
                 }
                 Some(_) => {}
             }
@@ -125,7 +114,9 @@ impl Supervision {
 }
 
 fn words(patience: Duration) -> tokio::time::Interval {
-    let mut words = interval(patience / WORDS);
+    // Not at once: threads that have just been started have to come to their first turn.
+    let every = patience / WORDS;
+    let mut words = interval_at(Instant::now() + every, every);
     words.set_missed_tick_behavior(MissedTickBehavior::Delay);
     words
 }

@@ -7,11 +7,9 @@ mod log_level;
 mod readiness;
 mod sockets;
 mod supervisor;
-mod turns;
 
 pub use drain::{Drain, Draining, Withdrawal};
 pub use log_level::{LogLevel, Other};
 pub use readiness::Readiness;
 pub use sockets::{SocketError, Sockets};
 pub use supervisor::Supervisor;
-pub use turns::{Turning, Turns};
