@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::app::{Proxy, parse, to_endpoints};
+use crate::support::app::{Proxy, configuration, parse, to_endpoints};
 use crate::support::binary::PROMTOOL;
 use crate::support::client::{Client, eventually, get};
 use crate::support::origin::Origin;
@@ -101,6 +101,17 @@ async fn threads_and_the_process_are_measured() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_kept_is_begun_once() {
+    let origin = Origin::start("one").await;
+    let proxy = Proxy::start(&to_endpoints(&[origin.address()], ""));
+    for _ in 0..5 {
+        assert_eq!(get(proxy.address(), "shop", "/").await.status, 200);
+    }
+    assert_eq!(metric(proxy.admin(), "lictor_cluster_connects_total{cluster=\"web\"}").await, 1.0);
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
 async fn single_endpoints_are_shown_up_to_a_bound_and_for_as_long_as_they_are_there() {
     let origins = [Origin::start("a").await, Origin::start("b").await, Origin::start("c").await];
     let addresses = origins.iter().map(Origin::address).collect::<Vec<_>>();
@@ -136,6 +147,23 @@ async fn single_endpoints_are_shown_up_to_a_bound_and_for_as_long_as_they_are_th
     assert_eq!(metric(proxy.admin(), "lictor_endpoints_folded").await, 0.0);
     for address in &rest {
         assert!(attempts(&address.to_string()).await >= 3.0, "{address}");
+    }
+}
+
+#[test]
+fn a_bound_that_is_none_is_refused() {
+    for (most, is_good) in [(0, false), (1, true), (20_000, true), (20_001, false)] {
+        let text = configuration(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], &format!("[metrics]\nendpoints = true\nmax_endpoints = {most}")));
+        match lictor::config::parse(&text, &lictor::config::Environment::default()) {
+            Ok(_) => assert!(is_good, "{most}"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    !is_good && error.contains("metrics.max_endpoints") && error.contains("use 1 to 20000"),
+                    "{error}"
+                );
+            }
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use prometheus::proto::MetricFamily;
 use super::Admin;
 use super::answer::{Reply, whole};
 use super::ask::Ask;
+use crate::cluster::Cluster;
 use crate::endpoint::What;
-use crate::metrics::{Format, counter, gauge};
+use crate::metrics::{Format, Labels, counter, gauge};
 use crate::table::{Beside, Table};
 
 /// Every state an endpoint may be in; each is shown, so that a graph has a zero and not a gap.
@@ -71,20 +72,33 @@ fn families(table: &Table, now: Instant, ready: bool) -> Vec<MetricFamily> {
             "What operators have done about endpoints by hand, by kind.",
             by_hand(table),
         ),
-        gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
-        gauge(
-            "lictor_table_age_seconds",
-            "Time since the table was built that requests go by.",
-            [(vec![], now.saturating_duration_since(table.built).as_secs_f64())],
-        ),
+        counter("lictor_cluster_connects_total", "Connections to endpoints that were begun.", begun(table)),
         gauge("lictor_ready", "1 if requests should be sent here.", [(vec![], f64::from(u8::from(ready)))]),
     ];
+    families.extend(of_table(table, now));
     families.extend(table.beside().into_iter().flat_map(beside));
     families
 }
 
+fn of_table(table: &Table, now: Instant) -> [MetricFamily; 2] {
+    let age = now.saturating_duration_since(table.built);
+    [
+        gauge("lictor_table_version", "Tables published so far.", [(vec![], table.version as f64)]),
+        gauge(
+            "lictor_table_age_seconds",
+            "Time since the table was built that requests go by.",
+            [(vec![], age.as_secs_f64())],
+        ),
+    ]
+}
+
+fn begun(table: &Table) -> impl Iterator<Item = (Labels, f64)> {
+    let begun = |cluster: &Cluster| cluster.begun_connections() as f64;
+    table.clusters().iter().map(move |cluster| (vec![("cluster", cluster.name().to_string())], begun(cluster)))
+}
+
 /// What holds by hand, each kind even where there is none of it.
-fn by_hand(table: &Table) -> Vec<(Vec<(&'static str, String)>, f64)> {
+fn by_hand(table: &Table) -> Vec<(Labels, f64)> {
     let held = || table.measures().values().flat_map(|measures| measures.values()).flat_map(|held| held.iter());
     let count = |kind: What| held().filter(|measure| measure.what.is_like(kind)).count();
     let kinds = [What::Ejected, What::Drained, What::Weight(0)];

@@ -327,6 +327,11 @@ impl Cluster {
         self.lasting.budget.left(self.settings.retry.budget, now)
     }
 
+    /// Connections to its endpoints so far, those that could not be made included.
+    pub fn begun_connections(&self) -> u64 {
+        self.lasting.ledger.begun_connections()
+    }
+
     /// Connections to its endpoints.
     pub fn connections(&self) -> u32 {
         self.lasting.ledger.open_connections()

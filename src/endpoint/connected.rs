@@ -2,12 +2,14 @@
 //! workers, and bounded where somebody said so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Connections to one endpoint, or to all of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     open: AtomicU32,
+    /// Of a cluster's, how many there have been.
+    begun: AtomicU64,
     /// Somebody was refused one since the last that gave way.
     wanted: AtomicBool,
 }
@@ -22,6 +24,10 @@ pub struct Connected {
 impl Connections {
     pub(super) fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     fn add(&self, most: u32) -> bool {
@@ -56,6 +62,7 @@ impl Connected {
             to_endpoint.remove();
             return None;
         }
+        to_cluster.begun.fetch_add(1, Ordering::Relaxed);
         Some(Connected { to_endpoint: Arc::clone(to_endpoint), to_cluster: Arc::clone(to_cluster) })
     }
 
@@ -85,6 +92,7 @@ mod tests {
         let _second = Connected::new((&other, 0), (&all, 2)).unwrap();
         assert!(Connected::new((&other, 0), (&all, 2)).is_none(), "two to the cluster");
         assert_eq!((one.open(), other.open(), all.open()), (1, 1, 2));
+        assert_eq!(all.begun(), 2, "whoever is refused has not begun");
         drop(first);
         assert_eq!((one.open(), all.open()), (0, 1));
         Connected::new((&other, 0), (&all, 2)).unwrap();

@@ -69,6 +69,11 @@ impl Ledger {
         &self.connections
     }
 
+    /// Connections to its endpoints so far, those that could not be made included.
+    pub fn begun_connections(&self) -> u64 {
+        self.connections.begun()
+    }
+
     /// Connections to all of its endpoints.
     pub fn open_connections(&self) -> u32 {
         self.connections.open()
