@@ -39,6 +39,7 @@ use crate::proxy::{Edge, Naming, Tcp, Worker};
 use crate::registration::{Here, Presence, Registrar};
 use crate::table::{self, Builder, Reader, SLOT, Table};
 use crate::tls::{self, Entrance};
+use crate::trace::Exporter;
 
 pub use error::{Error, ReloadError};
 
@@ -93,7 +94,7 @@ impl App {
         let entrances = entrances(&config, ends.as_ref(), &metrics)?;
         let mesh = ends.map(|(mesh, _)| mesh);
         readiness.unproven(config.registration.as_ref().is_some_and(config::Registration::is_in_mesh));
-        let records = Records::start(&config, &metrics)?;
+        let (records, exporter) = Records::start(&config, &metrics)?;
         let secured = window::secured(&config, &metrics)?;
         let Bound { sockets, addresses, window: place, admin } = Bound::to(&config, handed)?;
 
@@ -132,7 +133,7 @@ impl App {
         let window = Window::of(&app, reader.clone(), (hand, drain.withdrawal()), (place, secured));
         let probes = Probes::new(reader.clone(), Arc::clone(&metrics));
         let certificates = followed(&app.config, &app.secured)?;
-        let registering = (registrar, presence, drain.withdrawal());
+        let registering = (registrar, presence, drain.withdrawal(), exporter);
         let readers = (reader.clone(), metrics);
         let members = (membership, proof);
         let part = Control { discovery, probes, registering, servers, certificates, members, window, readers };
@@ -254,6 +255,7 @@ impl App {
             ("drain", config.drain != old.drain),
             ("log", config.log != old.log),
             ("metrics", config.endpoint_figures != old.endpoint_figures),
+            ("tracing", config.tracing != old.tracing),
             ("access_log", config.access_log != old.access_log),
         ];
         let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
@@ -307,7 +309,8 @@ impl Drop for App {
 struct Control {
     discovery: Discovery,
     probes: Probes,
-    registering: (Registrar, Presence, Withdrawal),
+    /// What has something to say at the end.
+    registering: (Registrar, Presence, Withdrawal, Option<Exporter>),
     servers: Vec<Arc<tls::Server>>,
     certificates: Vec<Certificates>,
     /// What follows who we are in the mesh, and whom that makes ready.
@@ -329,9 +332,13 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
 /// and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
     let Control { discovery, probes, registering, servers, certificates, members, window, readers } = part;
-    let ((registrar, presence, withdrawal), (reader, metrics), (membership, proof)) = (registering, readers, members);
+    let ((registrar, presence, withdrawal, exporter), (reader, metrics), (membership, proof)) =
+        (registering, readers, members);
     let forever = Drain::new();
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut last) = (JoinSet::new(), JoinSet::new());
+    if let Some(exporter) = exporter {
+        last.spawn_local(exporter.run(stopped.clone()));
+    }
     tasks.spawn_local(probes.run());
     tasks.spawn_local(metrics.thread("control").look());
     tasks.spawn_local(registrar.run());
@@ -356,6 +363,7 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
     until(stopped, discovery.run()).await;
     // Where a drain came before, this is over already; nobody who was broken off should be looked for either.
     presence.leave(FAREWELL).await;
+    while last.join_next().await.is_some() {}
 }
 
 /// Has clusters compare their endpoints with each other.

@@ -33,5 +33,6 @@ pub mod mesh;
 pub mod message;
 pub mod metrics;
 pub mod tls;
+pub mod trace;
 
 pub mod registry;

@@ -22,6 +22,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("account", &["endpoint"]),
     ("access", &["account", "config", "metrics"]),
     ("tls", &["config", "metrics"]),
+    ("trace", &["account", "config", "metrics", "tls"]),
     ("consul", &["config", "tls"]),
     ("mesh", &["config", "consul", "metrics", "tls"]),
     ("balance", &["config", "endpoint"]),
@@ -50,6 +51,7 @@ const MAP: &[(&str, &[&str])] = &[
             "route",
             "table",
             "tls",
+            "trace",
             "upstream",
         ],
     ),
@@ -88,6 +90,7 @@ const MAP: &[(&str, &[&str])] = &[
             "registration",
             "table",
             "tls",
+            "trace",
         ],
     ),
     (

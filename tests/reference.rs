@@ -109,6 +109,13 @@ fn every_default_of_the_access_log_is_the_built_in_one() {
     assert_eq!(on(&shown), on(&format!("{MINIMAL}\n[access_log]\nformat = 'json'")));
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn every_default_of_tracing_is_the_built_in_one() {
+    let built_in = parse(&format!("{MINIMAL}\n[tracing]\nendpoint = 'http://127.0.0.1:4318/v1/traces'"));
+    assert_eq!(parse(REFERENCE).tracing, built_in.tracing);
+}
+
 #[test]
 fn every_default_of_what_is_entered_is_the_built_in_one() {
     let text =

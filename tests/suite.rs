@@ -53,6 +53,8 @@ mod streaming;
 mod supervision;
 mod tcp;
 mod timeouts;
+#[cfg(feature = "otlp")]
+mod tracing;
 mod tls;
 mod upstream_h2;
 mod trusted;

@@ -22,7 +22,7 @@ const MOST_TRIES: usize = 16;
 const LONGEST: usize = 4096;
 
 /// What is noted of a request while it runs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Account {
     /// What it is about.
     pub kind: Kind,

@@ -1,7 +1,7 @@
 //! What can keep a proxy from starting, and a configuration from being taken over.
 
 use crate::lifecycle::SocketError;
-use crate::{access, admin, config, consul, listener, tls};
+use crate::{access, admin, config, consul, listener, tls, trace};
 
 /// Why the proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum Error {
     /// The access log.
     #[error(transparent)]
     AccessLog(#[from] access::Error),
+    /// What sends spans.
+    #[error(transparent)]
+    Trace(#[from] trace::Error),
     /// The system has no random numbers to give.
     #[error("cannot draw random numbers from the system")]
     Randomness,

@@ -8,22 +8,27 @@ use crate::access::{Scribe, Writer};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::proxy::Books;
+use crate::trace::{Exporter, Tap, Tracer};
 
 /// Who writes down what becomes of requests. Dropped once no worker is left, it has written all that there was.
 pub(super) struct Records {
     log: Option<Writer>,
+    tap: Option<Tap>,
 }
 
 /// One worker's side, on its way there.
 pub(super) struct Record {
     scribe: Option<Scribe>,
+    tracer: Option<Tracer>,
 }
 
 impl Records {
-    /// What is configured.
-    pub(super) fn start(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+    /// What is configured, and what sends spans, for whoever runs it.
+    pub(super) fn start(config: &Config, metrics: &Metrics) -> Result<(Self, Option<Exporter>), Error> {
         let log = config.access_log.as_ref().map(|settings| Writer::start(settings, metrics.access()));
-        Ok(Records { log: log.transpose()? })
+        let exporter = config.tracing.as_ref().map(|settings| Exporter::new(settings, metrics.traces()));
+        let exporter = exporter.transpose()?;
+        Ok((Records { log: log.transpose()?, tap: exporter.as_ref().map(Exporter::tap) }, exporter))
     }
 
     /// Has the access log's file opened anew.
@@ -33,13 +38,14 @@ impl Records {
 
     /// One worker's side.
     pub(super) fn of_worker(&self) -> Record {
-        Record { scribe: self.log.as_ref().and_then(Writer::scribe) }
+        let scribe = self.log.as_ref().and_then(Writer::scribe);
+        Record { scribe, tracer: self.tap.as_ref().map(Tap::tracer) }
     }
 }
 
 impl Record {
     /// Its books, with these listeners in them.
     pub(super) fn books(self, listeners: &[Arc<str>]) -> Option<Rc<Books>> {
-        Books::new(listeners, self.scribe)
+        Books::new(listeners, self.scribe, self.tracer)
     }
 }

@@ -26,6 +26,7 @@ mod service_routes;
 mod template;
 mod text;
 mod tls;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ pub use service_routes::{Claimable, Claimed, Door, OWN_ROUTE, Only, Passage, Ser
 pub use template::{Speech, Templates};
 pub use text::parse_address;
 pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, unreadable};
+pub use tracing::Tracing;
 
 /// Everything lictor was told.
 #[derive(Debug, Clone)]
@@ -103,6 +105,8 @@ pub struct Config {
     pub endpoint_figures: usize,
     /// What is written down of requests, if anything is.
     pub access_log: Option<AccessLog>,
+    /// Which requests are traced, if any are.
+    pub tracing: Option<Tracing>,
     /// Where more routes and clusters are, if anywhere.
     pub kv: Option<Kv>,
     /// What to join them with.

@@ -90,6 +90,7 @@ impl<'a> Document<'a> {
 fn discreet(problem: Problem) -> Problem {
     let message = match problem.key.as_str() {
         "consul.token" | "admin.token" => "a token is a string",
+        key if key.starts_with("tracing.headers") => "is a table of strings, such as { Authorization = \"Bearer …\" }",
         key if key.ends_with(".sticky.secret") => "a secret is a string",
         key if key.ends_with(".sticky") || key.contains(".sticky[") => "is a table, such as { secure = true }",
         _ => return problem,

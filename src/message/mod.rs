@@ -30,6 +30,7 @@ pub use marks::Marks;
 pub use parameters::{cookie, cookies, query_parameter, query_values};
 pub use pipe::{Moved, Passing, Pipe};
 pub use spare::Spare;
+pub use trace::{TraceParent, take_trace, unrecord};
 pub use trust::{Downstream, Security, Sender, Trusted};
 pub use upload::{Broken, Incoming, Upload};
 pub use websocket::websocket_accept;

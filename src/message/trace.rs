@@ -1,5 +1,5 @@
-//! `traceparent` and `tracestate` (W3C Trace Context): which trace a request belongs to, and names made by chance. lictor records
-//! no spans of its own, so a trace that may go on is passed on as it is.
+//! `traceparent` and `tracestate` (W3C Trace Context): which trace a request belongs to, and names made by chance. Unless a request is
+//! recorded here, a trace that may go on is passed on as it is.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,12 +10,62 @@ const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Of version 00: version, trace, parent and flags with dashes between them.
 const LENGTH: usize = 55;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Members of a `tracestate`, and how long their keys and values may be: section 3.3.1.
+const MOST_MEMBERS: usize = 32;
+const LONGEST_KEY: usize = 256;
+const LONGEST_VALUE: usize = 256;
+
+/// What a request says of the trace that it is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace.
+    pub trace: u128,
+    /// Whoever sent it, as a span of that.
+    pub span: u64,
+    /// Whether that is recorded.
+    pub is_recorded: bool,
+}
+
+impl TraceParent {
+    /// What the headers say; none if nothing, or nothing that is valid.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let parent = only(headers, &PARENT).map(HeaderValue::as_bytes).filter(|parent| is_valid(parent))?;
+        let number = |digits: &[u8]| digits.iter().fold(0, |number: u128, digit| number << 4 | hex(*digit) as u128);
+        let is_recorded = hex(parent[54]) & 1 == 1;
+        Some(TraceParent { trace: number(&parent[3..35]), span: number(&parent[36..52]) as u64, is_recorded })
+    }
+
+    /// The same as a header's value.
+    pub fn value(self) -> HeaderValue {
+        let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write(&mut parent[3..35], self.trace);
+        write(&mut parent[36..52], u128::from(self.span));
+        parent[54] = if self.is_recorded { b'1' } else { b'0' };
+        HeaderValue::from_bytes(&parent).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// Takes the trace out of the headers, for another that is sent in its place. Returns what goes with it.
+pub fn take_trace(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    headers.remove(PARENT);
+    only(headers, &STATE).cloned()
+}
+
+/// Has the trace that the headers name be one that is not recorded.
+pub fn unrecord(headers: &mut HeaderMap) {
+    if let Some(parent) = TraceParent::of(headers) {
+        headers.insert(PARENT, TraceParent { is_recorded: false, ..parent }.value());
+    }
+}
 
 /// Sees to it that a request which names a trace names one that may go on: a valid one from somebody who is believed, else a new one.
 /// That is recorded if the old one was; a request that names none gets none, so that whoever serves it decides.
 pub(super) fn settle(headers: &mut HeaderMap, is_trusted: bool, rng: &mut fastrand::Rng) {
     let valid = only(headers, &PARENT).map(HeaderValue::as_bytes).filter(|parent| is_valid(parent));
     if valid.is_some() && is_trusted {
+        if !is_valid_state(headers) {
+            headers.remove(STATE);
+        }
         return;
     }
     let is_recorded = valid.is_some_and(|parent| hex(parent[54]) & 1 == 1);
@@ -37,17 +87,32 @@ fn is_valid(parent: &[u8]) -> bool {
     dashes && fits && is_hex(version) && version != b"ff" && parts
 }
 
+/// True for a list of keys and values as section 3.3.1 has it, over however many lines; also for none.
+fn is_valid_state(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(STATE).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut count = 0;
+    for member in members.filter(|member| !member.is_empty()) {
+        count += 1;
+        let Some(equals) = member.iter().position(|byte| *byte == b'=') else { return false };
+        let (key, value) = (&member[..equals], &member[equals + 1..]);
+        let is_of_key = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(byte);
+        let is_key = (1..=LONGEST_KEY).contains(&key.len()) && key.iter().all(is_of_key);
+        let is_of_value = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'=';
+        if !is_key || !(1..=LONGEST_VALUE).contains(&value.len()) || !value.iter().all(is_of_value) {
+            return false;
+        }
+    }
+    count <= MOST_MEMBERS
+}
+
 fn hex(digit: u8) -> usize {
     DIGITS.iter().position(|known| *known == digit).unwrap_or_default()
 }
 
 fn new(is_recorded: bool, rng: &mut fastrand::Rng) -> HeaderValue {
-    let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
     // None of them may be zero altogether.
-    write(&mut parent[3..35], rng.u128(1..));
-    write(&mut parent[36..52], u128::from(rng.u64(1..)));
-    parent[54] = if is_recorded { b'1' } else { b'0' };
-    HeaderValue::from_bytes(&parent).unwrap_or(HeaderValue::from_static(""))
+    TraceParent { trace: rng.u128(1..), span: rng.u64(1..), is_recorded }.value()
 }
 
 /// 128 random bits.
@@ -59,7 +124,7 @@ pub(super) fn new_id(rng: &mut fastrand::Rng) -> HeaderValue {
 }
 
 fn write(digits: &mut [u8], mut bits: u128) {
-    for digit in digits {
+    for digit in digits.iter_mut().rev() {
         *digit = DIGITS[(bits & 15) as usize];
         bits >>= 4;
     }
@@ -104,6 +169,33 @@ mod tests {
             let (parent, has_state) = settled(bad, true);
             let parent = parent.unwrap();
             assert!(is_valid(parent.as_bytes()) && parent != VALID && !has_state, "{bad:?}: {parent}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_read_as_it_is_written() {
+        let headers = HeaderMap::from_iter([(PARENT, HeaderValue::from_static(VALID))]);
+        let parent = TraceParent::of(&headers).unwrap();
+        assert_eq!((parent.trace, parent.span), (0x4bf92f3577b34da6a3ce929d0e0e4736, 0x00f067aa0ba902b7));
+        assert!(parent.is_recorded && parent.value() == VALID);
+    }
+
+    #[test]
+    fn a_state_that_is_none_is_left_out_and_its_trace_goes_on() {
+        let state = |lines: &[&str]| {
+            let mut headers = HeaderMap::from_iter([(PARENT, HeaderValue::from_static(VALID))]);
+            lines.iter().for_each(|line| drop(headers.append(STATE, line.parse().unwrap())));
+            settle(&mut headers, true, &mut fastrand::Rng::with_seed(1));
+            assert_eq!(headers[PARENT], VALID);
+            headers.contains_key(STATE)
+        };
+        let most = vec!["a=b"; MOST_MEMBERS].join(",");
+        for good in [&["a=b"][..], &["1-_*/@x=y z , ,c=d"], &["a=b", "c=d"], &[""], &[&most]] {
+            assert!(state(good), "{good:?}");
+        }
+        let (many, long) = (format!("{most},a=b"), format!("a={}", "b".repeat(LONGEST_VALUE + 1)));
+        for bad in [&["a"][..], &["A=b"], &["=b"], &["a="], &["a=b=c"], &["a=b", "x"], &[&many], &[&long]] {
+            assert!(!state(bad), "{bad:?}");
         }
     }
 

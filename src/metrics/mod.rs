@@ -19,6 +19,7 @@ mod tcp;
 mod threads;
 mod times;
 mod tls;
+mod traces;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -44,6 +45,7 @@ pub use request::{Answered, RequestLabels, RequestSeries};
 pub use tcp::{TcpEnd, TcpLabels, TcpSeries};
 pub use threads::ThreadSeries;
 pub use tls::{Handshake, TlsSeries};
+pub use traces::TraceSeries;
 pub use watch::{Doubt, Update, WatchSeries};
 
 /// Every figure.
@@ -60,6 +62,7 @@ pub struct Metrics {
     registrations: Held<Arc<str>, RegistrationSeries>,
     claims: Held<(), ClaimSeries>,
     access: Held<(), AccessSeries>,
+    traces: Held<(), TraceSeries>,
     mesh: Held<Arc<str>, MeshSeries>,
     threads: Held<Arc<str>, ThreadSeries>,
     began: SystemTime,
@@ -123,6 +126,7 @@ impl Metrics {
             registrations: Held::default(),
             claims: Held::default(),
             access: Held::default(),
+            traces: Held::default(),
             mesh: Held::default(),
             threads: Held::default(),
             began: SystemTime::now(),
@@ -205,6 +209,11 @@ impl Metrics {
         self.access.get((), AccessSeries::default)
     }
 
+    /// The series of spans; there is none while nobody holds it.
+    pub fn traces(&self) -> Arc<TraceSeries> {
+        self.traces.get((), TraceSeries::default)
+    }
+
     /// The series of our part in the mesh as that service.
     pub fn mesh(&self, service: &str) -> Arc<MeshSeries> {
         self.mesh.get(service.into(), MeshSeries::default)
@@ -248,6 +257,7 @@ impl Metrics {
         families.extend(registration::families(&self.registrations.all()));
         families.extend(claims::families(&self.claims.all()));
         families.extend(access::families(&self.access.all()));
+        families.extend(traces::families(&self.traces.all()));
         families.extend(mesh::families(&self.mesh.all()));
         families.extend(self.listener_families());
         families.extend(threads::families(&self.threads.all()));

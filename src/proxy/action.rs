@@ -75,7 +75,7 @@ pub(super) fn answer(
     };
     settings.response_headers.apply(response.headers_mut());
     let sent = response.body().size_hint().lower();
-    let answered = record::own(response.status().as_u16(), started, (0, sent));
+    let answered = record::own(response.status().as_u16(), (started, page.trace()), (0, sent));
     series.record(worker.index, &answered);
     page.stays_at(route);
     page.close(&answered);

@@ -124,6 +124,7 @@ impl Journey<'_> {
         let mut call = Call {
             head: &outgoing.head,
             way: &outgoing.way,
+            parent: self.page.borrow().parent(guard.attempt()),
             upload,
             limits,
             protocol: self.settings().protocol,

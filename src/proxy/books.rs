@@ -7,18 +7,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode, request};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
 
 use super::attempt::Sent;
 use super::flags;
 use super::series::Entry;
 use crate::access::Scribe;
-use crate::account::{self, Account, End, Facts, Flag, Kind, Security, Side, Try, Word};
+use crate::account::{self, Account, End, Facts, Flag, Kind, Security, Side, Trace, Try, Word};
 use crate::cluster::{Attempt, Purpose};
 use crate::listener::{Client, Unread};
-use crate::message::{Fields, Sender, Way};
+use crate::message::{self, Downstream, Fields, Sender, TraceParent, Way};
 use crate::metrics::Answered;
 use crate::route::Route;
+use crate::trace::{Caller, Tracer};
 use crate::upstream::Error;
 
 /// Pages that are kept for those to come: as many as a worker has requests at once, most of the time.
@@ -30,6 +31,7 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Books {
     listeners: Box<[Arc<str>]>,
     scribe: Option<Scribe>,
+    tracer: Option<Tracer>,
     #[expect(clippy::vec_box, reason = "they are handed over, which is not to cost a copy")]
     spare: RefCell<Vec<Box<Open>>>,
 }
@@ -60,9 +62,9 @@ enum Goes {
 
 impl Books {
     /// Of a worker with these listeners; none if there is nothing to write to.
-    pub fn new(listeners: &[Arc<str>], scribe: Option<Scribe>) -> Option<Rc<Self>> {
-        scribe.as_ref()?;
-        Some(Rc::new(Books { listeners: listeners.into(), scribe, spare: RefCell::default() }))
+    pub fn new(listeners: &[Arc<str>], scribe: Option<Scribe>, tracer: Option<Tracer>) -> Option<Rc<Self>> {
+        let books = Books { listeners: listeners.into(), scribe, tracer, spare: RefCell::default() };
+        (books.scribe.is_some() || books.tracer.is_some()).then(|| Rc::new(books))
     }
 
     /// Passes on what has waited for long enough, for as long as it is polled.
@@ -89,8 +91,12 @@ impl Books {
 
     /// Writes a page down, and keeps it for the next.
     fn close(&self, mut open: Box<Open>, answered: &Answered, first_byte: Option<Duration>) {
+        let facts = open.facts(&self.listeners, answered, first_byte);
         if let Some(scribe) = &self.scribe {
-            scribe.write(&open.facts(&self.listeners, answered, first_byte));
+            scribe.write(&facts);
+        }
+        if let Some(tracer) = self.tracer.as_ref().filter(|_| open.recorded().is_some()) {
+            tracer.record(&facts);
         }
         open.account.clear();
         (open.client, open.goes) = (None, Goes::Nowhere);
@@ -102,6 +108,11 @@ impl Books {
 }
 
 impl Open {
+    /// The trace that it is recorded in, and its span there.
+    fn recorded(&self) -> Option<Trace> {
+        self.account.trace.filter(|trace| trace.span != 0)
+    }
+
     fn facts<'a>(&'a self, listeners: &'a [Arc<str>], answered: &Answered, first_byte: Option<Duration>) -> Facts<'a> {
         let downstream = self.client.as_ref().map(|client| &client.downstream);
         let (route, cluster) = match &self.goes {
@@ -110,7 +121,7 @@ impl Open {
             Goes::Entry(entry) => (&*entry.route.settings.name, &**entry.cluster.name()),
             Goes::Cluster(cluster) => ("", &**cluster),
         };
-        let secured = |client: &'a crate::message::Downstream| {
+        let secured = |client: &'a Downstream| {
             let with = client.security()?;
             let (server_name, identity) = (client.server_name(), client.name());
             Some(Security { version: with.version, cipher: with.cipher, server_name, identity })
@@ -160,6 +171,12 @@ impl Page {
             if let Some(value) = head.headers.get(name) {
                 account.note(word, value.as_bytes());
             }
+        }
+        if let Some(tracer) = &books.tracer {
+            // Nobody else's word counts: anybody could have all of theirs recorded.
+            let parent = TraceParent::of(&head.headers).filter(|_| sender.is_trusted());
+            let caller = parent.map(|TraceParent { trace, span, is_recorded }| Caller { id: trace, span, is_recorded });
+            open.account.trace = tracer.begin(caller);
         }
         if let Some(scribe) = &books.scribe {
             open.note_headers(Side::Request, &scribe.settings().request_headers, &head.headers);
@@ -220,22 +237,50 @@ impl Page {
     }
 
     /// Its head is ready to be sent on.
-    pub(super) fn prepared(&mut self, way: &Way) {
-        if let Some((_, open)) = &mut self.0 {
-            open.account.note(Word::RequestId, way.id().as_bytes());
+    pub(super) fn prepared(&mut self, headers: &mut HeaderMap, way: &Way) {
+        let Some((books, open)) = &mut self.0 else { return };
+        open.account.note(Word::RequestId, way.id().as_bytes());
+        if open.recorded().is_some() {
+            // Each attempt names its own span instead.
+            if let Some(state) = message::take_trace(headers) {
+                open.account.note(Word::TraceState, state.as_bytes());
+            }
+            return;
         }
+        if books.tracer.is_some() && open.account.trace.is_none() {
+            // It was not drawn, and nobody else's wish counts.
+            message::unrecord(headers);
+        }
+        let goes_on = TraceParent::of(headers);
+        open.account.trace = goes_on.map(|parent| Trace { id: parent.trace, parent: parent.span, span: 0 });
+    }
+
+    /// What an endpoint is told as the span that its request comes from.
+    pub(super) fn parent(&self, attempt: &Attempt) -> Option<HeaderValue> {
+        let (_, open) = self.0.as_ref()?;
+        let trace = open.recorded()?;
+        let is_this = |one: &&Try| one.end.is_none() && Arc::ptr_eq(&one.endpoint, attempt.endpoint());
+        let one = open.account.tries.iter().rev().find(is_this)?;
+        Some(TraceParent { trace: trace.id, span: one.span, is_recorded: true }.value())
+    }
+
+    /// The trace that it is recorded in, for whoever counts it.
+    pub(super) fn trace(&self) -> Option<u128> {
+        let (_, open) = self.0.as_ref()?;
+        open.recorded().map(|trace| trace.id)
     }
 
     /// An attempt begins.
     pub(super) fn tries(&mut self, attempt: &Attempt, began: Instant, purpose: Purpose) {
-        let Some((_, open)) = &mut self.0 else { return };
+        let Some((books, open)) = &mut self.0 else { return };
+        let span = books.tracer.as_ref().filter(|_| open.recorded().is_some()).map_or(0, Tracer::span);
         let purpose = match purpose {
             Purpose::First => account::Purpose::First,
             Purpose::Retry => account::Purpose::Retry,
             Purpose::Hedge => account::Purpose::Hedge,
         };
         let endpoint = Arc::clone(attempt.endpoint());
-        open.account.tried(Try { endpoint, began, purpose, span: 0, end: None, reused: false });
+        open.account.tried(Try { endpoint, began, purpose, span, end: None, reused: false });
         if attempt.cluster().is_panicking() {
             open.account.flags.add(Flag::Panic);
         }

@@ -25,7 +25,7 @@ pub(super) async fn open(
     (client, takeover): (&Client, Option<Takeover>),
     (started, mut page): (Instant, Page),
 ) -> Response<Body> {
-    let worker = &edge.worker;
+    let (worker, trace) = (&edge.worker, page.trace());
     let joined = match (client.downstream.ends(), takeover) {
         (Some(ends), Some(takeover)) => {
             let series = Arc::clone(entry.tunnels.get_or_init(|| {
@@ -57,17 +57,17 @@ pub(super) async fn open(
             let refusal = refusal(end);
             page.flag(flags::of_refusal(&refusal));
             let response = refusal.answer();
-            page.close(&own(&response, started));
+            page.close(&own(&response, (started, trace)));
             response
         }
     };
     // What is said in the tunnel is counted as a session's.
-    entry.request.record(worker.index, &own(&response, started));
+    entry.request.record(worker.index, &own(&response, (started, trace)));
     response
 }
 
-fn own(response: &Response<Body>, started: Instant) -> Answered {
-    record::own(response.status().as_u16(), started, (0, response.body().size_hint().lower()))
+fn own(response: &Response<Body>, begun: (Instant, Option<u128>)) -> Answered {
+    record::own(response.status().as_u16(), begun, (0, response.body().size_hint().lower()))
 }
 
 async fn run(session: &Session, joined: Joined, takeover: Takeover) {

@@ -124,7 +124,7 @@ fn refuse(
     let answer = if is_grpc { refusal.grpc_answer() } else { refusal.answer() };
     // To gRPC's clients everything is a 200: it counts as what it is.
     let (code, sent) = (refusal.status().0.as_u16(), answer.body().size_hint().lower());
-    let answered = record::own(code, started, (received, sent));
+    let answered = record::own(code, (started, page.trace()), (received, sent));
     series.record(worker.index, &answered);
     page.flag(flags::of_refusal(refusal));
     page.close(&answered);
@@ -243,7 +243,7 @@ impl Journey<'_> {
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
         let way = outgoing::prepare((head, self.marks), (&upload, upgrading), host, sender, &mut rng);
-        self.page.borrow_mut().prepared(&way);
+        self.page.borrow_mut().prepared(&mut head.headers, &way);
         if way.hops() > MOST_HOPS {
             return Err(Refusal::Loop);
         }

@@ -179,6 +179,7 @@ async fn send(copy: Copy, entry: &Rc<Entry>, mut from: From) -> Result<(), &'sta
         grpc,
         head: &RefCell::new(head),
         way: &way,
+        parent: None,
         upload: &mut Upload::new(body.map(whole), 0),
         limits,
         protocol: entry.cluster.settings().protocol,

@@ -30,14 +30,14 @@ impl Drop for Record {
     fn drop(&mut self) {
         let Record { code, first_byte, received, sent, .. } = *self;
         let took = self.started.elapsed();
-        let answered = Answered { code, took, first_byte, received, sent, trace: None };
+        let answered = Answered { code, took, first_byte, received, sent, trace: self.page.trace() };
         self.entry.request.record(self.worker, &answered);
         std::mem::take(&mut self.page).close(&answered);
     }
 }
 
 /// What a request came to that is answered here, in one piece, of which so many bytes came.
-pub(super) fn own(code: u16, started: Instant, (received, sent): (u64, u64)) -> Answered {
+pub(super) fn own(code: u16, (started, trace): (Instant, Option<u128>), (received, sent): (u64, u64)) -> Answered {
     let took = started.elapsed();
-    Answered { code, took, first_byte: took, received, sent, trace: None }
+    Answered { code, took, first_byte: took, received, sent, trace }
 }

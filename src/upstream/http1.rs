@@ -37,7 +37,8 @@ pub(super) struct Http1 {
 impl Http1 {
     /// The request of a call on a connection that is free.
     pub(super) fn new(connection: Box<Connection>, call: &mut Call<'_>, pool: &Rc<Pool>) -> Self {
-        let sending = Sending::new(pool.outbox.take(), &call.head.borrow(), call.way, std::mem::take(call.upload));
+        let told = (call.way, call.parent.as_ref());
+        let sending = Sending::new(pool.outbox.take(), &call.head.borrow(), told, std::mem::take(call.upload));
         let (head, bytes, framing, pool) = (BytesMut::new(), Bytes::new(), Framing::NONE, Rc::clone(pool));
         Http1 { connection: Some(connection), sending, head, bytes, framing, keep_alive: false, pool }
     }

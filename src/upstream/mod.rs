@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, request};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
 
 use crate::config::Protocol;
 use crate::endpoint::Endpoint;
@@ -70,6 +70,8 @@ pub struct Call<'a> {
     pub head: &'a RefCell<Box<request::Parts>>,
     /// The headers of its way, sent behind its own.
     pub way: &'a Way,
+    /// The span that the endpoint is told as its parent, where the request is recorded: `traceparent`.
+    pub parent: Option<HeaderValue>,
     /// Its body, taken out when an answer came, and left in place otherwise.
     pub upload: &'a mut Upload,
     /// What it is held to.
@@ -163,7 +165,7 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::Request;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -191,6 +193,7 @@ mod tests {
         let (head, upload, late) = (&RefCell::new(Box::new(head)), &mut Upload::default(), &Cell::new(false));
         let mut call = Call {
             head,
+            parent: None,
             way: &way,
             upload,
             limits,

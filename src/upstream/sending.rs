@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::request;
+use http::{HeaderValue, request};
 use tokio::io::AsyncWrite;
 
 use super::encode;
@@ -36,8 +36,13 @@ enum State {
 
 impl Sending {
     /// The lead is a buffer for its head.
-    pub(super) fn new(mut lead: BytesMut, head: &request::Parts, way: &Way, upload: Upload) -> Self {
-        encode::head(&mut lead, head, way);
+    pub(super) fn new(
+        mut lead: BytesMut,
+        head: &request::Parts,
+        (way, parent): (&Way, Option<&HeaderValue>),
+        upload: Upload,
+    ) -> Self {
+        encode::head(&mut lead, head, way, parent);
         let chunked = upload.is_chunked();
         Sending { upload, lead, data: Bytes::new(), tail: b"", chunked, state: State::Going, written: 0 }
     }

@@ -61,6 +61,7 @@ async fn a_request_is_told_whole() {
     let peer = client.local_address().to_string();
     assert_eq!(said, json!(["192.0.2.7", peer, "curl", "http://x/", "id-1", headers[0], headers[1]]));
     assert_eq!(of(&entries[1], &["bytes_received", "upstream_reused"]), json!([4, true]));
+    assert_eq!(entries[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "as the endpoint sees it");
     let times = ["upstream_time", "time_to_first_byte", "duration"].map(|key| entries[0][key].as_f64().unwrap());
     assert!(times.is_sorted() && times[0] > 0.0, "{times:?}");
     assert!(entries[0]["time"].as_str().unwrap() <= entries[1]["time"].as_str().unwrap());

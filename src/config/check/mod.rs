@@ -19,6 +19,7 @@ mod tcp;
 mod route;
 mod service_routes;
 mod tls;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -79,6 +80,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         drain: drain(&raw.drain.unwrap_or_default()),
         log: log(raw.log.unwrap_or_default(), &mut problems),
         endpoint_figures: endpoint_figures(&raw.metrics.unwrap_or_default(), &mut problems),
+        tracing: tracing::check(raw.tracing, &mut problems),
         access_log: access_log::check(raw.access_log.unwrap_or_default(), &mut problems),
         registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
         kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),

@@ -9,6 +9,7 @@ mod registration;
 mod route;
 mod service_routes;
 mod tls;
+mod tracing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use registration::{Check, Neighbour, Registration, Weights};
 pub use route::{Condition, Headers, Mirror, Redirect, Respond, Route, Share};
 pub use service_routes::ServiceRoutes;
 pub use tls::{Certificate, ListenerTls};
+pub use tracing::Tracing;
 
 /// Longest duration that anything may be given: far beyond use, and far from what an `Instant` can be moved by.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -71,6 +73,8 @@ pub struct File {
     pub metrics: Option<Metrics>,
     /// What is written down of requests.
     pub access_log: Option<AccessLog>,
+    /// Which requests are traced.
+    pub tracing: Option<Tracing>,
     /// Who is entered in the catalogue.
     pub registration: Option<Registration>,
     /// Where more routes and clusters are.

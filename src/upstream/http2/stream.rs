@@ -61,8 +61,11 @@ impl Http2 {
         let (reused, mark) = (seat.reused, seat.written());
         let refused = |kind: Kind| Error::new(kind, Progress::NothingSent, reused);
         let head = call.head.borrow();
-        let request = head::request(&head, call.way, seat.is_secured())
-            .map_err(|malformed| refused(Kind::Unsupported).caused_by(malformed))?;
+        let request = head::request(&head, call.way, seat.is_secured());
+        let mut request = request.map_err(|malformed| refused(Kind::Unsupported).caused_by(malformed))?;
+        if let Some(parent) = &call.parent {
+            request.headers_mut().insert("traceparent", parent.clone());
+        }
         let asked = Asked::of(&head.headers);
         if asked.is_some() && !seat.sender().is_extended_connect_protocol_enabled() {
             return Err(refused(Kind::Unsupported).caused_by("it takes no other protocols inside HTTP/2"));

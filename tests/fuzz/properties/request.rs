@@ -105,7 +105,7 @@ fn forward(taken: &Taken, decoded: &body::Read, piece: usize, is_trusted: bool) 
     let marks = lictor::message::Marks::of(&head.headers);
     let way = lictor::proxy::prepare((&mut head, marks), (&upload, upgrading), host, sender, &mut rng);
     let mut out = BytesMut::new();
-    lictor::upstream::encode(&mut out, &head, &way);
+    lictor::upstream::encode(&mut out, &head, &way, None);
     let is_chunked = upload.is_chunked();
     while let Poll::Ready(Some(Ok(frame))) = upload.poll_frame(&mut Context::from_waker(Waker::noop())) {
         match frame.into_data() {
