@@ -153,7 +153,10 @@ async fn single_endpoints_are_shown_up_to_a_bound_and_for_as_long_as_they_are_th
 #[test]
 fn a_bound_that_is_none_is_refused() {
     for (most, is_good) in [(0, false), (1, true), (20_000, true), (20_001, false)] {
-        let text = configuration(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], &format!("[metrics]\nendpoints = true\nmax_endpoints = {most}")));
+        let text = configuration(&to_endpoints(
+            &["127.0.0.1:1".parse().unwrap()],
+            &format!("[metrics]\nendpoints = true\nmax_endpoints = {most}"),
+        ));
         match lictor::config::parse(&text, &lictor::config::Environment::default()) {
             Ok(_) => assert!(is_good, "{most}"),
             Err(error) => {

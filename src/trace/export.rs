@@ -1,6 +1,8 @@
 //! Spans on their way to the collector: OTLP over HTTP, as protobuf. Many requests go at once. What the collector does not take for
 //! reasons that pass is sent again, a few times; meanwhile the queue fills, and what it has no room for is dropped: workers never wait.
 
+#![expect(clippy::vec_box, reason = "they come in boxes through the queue, and are not worth moving out of them")]
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -65,6 +65,7 @@ pub struct Caller {
 
 /// A recorded request that is over, apart from the worker that it was on.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody exports it in this build"))]
 pub struct Finished {
     pub(crate) account: Account,
     pub(crate) at: SystemTime,
