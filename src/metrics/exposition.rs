@@ -1,8 +1,9 @@
 //! Families as text: Prometheus' format 0.0.4, and OpenMetrics 1.0, which has room for exemplars. Which of the two is for whoever asks
 //! to say (RFC 9110 section 12.5.1); who says nothing gets the former.
 //!
-//! The former is written by the `prometheus` crate, the latter here, from the same families: its counters have other names, its bounds
-//! are always written as fractions, more is escaped, and it has an end. The crate's families have no room for exemplars, so those go beside.
+//! The former is written by the `prometheus` crate, the latter here, from the same families: its counters have other names, its
+//! bounds are always written as fractions, more is escaped, and it has an end. The crate's families have no room for exemplars, so
+//! those go beside.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -75,11 +76,10 @@ impl Scrape {
     fn family(&self, text: &mut String, family: &MetricFamily) -> std::fmt::Result {
         let whole = family.name();
         let (name, kind) = match family.get_field_type() {
-            MetricType::COUNTER => (whole.trim_end_matches("_total"), "counter"),
+            MetricType::COUNTER => (whole.strip_suffix("_total").unwrap_or(whole), "counter"),
             MetricType::HISTOGRAM => (whole, "histogram"),
             // What is always 1, for what its labels say.
-            _ if whole.ends_with("_info") => (whole.trim_end_matches("_info"), "info"),
-            _ => (whole, "gauge"),
+            _ => whole.strip_suffix("_info").map_or((whole, "gauge"), |name| (name, "info")),
         };
         writeln!(text, "# TYPE {name} {kind}")?;
         if let Some(unit) = UNITS.iter().find(|unit| name.strip_suffix(**unit).is_some_and(|rest| rest.ends_with('_')))

@@ -100,11 +100,14 @@ impl Shard {
     fn count(&self, code: u32) {
         for slot in &self.codes {
             let held = slot.code.load(Ordering::Relaxed);
-            if held == code || held == 0 {
-                add(&slot.count, 1);
+            if held == 0 {
                 slot.code.store(code, Ordering::Relaxed);
-                return;
+            } else if held != code {
+                continue;
             }
+            // Whoever reads the count sees its code as well.
+            let count = slot.count.load(Ordering::Relaxed).wrapping_add(1);
+            return slot.count.store(count, Ordering::Release);
         }
         add(&self.overflow, 1);
     }
@@ -131,7 +134,11 @@ pub(super) fn families(all: &[(RequestLabels, Arc<RequestSeries>)], exemplars: &
     }
     let mut families = vec![
         counter("lictor_requests_total", "Requests answered, by the status that the client saw.", counts),
-        counter("lictor_body_bytes_total", "Bytes of requests' bodies, and of their answers'.", bytes),
+        counter(
+            "lictor_body_bytes_total",
+            "Bytes of requests' bodies and of their answers', once the request is over.",
+            bytes,
+        ),
     ];
     for (name, help, which) in HISTOGRAMS {
         let mut metrics = Vec::new();
@@ -168,7 +175,7 @@ impl RequestSeries {
         let mut counts = BTreeMap::new();
         for shard in &self.shards {
             for slot in &shard.codes {
-                let count = slot.count.load(Ordering::Relaxed);
+                let count = slot.count.load(Ordering::Acquire);
                 if count > 0 {
                     *counts.entry(slot.code.load(Ordering::Relaxed)).or_default() += count;
                 }

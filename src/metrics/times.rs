@@ -28,7 +28,8 @@ const BUCKETS: usize = BOUNDS.len() + 1;
 #[derive(Debug, Default)]
 pub(super) struct Times {
     buckets: [AtomicU64; BUCKETS],
-    nanoseconds: AtomicU64,
+    // So that a hundred thousand tunnels, which all count when they end, do not have it wrap within years.
+    microseconds: AtomicU64,
     // Of sampled requests only; the lock is waited for by nobody but the scrape.
     exemplars: OnceLock<Box<Mutex<[Option<Exemplar>; BUCKETS]>>>,
 }
@@ -38,7 +39,7 @@ impl Times {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = NANOSECONDS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BOUNDS.len());
         add(&self.buckets[bucket], 1);
-        add(&self.nanoseconds, nanoseconds);
+        add(&self.microseconds, nanoseconds / 1_000);
         if let Some(trace) = trace {
             self.keep(bucket, (trace, took));
         }
@@ -56,11 +57,11 @@ impl Times {
 
 /// What all workers have counted, with an example for each bucket that has one; none if that is nothing.
 pub(super) fn sum<'a>(workers: impl Iterator<Item = &'a Times>) -> Option<(Histogram, [Option<Exemplar>; BUCKETS])> {
-    let (mut counts, mut nanoseconds) = ([0; BUCKETS], 0_u64);
+    let (mut counts, mut microseconds) = ([0; BUCKETS], 0_u64);
     let mut latest = [None; BUCKETS];
     for times in workers {
         counts.iter_mut().zip(&times.buckets).for_each(|(sum, count)| *sum += count.load(Ordering::Relaxed));
-        nanoseconds = nanoseconds.wrapping_add(times.nanoseconds.load(Ordering::Relaxed));
+        microseconds = microseconds.wrapping_add(times.microseconds.load(Ordering::Relaxed));
         let Some(exemplars) = times.exemplars.get() else { continue };
         let exemplars = *exemplars.lock().unwrap_or_else(PoisonError::into_inner);
         for (latest, exemplar) in latest.iter_mut().zip(exemplars) {
@@ -79,6 +80,6 @@ pub(super) fn sum<'a>(workers: impl Iterator<Item = &'a Times>) -> Option<(Histo
     let mut histogram = Histogram::default();
     histogram.set_bucket(BOUNDS.iter().zip(&counts).map(bucket).collect());
     histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(nanoseconds as f64 / 1e9);
+    histogram.set_sample_sum(microseconds as f64 / 1e6);
     (histogram.get_sample_count() > 0).then_some((histogram, latest))
 }
