@@ -23,7 +23,7 @@ async fn start(count: usize, more: &str) -> (Vec<Origin>, Proxy) {
     }
     let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
     let proxy = Proxy::start(&to_endpoints(&addresses, more));
-    eventually("it serves", SOON, async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+    eventually("it serves", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
     (origins, proxy)
 }
 
@@ -83,11 +83,12 @@ async fn the_window_says_of_each_endpoint_why_it_is_in_or_out() {
 #[tokio::test]
 async fn an_explanation_begins_and_counts_nothing() {
     let (origins, proxy) = start(2, "policy = \"least_connections\"").await;
-    let before = get(proxy.admin(), "x", "/v1/clusters").await.text();
+    let before = get(proxy.admin(), "localhost", "/v1/clusters").await.text();
     for _ in 0..3 {
         explained(&proxy, "host=shop").await;
     }
-    assert_eq!(get(proxy.admin(), "x", "/v1/clusters").await.text(), before);
+    let after = get(proxy.admin(), "localhost", "/v1/clusters").await;
+    assert_eq!((after.status, after.text()), (200, before));
     assert_eq!((origins[0].hits(), origins[1].hits()), (0, 0));
     assert_eq!(metric(proxy.admin(), "lictor_attempts_total{cluster=\"web\",outcome=\"success\"}").await, 0.0);
 }
@@ -150,6 +151,27 @@ async fn the_command_asks_the_running_proxy_and_says_so() {
     let (code, out, err) = run(&["--config", config, "--host", "a b"]).await;
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("is no host"), "{err}");
+}
+
+#[tokio::test]
+async fn the_command_shows_the_token_of_its_file_and_finds_a_unix_socket() {
+    let origin = Origin::start("one").await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let (socket, path) = (directory.path().join("admin.sock"), directory.path().join("lictor.toml"));
+    let admin = format!("bind = \"unix:{}\"\ntoken = \"0123456789abcdef\"", socket.display());
+    let text = configuration(&to_endpoints(&[origin.address()], ""));
+    let text = text.replace("[admin]\nbind = \"127.0.0.1:0\"", &format!("[admin]\n{admin}"));
+    std::fs::write(&path, &text).unwrap();
+    let config = lictor::config::parse(&text, &lictor::config::Environment::default()).unwrap();
+    let app = lictor::app::App::start(config).unwrap();
+    eventually("it serves", SOON, async || get(app.address("edge").unwrap(), "shop", "/").await.status == 200).await;
+    let (code, out, err) = run(&["--config", path.to_str().unwrap(), "--host", "shop"]).await;
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.starts_with(&format!("by       the running proxy at {}\n", socket.display())), "{out}");
+    std::fs::write(&path, text.replace("0123456789abcdef", "fedcba9876543210")).unwrap();
+    let (code, out, err) = run(&["--config", path.to_str().unwrap(), "--host", "shop"]).await;
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains("token"), "{err}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn start(count: usize, more: &str) -> (Vec<Origin>, Proxy) {
     }
     let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
     let proxy = Proxy::start(&to_endpoints(&addresses, &format!("policy = \"round_robin\"\n{more}")));
-    eventually("it serves", SOON, async || get(proxy.admin(), "x", "/readyz").await.status == 200).await;
+    eventually("it serves", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
     (origins, proxy)
 }
 
@@ -207,7 +207,7 @@ async fn an_order_that_means_nothing_is_refused_with_what_would_be_right() {
         assert_eq!(response.header("content-type"), Some("application/problem+json"));
     }
     assert_eq!(endpoint(proxy.admin(), at).await["state"], "eligible", "and nothing was done");
-    assert_eq!(get(proxy.admin(), "x", &format!("/v1/clusters/web/endpoints/{at}/eject")).await.status, 405);
+    assert_eq!(get(proxy.admin(), "localhost", &format!("/v1/clusters/web/endpoints/{at}/eject")).await.status, 405);
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn a_drained_proxy_asks_clients_to_go_and_serves_them_and_can_be_taken_bac
     assert_eq!(kept.exchange(GET).await.header("connection"), None);
     let answer = post(&proxy, "/v1/drain", "").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let waiting = get(proxy.admin(), "x", "/readyz").await;
+    let waiting = get(proxy.admin(), "localhost", "/readyz").await;
     assert_eq!((waiting.status, waiting.text().as_str()), (503, "drained by an operator\n"));
     let last = kept.exchange(GET).await;
     assert_eq!((last.status, last.header("connection")), (200, Some("close")), "the one that it has is ended in peace");
@@ -228,7 +228,7 @@ async fn a_drained_proxy_asks_clients_to_go_and_serves_them_and_can_be_taken_bac
     }
     assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
     assert_eq!(post(&proxy, "/v1/undrain", "").await.status, 200);
-    assert_eq!(get(proxy.admin(), "x", "/readyz").await.status, 200);
+    assert_eq!(get(proxy.admin(), "localhost", "/readyz").await.status, 200);
     let mut fresh = Client::connect(proxy.address()).await;
     for _ in 0..2 {
         assert_eq!(fresh.exchange(GET).await.header("connection"), None);

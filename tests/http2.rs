@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::support::app::{Proxy, to_endpoints};
-use crate::support::client::{Fields, eventually};
+use crate::support::client::{Client, Fields, eventually};
 use crate::support::origin::{Origin, Script, slow_body};
 use crate::support::window::{in_flight, metric};
 
@@ -239,6 +239,32 @@ async fn a_drain_lets_streams_end_and_tells_clients_to_go_elsewhere() {
     assert_eq!(text(timeout(SOON, late).await.unwrap().unwrap()).await, "late");
     timeout(SOON, client.driver).await.unwrap().unwrap().unwrap();
     timeout(SOON, draining).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_by_hand_lets_streams_end_and_connections_begin_anew() {
+    let (origin, proxy) = pair("").await;
+    origin.once(Script::Delay(Duration::from_millis(400), Box::new(Script::answer(200, "late"))));
+    let mut client = Http2::connect(proxy.address()).await;
+    let (late, _) = client.begin(request("GET", "/"), true).await;
+    eventually("it is under way", SOON, async || origin.hits() == 1).await;
+    let order = async |path: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+        let mut operator = Client::connect(proxy.admin()).await;
+        assert_eq!(operator.exchange(format!("{head}content-length: 0\r\n\r\n")).await.status, 200);
+    };
+    order("/v1/drain").await;
+    assert_eq!(text(timeout(SOON, late).await.unwrap().unwrap()).await, "late");
+    timeout(SOON, client.driver).await.unwrap().unwrap().unwrap();
+    let mut other = Http2::connect(proxy.address()).await;
+    assert_eq!(other.get("/").await.status(), 200, "whoever comes is served");
+    timeout(SOON, other.driver).await.unwrap().unwrap().unwrap();
+    order("/v1/undrain").await;
+    let mut last = Http2::connect(proxy.address()).await;
+    for _ in 0..2 {
+        assert_eq!(last.get("/").await.status(), 200);
+    }
+    assert!(!last.driver.is_finished());
 }
 
 #[tokio::test]

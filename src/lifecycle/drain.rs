@@ -123,11 +123,11 @@ impl Withdrawal {
         });
     }
 
-    /// Returns when it is not so any more: whether connections are asked to end, and there is no drain.
+    /// Returns when it is not so any more: whether connections are asked to end, be it for the drain, which is not undone.
     pub async fn changed(&self, from: bool) {
         let mut signal = self.signal.subscribe();
         // There is a sender: this one.
-        let _ = signal.wait_for(|phase| (*phase == Phase::Withdrawn) != from).await;
+        let _ = signal.wait_for(|phase| (*phase != Phase::Open) != from).await;
     }
 }
 

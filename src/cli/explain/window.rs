@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use serde_json::Value;
 
 use super::Error;
-use crate::config::Config;
+use crate::config::{AdminBind, Config};
 use crate::consul::encode;
 use crate::explanation::Description;
 
@@ -17,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Window {
     client: reqwest::Client,
     base: String,
+    name: String,
+    token: Option<HeaderValue>,
+    speaks_tls: bool,
 }
 
 /// Why there is no answer.
@@ -30,21 +35,42 @@ pub(super) enum Unanswered {
 impl Window {
     /// The one that the configuration names; none if it names none.
     pub(super) fn of(config: &Config) -> Result<Option<Window>, Error> {
-        let Some(admin) = config.admin.as_ref().and_then(|admin| admin.address()) else { return Ok(None) };
-        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
-        let client = client.map_err(|error| Error::Other(error.to_string()))?;
-        Ok(Some(Window { client, base: format!("http://{}", reachable(admin)) }))
+        let Some(admin) = &config.admin else { return Ok(None) };
+        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy();
+        let (client, name, base) = match &admin.bind {
+            AdminBind::Address(bind) => {
+                let at = reachable(*bind);
+                (client, at.to_string(), format!("http://{at}"))
+            }
+            AdminBind::Unix { path, .. } => {
+                (client.unix_socket(path.clone()), path.display().to_string(), "http://localhost".to_owned())
+            }
+        };
+        let token = admin.token.as_ref().map(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())));
+        let mut token =
+            token.transpose().map_err(|_| Error::Other("admin.token: cannot be sent in a header".to_owned()))?;
+        token.iter_mut().for_each(|token| token.set_sensitive(true));
+        let client = client.build().map_err(|error| Error::Other(error.to_string()))?;
+        Ok(Some(Window { client, base, name, token, speaks_tls: admin.tls.is_some() }))
     }
 
     /// For people.
     pub(super) fn name(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        &self.name
     }
 
     /// What the proxy says of a request.
     pub(super) async fn ask(&self, description: &Description) -> Result<Value, Unanswered> {
         let question = format!("{}/v1/explain?{}", self.base, query(description));
-        let answer = self.client.get(question).send().await.map_err(|error| Unanswered::Nobody(cause(&error)))?;
+        if self.speaks_tls {
+            // Nor is the token to go there in the clear.
+            return Err(Unanswered::Nobody("it speaks TLS, which this command does not".to_owned()));
+        }
+        let mut asking = self.client.get(question);
+        if let Some(token) = &self.token {
+            asking = asking.header(AUTHORIZATION, token);
+        }
+        let answer = asking.send().await.map_err(|error| Unanswered::Nobody(cause(&error)))?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|error| Unanswered::Nobody(cause(&error)))?;
         let value = serde_json::from_slice::<Value>(&body);
