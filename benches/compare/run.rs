@@ -75,7 +75,8 @@ fn find_programs(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Progr
         return peers::install(&peers::distinct(&options.peers), &options.lictor);
     }
     let mut programs = Vec::new();
-    for peer in Peer::value_variants() {
+    let usual = Peer::value_variants().iter().filter(|peer| **peer != Peer::LictorLog);
+    for peer in usual {
         match peers::install(&[*peer], &options.lictor) {
             Ok(found) => programs.extend(found),
             Err(failure) => notes.push(format!("{} does not take part: {failure}", peer.name())),

@@ -66,8 +66,12 @@ impl Lictor {
             }
             _ => String::new(),
         };
+        let log = match work {
+            Work::Logged => format!("[access_log]\nformat = \"json\"\npath = {:?}\n", files.join("access.log")),
+            _ => String::new(),
+        };
         let configuration = format!(
-            "workers = 1\ndrain.delay = \"0s\"\n[[listeners]]\nname = \"edge\"\nbind = \"{address}\"\n{tls}[[routes]]\n\
+            "workers = 1\ndrain.delay = \"0s\"\n{log}[[listeners]]\nname = \"edge\"\nbind = \"{address}\"\n{tls}[[routes]]\n\
              cluster = \"web\"\n[clusters.web]\nendpoints = [{}]\npolicy = \"round_robin\"\n",
             endpoints?.join(", ")
         );

@@ -17,6 +17,8 @@ pub enum Work {
     Http2,
     /// A POST of 1 KiB over HTTP/1.1.
     Post,
+    /// A small GET over HTTP/1.1, with a line in the access log.
+    Logged,
 }
 
 const GET: &[(&str, &str)] = &[("user-agent", "instructions"), ("accept", "*/*")];
@@ -39,7 +41,7 @@ const BROWSER: &[(&str, &str)] = &[
 
 impl Work {
     /// In the order of the report.
-    pub const ALL: [Work; 5] = [Work::Get, Work::Browser, Work::Tls, Work::Http2, Work::Post];
+    pub const ALL: [Work; 6] = [Work::Get, Work::Browser, Work::Tls, Work::Http2, Work::Post, Work::Logged];
 
     /// For whoever reads the report.
     pub fn describe(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Work {
             Work::Tls => "… in TLS 1.3",
             Work::Http2 => "… over HTTP/2, going out over HTTP/1.1",
             Work::Post => "POST of 1 KiB over HTTP/1.1",
+            Work::Logged => "small GET over HTTP/1.1, with a line in the access log",
         }
     }
 
@@ -91,6 +94,7 @@ impl std::fmt::Display for Work {
             Work::Tls => "tls",
             Work::Http2 => "http2",
             Work::Post => "post",
+            Work::Logged => "logged",
         })
     }
 }

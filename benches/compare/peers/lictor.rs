@@ -14,13 +14,24 @@ pub(super) const KIND: Kind = Kind {
     launch,
 };
 
+/// With a line for each request, in a file among its own.
+pub(super) const LOGGING: Kind = Kind { name: "lictor-log", launch: launch_logging, ..KIND };
+
 fn cannot(plan: &Plan<'_>) -> Option<&'static str> {
     (plan.front.is_secure() && !plan.resume).then_some("sessions can always be resumed")
 }
 
 fn launch(site: &Site<'_>) -> Result<Launch, Failure> {
+    launch_with(site, "")
+}
+
+fn launch_logging(site: &Site<'_>) -> Result<Launch, Failure> {
+    launch_with(site, "\n[access_log]\nformat = \"json\"\npath = \"access.log\"\n")
+}
+
+fn launch_with(site: &Site<'_>, more: &str) -> Result<Launch, Failure> {
     let file = site.folder.join("lictor.toml");
-    fs::write(&file, configuration(site)?)?;
+    fs::write(&file, configuration(site)? + more)?;
     Ok(Launch::new(["serve".into(), "--config".into(), file.into()]))
 }
 

@@ -2,7 +2,7 @@
 //! for all of them: where their programs come from, and who can do what.
 //!
 //! The same work is: one worker, keep-alive on both sides without a limit on requests, origins in turn, the `Host` passed on,
-//! `X-Forwarded-For` added, no access log; under TLS, the same certificate. Everything else stays as each ships it.
+//! `X-Forwarded-For` added, no access log (but for the lictor that is there to show what one costs); under TLS, the same certificate. Everything else stays as each ships it.
 
 mod caddy;
 mod certificate;
@@ -41,6 +41,10 @@ const ENDLESS: u64 = 1_000_000_000;
 pub enum Peer {
     /// This crate's.
     Lictor,
+    /// The same with its access log in JSON: takes part only where it is named.
+    #[value(name = "lictor-log")]
+    #[serde(rename = "lictor-log")]
+    LictorLog,
     /// nginx, as Debian has it.
     Nginx,
     /// HAProxy, as Debian has it.
@@ -163,6 +167,7 @@ impl Peer {
     fn kind(self) -> &'static Kind {
         match self {
             Self::Lictor => &lictor::KIND,
+            Self::LictorLog => &lictor::LOGGING,
             Self::Nginx => &nginx::KIND,
             Self::Haproxy => &haproxy::KIND,
             Self::Envoy => &envoy::KIND,
