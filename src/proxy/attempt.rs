@@ -103,10 +103,17 @@ impl Journey<'_> {
         match raced {
             Raced::First(sent) => (sent, guard),
             Raced::Second { sent, by, first } => {
+                let mut page = self.page.borrow_mut();
                 match first {
-                    First::Failed(failed) => guard.note(&failed),
-                    First::Late => guard.judge(Outcome::Failure(Reason::Timeout)),
-                    First::Unlucky => {}
+                    First::Failed(failed) => {
+                        page.tried(guard.attempt(), &failed);
+                        guard.note(&failed);
+                    }
+                    First::Late => {
+                        page.gave_up(guard.attempt());
+                        guard.judge(Outcome::Failure(Reason::Timeout));
+                    }
+                    First::Unlucky => page.gave_up(guard.attempt()),
                 }
                 (sent, by)
             }
@@ -176,8 +183,12 @@ impl Journey<'_> {
             }
             (one, two) => {
                 count("lost");
-                if let Some(failed) = two {
-                    other.note(&failed);
+                match two {
+                    Some(failed) => {
+                        self.page.borrow_mut().tried(other.attempt(), &failed);
+                        other.note(&failed);
+                    }
+                    None => self.page.borrow_mut().gave_up(other.attempt()),
                 }
                 match one {
                     Some(sent) => Raced::First(sent),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 
 use super::attempt::Sent;
 use super::flags;
@@ -140,7 +140,8 @@ impl Open {
             took: answered.took,
             first_byte,
             received: answered.received,
-            sent: answered.sent,
+            // Of an answer to it only the head is sent, whoever gives it.
+            sent: if self.account.method == Some(Method::HEAD) { 0 } else { answered.sent },
         }
     }
 
@@ -302,6 +303,13 @@ impl Page {
             }
         };
         open.account.ended(attempt.endpoint(), reused, end);
+    }
+
+    /// An attempt was overtaken.
+    pub(super) fn gave_up(&mut self, attempt: &Attempt) {
+        if let Some((_, open)) = &mut self.0 {
+            open.account.ended(attempt.endpoint(), false, End { status: 0, failure: None, at: Instant::now() });
+        }
     }
 
     /// An attempt has its connection, or has failed.
