@@ -1,12 +1,13 @@
 //! The operator's window of a running lictor, from outside: where it is, what it wants to see, and how it is asked.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
 
 use super::Error;
-use crate::config::ClientTls;
+use crate::config::{self, AdminBind, ClientTls};
 use crate::tls;
 
 /// Whoever does not answer within this does not answer.
@@ -37,7 +38,52 @@ pub(super) struct Window {
     place: String,
 }
 
+/// Why there is no answer, with the place in front.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// Nobody is there, or whoever is does not understand.
+    Nobody(String),
+    /// Somebody is, and does not answer that.
+    Refused(String),
+}
+
+impl From<Unanswered> for Error {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Nobody(why) | Unanswered::Refused(why) => Error::Other(why),
+        }
+    }
+}
+
 impl Window {
+    /// Somebody who asks where a configuration says that the window is, and by the token that it has.
+    pub(super) fn of(admin: &config::Admin) -> Result<Self, Error> {
+        let builder = ClientBuilder::new();
+        let (builder, base, place) = match &admin.bind {
+            AdminBind::Unix { path, .. } => {
+                (builder.unix_socket(path.clone()), "http://localhost".to_owned(), path.display().to_string())
+            }
+            AdminBind::Address(bind) => {
+                let at = reachable(*bind);
+                match (&admin.tls, admin.names.first()) {
+                    (None, _) => (builder, format!("http://{at}"), at.to_string()),
+                    // A certificate is for a name, if there is one.
+                    (Some(_), Some(name)) => {
+                        (builder.resolve(name, at), format!("https://{name}:{}", at.port()), at.to_string())
+                    }
+                    (Some(_), None) => (builder, format!("https://{at}"), at.to_string()),
+                }
+            }
+        };
+        let token = admin.token.as_ref().map(|token| token.reveal().to_owned());
+        Window::with(builder, base, (place, None), token)
+    }
+
+    /// What it is called in words.
+    pub(super) fn name(&self) -> &str {
+        &self.place
+    }
+
     /// Somebody who asks there.
     pub(super) fn new(place: &Place) -> Result<Self, Error> {
         let (base, builder) = match place.admin.strip_prefix("unix:") {
@@ -45,18 +91,6 @@ impl Window {
             None if place.admin.contains("://") => (place.admin.clone(), ClientBuilder::new()),
             None => (format!("http://{}", place.admin), ClientBuilder::new()),
         };
-        let trust = match base.starts_with("https:") {
-            true => {
-                let ca_file = place.ca_file.clone();
-                tls::client(&ClientTls { ca_file, client: None, server_name: None, verify: true })
-            }
-            false => tls::trust_nobody(),
-        };
-        let fail = |error: &dyn std::fmt::Display| Error::Other(format!("{}: {error}", place.admin));
-        let builder = builder.tls_backend_preconfigured(trust.map_err(|error| fail(&error))?);
-        // It may go on for ever, so there is a limit to silence, and none to the whole.
-        let builder = builder.no_proxy().connect_timeout(PATIENCE).read_timeout(PATIENCE);
-        let client = builder.build().map_err(|error| fail(&error))?;
         let token = match &place.token_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
@@ -64,17 +98,41 @@ impl Window {
             }
             None => place.token.clone(),
         };
-        Ok(Window { client, base: base.trim_end_matches('/').to_owned(), token, place: place.admin.clone() })
+        Window::with(builder, base, (place.admin.clone(), place.ca_file.clone()), token)
+    }
+
+    fn with(
+        builder: ClientBuilder,
+        base: String,
+        (place, ca_file): (String, Option<String>),
+        token: Option<String>,
+    ) -> Result<Self, Error> {
+        let trust = match base.starts_with("https:") {
+            true => tls::client(&ClientTls { ca_file, client: None, server_name: None, verify: true }),
+            false => tls::trust_nobody(),
+        };
+        let fail = |error: &dyn std::fmt::Display| Error::Other(format!("{place}: {error}"));
+        let builder = builder.tls_backend_preconfigured(trust.map_err(|error| fail(&error))?);
+        // It may go on for ever, so there is a limit to silence, and none to the whole.
+        let builder = builder.no_proxy().connect_timeout(PATIENCE).read_timeout(PATIENCE);
+        let client = builder.build().map_err(|error| fail(&error))?;
+        Ok(Window { client, base: base.trim_end_matches('/').to_owned(), token, place })
     }
 
     /// Asks for a path; whatever is not a success is an error that says why.
     pub(super) async fn get(&self, path: &str) -> Result<Response, Error> {
+        Ok(self.ask(path).await?)
+    }
+
+    /// The same, for whoever can do without an answer.
+    pub(super) async fn ask(&self, path: &str) -> Result<Response, Unanswered> {
         let mut request = self.client.get(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let fail = |error: String| Error::Other(format!("{}: {error}", self.place));
-        let answer = request.send().await.map_err(|error| fail(root(&error)))?;
+        let fail = |error: String| Unanswered::Refused(format!("{}: {error}", self.place));
+        let nobody = |error: reqwest::Error| Unanswered::Nobody(format!("{}: {}", self.place, root(&error)));
+        let answer = request.send().await.map_err(nobody)?;
         match answer.status() {
             status if status.is_success() => Ok(answer),
             StatusCode::UNAUTHORIZED => {
@@ -87,6 +145,15 @@ impl Window {
                 Err(fail(format!("{status}: {detail}")))
             }
         }
+    }
+}
+
+/// Who listens everywhere is asked here.
+fn reachable(bind: SocketAddr) -> SocketAddr {
+    match bind {
+        SocketAddr::V4(bind) if bind.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, bind.port()).into(),
+        SocketAddr::V6(bind) if bind.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, bind.port()).into(),
+        bind => bind,
     }
 }
 

@@ -2,15 +2,15 @@
 //! answers, it is worked out from the file and one look at Consul. It always says which of the two.
 
 mod offline;
-mod window;
+mod question;
 mod words;
 
 use serde_json::Value;
 
+use super::window::{Unanswered, Window};
 use super::{Error, File};
 use crate::config::{self, Environment};
 use crate::explanation::Description;
-use window::{Unanswered, Window};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -55,13 +55,14 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Error> {
     let config = config::load(&arguments.file.config, &Environment::process())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let description = arguments.description();
-    let window = if arguments.offline { None } else { Window::of(&config)? };
+    let admin = config.admin.as_ref().filter(|_| !arguments.offline);
+    let window = admin.map(Window::of).transpose()?;
     let (by, explanation) = runtime.block_on(async {
         let unanswered = match &window {
-            Some(window) => match window.ask(&description).await {
+            Some(window) => match ask(window, &description).await {
                 Ok(explanation) => return Ok((format!("the running proxy at {}", window.name()), explanation)),
                 Err(Unanswered::Refused(why)) => return Err(Error::Other(why)),
-                Err(Unanswered::Nobody(why)) => format!("; no proxy answers at {}: {why}", window.name()),
+                Err(Unanswered::Nobody(why)) => format!("; no proxy answers at {why}"),
             },
             None => String::new(),
         };
@@ -71,6 +72,14 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Error> {
     })?;
     let text = if arguments.json { json(by, explanation)? } else { words::written(&by, &explanation) };
     super::write_out(text.as_bytes())
+}
+
+/// What the running proxy says.
+async fn ask(window: &Window, description: &Description) -> Result<Value, Unanswered> {
+    let answer = window.ask(&question::written(description)).await?;
+    let foreign = || Unanswered::Refused(format!("{}: that is no lictor's admin listener", window.name()));
+    let body = answer.bytes().await.map_err(|_| foreign())?;
+    serde_json::from_slice(&body).map_err(|_| foreign())
 }
 
 /// The explanation, and where it is from.
