@@ -184,7 +184,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 
 #[test]
 fn shells_and_manuals_know_every_command() {
-    let commands = ["serve", "check", "demo", "health", "completions", "manual"];
+    let commands = ["serve", "check", "explain", "demo", "health", "completions", "manual", "top"];
     for shell in ["bash", "zsh", "fish"] {
         let (code, out, err) = run(&["completions", shell]);
         assert_eq!((code, err.as_str()), (Some(0), ""));

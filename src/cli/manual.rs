@@ -26,6 +26,7 @@ const BESIDE: &[(&str, &[(&str, &str)])] = &[
                 "SIGHUP",
                 "Read the configuration again. If it is wrong, or changes what cannot change, everything goes on as it is, and the log says why.",
             ),
+            ("SIGUSR1", "Open the access log's file anew, after it was moved away."),
         ],
     ),
     (
@@ -47,6 +48,7 @@ const BESIDE: &[(&str, &[(&str, &str)])] = &[
                 "CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and others",
                 "What they mean to consul(1); they win over [consul] in the configuration.",
             ),
+            ("LICTOR_ADMIN, LICTOR_ADMIN_TOKEN", "Where a running lictor is asked, and the token that it wants."),
             ("RUST_LOG", "What is logged, in place of log.level in the configuration."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
