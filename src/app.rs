@@ -139,7 +139,7 @@ impl App {
         let part = Control { discovery, probes, registering, servers, certificates, members, window, readers };
         let (control_stopped, stopped) = (stopped.clone(), stopped);
         app.spawn("control".to_owned(), move || control(part, control_stopped))?;
-        let shared = Shared { entrances, mesh, reader, room, naming };
+        let shared = Shared { entrances, mesh, reader, room, naming, window: admin };
         app.hire(sockets, &shared, &drain, &stopped)?;
         app.drain = Some(drain);
         Ok(app)
@@ -394,6 +394,8 @@ struct Shared {
     reader: Reader,
     room: Arc<Room>,
     naming: Naming,
+    /// Where the operator's window is, if it has an address.
+    window: Option<SocketAddr>,
 }
 
 /// What follows certificates that are not in files.
@@ -422,10 +424,11 @@ fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
     let Part { index, sockets, shared, mut draining, record } = part;
-    let Shared { entrances, mesh, mut reader, room, naming } = shared;
+    let Shared { entrances, mesh, mut reader, room, naming, window } = shared;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let books = record.books(&names);
-    let worker = Worker::new(index, &names, &reader, &metrics, draining.clone()).with_books(books.clone());
+    let worker =
+        Worker::new(index, &names, &reader, &metrics, draining.clone()).with_books(books.clone()).barring(window);
     let worker = Rc::new(worker);
     let keeper = Rc::clone(&worker);
     let keeping = reader.clone();

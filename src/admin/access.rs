@@ -112,6 +112,10 @@ impl Access {
     /// What whoever is not known is told.
     pub(super) fn stranger(&self, head: &HeaderMap) -> Problem {
         if self.token.is_none() && !self.asks_for_certificates {
+            if came_by_a_proxy(head) {
+                let advice = "whoever is behind one is nobody that is known: give the window a token";
+                return Problem::new(StatusCode::FORBIDDEN, format!("this came by way of a proxy; {advice}"));
+            }
             let host = head.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
             let advice = "use an address or localhost, or add the name to admin.names";
             return Problem::new(StatusCode::FORBIDDEN, format!("\"{host}\" is no name of this window; {advice}"));
@@ -149,11 +153,20 @@ impl Access {
         if matches!(caller, Caller::Local { .. }) {
             return true;
         }
+        if came_by_a_proxy(head) {
+            return false;
+        }
         let Some(host) = head.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
         let Some(name) = host_name(host) else { return false };
         let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok();
         is_address || name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name)
     }
+}
+
+/// True if a proxy says that it has passed this on. Who is on this machine and asks nobody for a token may be a proxy that anybody can
+/// reach, and that was led here.
+fn came_by_a_proxy(head: &HeaderMap) -> bool {
+    ["via", "forwarded", "x-forwarded-for"].into_iter().any(|name| head.contains_key(name))
 }
 
 impl Token {

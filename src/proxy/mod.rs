@@ -27,6 +27,7 @@ mod tunnel;
 mod typical;
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,6 +115,11 @@ impl Worker {
     /// The same, which writes down what becomes of its requests.
     pub fn with_books(self, books: Option<Rc<Books>>) -> Self {
         Worker { books, ..self }
+    }
+
+    /// The same, which leads nobody to that address.
+    pub fn barring(self, barred: Option<SocketAddr>) -> Self {
+        Worker { upstream: Upstream::barring(barred), ..self }
     }
 
     /// Keeps house for as long as it is polled: closes idle connections that are old or lead nowhere any more, and lets go of

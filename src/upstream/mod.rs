@@ -24,6 +24,7 @@ mod tunnel;
 mod watch;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ type Tls<'a> = Option<&'a Arc<Result<tls::Client, tls::Error>>>;
 pub struct Upstream {
     pool: Rc<Pool>,
     lines: Rc<Lines>,
+    /// Where nobody is led: whoever says who an endpoint is must not have us speak to our own window in their place.
+    barred: Option<SocketAddr>,
 }
 
 /// A request, and how it is to be sent.
@@ -129,6 +132,11 @@ impl Limits {
 }
 
 impl Upstream {
+    /// One that leads nobody there.
+    pub fn barring(barred: Option<SocketAddr>) -> Self {
+        Upstream { barred, ..Upstream::default() }
+    }
+
     /// The exchange of a call for which nobody has to be waited: there is a connection that it can have for itself.
     pub fn at_hand(&self, endpoint: &Arc<Endpoint>, call: &mut Call<'_>) -> Option<Box<Exchange>> {
         let connection = self.own(endpoint, call)?;

@@ -1,6 +1,7 @@
 //! How a request comes to a connection: which protocol it takes, an idle connection or a place on a shared one, else a new one.
 //! That may take as long as a connection may take to stand, TLS and HTTP/2's greeting included.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -201,11 +202,24 @@ impl Upstream {
             }
             dialled => dialled,
         }?;
+        if self.barred.is_some_and(|barred| leads_to(&stream, barred)) {
+            return Err(Error::connect(Kind::Connect, "the endpoint is lictor's own admin listener"));
+        }
         if let Some(preface) = preface {
             stream.write_all(preface).await.map_err(|error| Error::connect(Kind::Connect, error))?;
         }
         Ok(stream)
     }
+}
+
+/// True if that is where a connection leads, whatever name or form of an address it was dialled by.
+fn leads_to(stream: &TcpStream, place: SocketAddr) -> bool {
+    let canonical = |at: SocketAddr| (at.ip().to_canonical(), at.port());
+    let is_there = |peer: SocketAddr| {
+        let is_here = place.ip().is_unspecified() && stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+        canonical(peer) == canonical(place) || is_here && peer.port() == place.port()
+    };
+    stream.peer_addr().is_ok_and(is_there)
 }
 
 fn count(endpoint: &Endpoint, limits: &Limits) -> Result<Connected, Error> {

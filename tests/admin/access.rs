@@ -249,3 +249,23 @@ async fn what_is_logged_can_be_changed_for_a_while_and_that_is_written_down() {
     let usual: serde_json::Value = serde_json::from_slice(&usual.body).unwrap();
     assert_eq!((&usual["level"], &usual["expires_in_seconds"]), (&"info".into(), &serde_json::Value::Null));
 }
+
+/// Whoever registers services says where they are, and lictor goes there from this machine.
+#[tokio::test]
+async fn nobody_gets_to_the_window_by_way_of_a_proxy() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:9".parse().unwrap()], ""));
+    let port = proxy.admin().port();
+    for endpoint in [proxy.admin().to_string(), format!("localhost:{port}"), format!("0.0.0.0:{port}")] {
+        let text = format!("[[routes]]\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"{endpoint}\"]\n");
+        let mut led = config::parse(&configuration(&text), &Environment::default()).unwrap();
+        led.listeners = proxy.app_config().listeners;
+        proxy.app().reload(led).await.unwrap();
+        let answer = get(proxy.address(), "localhost", "/v1/config").await;
+        assert_eq!((answer.status, answer.text().contains("refused the connection")), (502, true), "{endpoint}");
+    }
+    // Nor by way of another one on this machine.
+    for field in ["via: 1.1 lictor", "x-forwarded-for: 10.0.0.1", "forwarded: for=10.0.0.1"] {
+        let answer = get_with(&proxy, "/v1/clusters", field).await;
+        assert_eq!((answer.status, answer.text().contains("by way of a proxy")), (403, true), "{field}");
+    }
+}
