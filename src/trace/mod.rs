@@ -14,7 +14,7 @@ mod span;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -68,7 +68,6 @@ pub struct Caller {
 #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody exports it in this build"))]
 pub struct Finished {
     pub(crate) account: Account,
-    pub(crate) at: SystemTime,
     pub(crate) started: Instant,
     pub(crate) listener: Box<str>,
     pub(crate) route: Box<str>,
@@ -127,7 +126,6 @@ impl Finished {
     fn of(facts: &Facts<'_>) -> Self {
         Finished {
             account: facts.account.clone(),
-            at: facts.at,
             started: facts.started,
             listener: facts.listener.into(),
             route: facts.route.into(),

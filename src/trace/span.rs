@@ -46,13 +46,13 @@ impl Resource {
 /// The spans of a request. `now` is one moment by both clocks.
 pub(super) fn spans(finished: &Finished, now: (Instant, SystemTime)) -> Vec<Span> {
     let Some(trace) = finished.account.trace else { return Vec::new() };
-    let mut spans = vec![server(finished, trace)];
+    let mut spans = vec![server(finished, trace, now)];
     let tries = finished.account.tries.iter().enumerate();
     spans.extend(tries.map(|(place, one)| client(finished, trace, (place, one), now)));
     spans
 }
 
-fn server(finished: &Finished, trace: Trace) -> Span {
+fn server(finished: &Finished, trace: Trace, now: (Instant, SystemTime)) -> Span {
     let account = &finished.account;
     let mut attributes = method(account.method.as_ref());
     attributes.push(text("url.scheme", &*finished.scheme));
@@ -97,8 +97,8 @@ fn server(finished: &Finished, trace: Trace) -> Span {
         flags: flags(trace.parent != 0),
         name,
         kind: SpanKind::Server.into(),
-        start_time_unix_nano: nanoseconds(finished.at),
-        end_time_unix_nano: nanoseconds(finished.at + finished.took),
+        start_time_unix_nano: nanoseconds(finished.started, now),
+        end_time_unix_nano: nanoseconds(finished.started + finished.took, now),
         status: Some(status(failure.is_some())),
         attributes: with_error(attributes, failure),
         ..Span::default()
@@ -109,7 +109,7 @@ fn client(
     finished: &Finished,
     trace: Trace,
     (place, one): (usize, &Try),
-    (instant, now): (Instant, SystemTime),
+    now: (Instant, SystemTime),
 ) -> Span {
     let account = &finished.account;
     let mut attributes = method(account.method.as_ref());
@@ -136,7 +136,6 @@ fn client(
         Some(end) if end.failure.is_some() || !is_last(finished, one) => end.at,
         _ => finished.started + finished.took,
     };
-    let at = |moment: Instant| nanoseconds(now.checked_sub(instant.saturating_duration_since(moment)).unwrap_or(now));
     Span {
         trace_id: trace.id.to_be_bytes().to_vec(),
         span_id: one.span.to_be_bytes().to_vec(),
@@ -145,8 +144,8 @@ fn client(
         flags: flags(false),
         name: named(account.method.as_ref(), None),
         kind: SpanKind::Client.into(),
-        start_time_unix_nano: at(one.began),
-        end_time_unix_nano: at(ended.max(one.began)),
+        start_time_unix_nano: nanoseconds(one.began, now),
+        end_time_unix_nano: nanoseconds(ended.max(one.began), now),
         status: Some(status(failure.is_some())),
         attributes: with_error(attributes, failure),
         ..Span::default()
@@ -265,7 +264,9 @@ fn with_error(mut attributes: Vec<KeyValue>, failure: Option<String>) -> Vec<Key
     attributes
 }
 
-fn nanoseconds(at: SystemTime) -> u64 {
+/// A moment as the protocol has it. All of a trace go by one pair of clocks, so that none begins before the one that it is part of.
+fn nanoseconds(moment: Instant, (instant, now): (Instant, SystemTime)) -> u64 {
+    let at = now.checked_sub(instant.saturating_duration_since(moment)).unwrap_or(now);
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
