@@ -1,6 +1,7 @@
 //! The operator's window: is it alive, is it ready, what does it count, and whom does it see.
 
 mod access;
+mod openapi;
 
 use std::time::Duration;
 

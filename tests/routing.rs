@@ -276,7 +276,7 @@ async fn the_window_shows_what_routes_ask_for_and_do() {
             "action": { "split": {
                 "clusters": [{ "cluster": "web", "weight": 3 }, { "cluster": "new", "weight": 1 }], "by": "cookie:id",
             } },
-            "predicates": ["method GET or HEAD", "client in 10.0.0.0/8", "identity spiffe://a/*", "header x-team = shop"],
+            "predicates": ["method GET or HEAD", "client in 10.0.0.0/8", "identity spiffe://a/*", "header x-team = <hidden>"],
             "mirror": { "cluster": "new", "percent": 2.5 },
         },
         {

@@ -2,13 +2,11 @@
 //! runtime, so that a scrape cannot touch a request. [`dispatch`] has the table of its pages; who may see them is asked before any of them is
 //! made.
 
+mod about;
 mod access;
-#[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod answer;
-#[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod ask;
 mod dashboard;
-#[allow(dead_code, reason = "the pages that use all of it come with the next changes")]
 mod dispatch;
 mod documents;
 mod endpoints;
@@ -41,6 +39,7 @@ use crate::listener::{Asked, Limits, Service};
 use crate::message::{Answer, Incoming};
 use crate::metrics::Metrics;
 use crate::table::{Hand, Reader};
+use about::Begun;
 use access::{Access, Caller};
 use answer::{Body, Problem, Reply, json, text};
 use ask::{Ask, one};
@@ -61,8 +60,17 @@ const MAX_FOLLOWERS: usize = 16;
 const LEFT: u16 = 499;
 
 /// Every page, each room of the window with its own.
-const PAGES: &[&[Page]] =
-    &[OWN, view::PAGES, events::PAGES, hand::PAGES, log::PAGES, explain::PAGES, live::PAGES, dashboard::PAGES];
+const PAGES: &[&[Page]] = &[
+    OWN,
+    view::PAGES,
+    events::PAGES,
+    hand::PAGES,
+    log::PAGES,
+    explain::PAGES,
+    live::PAGES,
+    about::PAGES,
+    dashboard::PAGES,
+];
 
 /// Pages of this file.
 const OWN: &[Page] = &[
@@ -96,6 +104,7 @@ pub struct Admin {
     /// What of endpoints has been scraped.
     shown: RefCell<endpoints::Shown>,
     access: Access,
+    begun: Begun,
     log_level: LogLevel,
     /// What holds for names of services.
     egress: Option<Egress>,
@@ -126,6 +135,7 @@ impl Admin {
             withdrawal: None,
             shown: RefCell::new(endpoints::Shown::new(0)),
             access,
+            begun: Begun::now(),
             log_level: LogLevel::default(),
             egress: None,
             dashboard: Dashboard::new(),

@@ -173,12 +173,13 @@ fn predicates(all: &Predicates) -> Vec<String> {
     words
 }
 
+/// What is wanted may be a key that only some have.
 fn word(wanted: &Match) -> String {
     match wanted {
         Match::Present => "present".to_owned(),
         Match::Absent => "absent".to_owned(),
-        Match::Value(value) => format!("= {value}"),
-        Match::Prefix(prefix) => format!("= {prefix}…"),
-        Match::Regex(_, written) => format!("~ {written}"),
+        Match::Value(_) => "= <hidden>".to_owned(),
+        Match::Prefix(_) => "= <hidden>…".to_owned(),
+        Match::Regex(..) => "~ <hidden>".to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::text::Document;
-use super::{Config, Environment, Error, Problem, check, raw};
+use super::{Config, Environment, Error, Problem, Shown, check, raw};
 
 /// Documents by their whole keys, as they stand in the store.
 pub type Documents = BTreeMap<String, Vec<u8>>;
@@ -86,6 +86,7 @@ pub(super) fn join(written: &Arc<Written>, documents: &Documents) -> Result<Conf
     let joined = raw.joined.clone();
     let config = check::check(raw, environment);
     let mut config = config.map_err(|problems| in_file(locate(&joined, (&document, &texts), problems)))?;
+    config.shown = Arc::new(Shown::of(text, texts.values().copied()));
     config.written = config.kv.is_some().then(|| Arc::clone(written));
     Ok(config)
 }

@@ -22,7 +22,9 @@ mod protection;
 mod raw;
 mod registration;
 mod route;
+mod secret;
 mod service_routes;
+mod shown;
 mod template;
 mod text;
 mod tls;
@@ -58,7 +60,9 @@ pub use route::{
     Action, Ends, Forward, HeaderRules, Host, Match, Mirror, NewHost, NewPath, Predicates, Principal, Redirect,
     Respond, Rewrite, Route, Spot, Target, Terms,
 };
+pub use secret::Secret;
 pub use service_routes::{Claimable, Claimed, Door, OWN_ROUTE, Only, Passage, ServiceRoutes};
+pub use shown::Shown;
 pub use template::{Speech, Templates};
 pub use text::parse_address;
 pub use tls::{Authorities, CertificateFiles, ClientAuth, ClusterTls, Identity, ListenerTls, unreadable};
@@ -109,6 +113,7 @@ pub struct Config {
     pub tracing: Option<Tracing>,
     /// Where more routes and clusters are, if anywhere.
     pub kv: Option<Kv>,
+    shown: Arc<Shown>,
     /// What to join them with.
     written: Option<Arc<documents::Written>>,
 }
@@ -193,10 +198,6 @@ pub struct Place {
     /// Key of the metadata that names a zone.
     pub zone_key: String,
 }
-
-/// A value that must not reach a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// An address on which clients are served.
 #[derive(Debug, Clone, PartialEq)]
@@ -456,24 +457,6 @@ impl From<Selection> for Draw {
 impl From<Selection> for Source {
     fn from(selection: Selection) -> Self {
         Source::Followed(vec![Draw::from(selection)])
-    }
-}
-
-impl Secret {
-    /// Wraps a value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Secret(value.into())
-    }
-
-    /// The value, for the wire only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("<secret>")
     }
 }
 

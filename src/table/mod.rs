@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 pub use crate::cluster::SLOT;
 use crate::cluster::{Cluster, New, Own};
-use crate::config::{self, Config, Door, Passage, Selection, Source};
+use crate::config::{self, Config, Door, Passage, Selection, Shown, Source};
 use crate::endpoint::{Address, Age, Freshness, Ids, List, Listed, Locality, Measures, Vantage};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -44,6 +44,7 @@ pub struct Table {
     beside: Option<Arc<Beside>>,
     measures: Arc<ByCluster>,
     awaits_routes: bool,
+    configuration: Arc<Shown>,
 }
 
 /// The lists that sources have given so far.
@@ -145,6 +146,11 @@ impl Table {
         &self.measures
     }
 
+    /// What it was built from, as far as that is shown.
+    pub fn configuration(&self) -> &Arc<Shown> {
+        &self.configuration
+    }
+
     /// When the route of that name was last in use, if ever: now, while anything runs in the cluster of that name.
     pub fn last_use(&self, name: &str, now: Instant) -> Option<Instant> {
         let is_running =
@@ -179,6 +185,7 @@ impl Table {
             beside: None,
             measures: Arc::default(),
             awaits_routes: false,
+            configuration: Arc::default(),
         }
     }
 }
@@ -231,6 +238,7 @@ impl Builder {
             beside: facts.beside.clone(),
             measures: Arc::clone(&facts.measures),
             awaits_routes: facts.awaits_routes,
+            configuration: Arc::clone(config.shown()),
         }
     }
 

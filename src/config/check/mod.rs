@@ -84,6 +84,7 @@ pub(super) fn check(raw: raw::File, environment: &Environment) -> Result<Config,
         access_log: access_log::check(raw.access_log.unwrap_or_default(), &mut problems),
         registration: raw.registration.map(|written| registration::check(written, &around, &mut problems)),
         kv: raw.kv.map(|kv| Kv { prefix: prefix("kv.prefix", &kv.prefix, "lictor/config/", &mut problems) }),
+        shown: Arc::default(),
         written: None,
     };
     if problems.0.is_empty() {
