@@ -57,6 +57,7 @@ mod timeouts;
 mod tracing;
 mod tls;
 mod upstream_h2;
+mod top;
 mod trusted;
 mod upstream_tls;
 mod websocket;

@@ -139,7 +139,11 @@ fn table(frame: &mut Frame<'_>, area: Rect, clusters: &[&Cluster], chosen: usize
     let rows: Vec<Row<'_>> = clusters.iter().map(line).collect();
     let (heads, widths): (Vec<&str>, Vec<Constraint>) = columns(is_narrow).into_iter().unzip();
     let head = Row::new(heads).style(DIM);
-    let block = Block::new().borders(Borders::TOP).title(format!(" {} clusters ", clusters.len()));
+    let title = match clusters.len() {
+        1 => " 1 cluster ".to_owned(),
+        many => format!(" {many} clusters "),
+    };
+    let block = Block::new().borders(Borders::TOP).title(title);
     let marked = Style::new().add_modifier(Modifier::REVERSED);
     let table = Table::new(rows, widths).header(head).block(block).row_highlight_style(marked);
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(Some(chosen)));
@@ -196,7 +200,7 @@ fn endpoints(frame: &mut Frame<'_>, area: Rect, cluster: &Cluster, now: u64) {
         Constraint::Length(9),
         Constraint::Length(11),
         Constraint::Length(9),
-        Constraint::Fill(1),
+        Constraint::Fill(2),
     ];
     let heads = ["STANDING", "ENDPOINT", "ID", "WEIGHT", "IN FLIGHT", "CONNECTIONS", "EXPECTED", "WHY"];
     let block = Block::new().borders(Borders::TOP).title(format!(" {} ", cluster.name));
@@ -291,7 +295,7 @@ mod tests {
         assert!(by_rate.find("calm") < by_rate.find("web"), "{by_rate}");
         let searched = Choice { search: "10.0.0.1".to_owned(), ..Choice::new(Order::Trouble) };
         let found = drawn(120, 30, &searched);
-        assert!(found.contains(" 1 clusters ") && !found.contains("1 ejected"), "{found}");
+        assert!(found.contains(" 1 cluster ") && !found.contains("1 ejected"), "{found}");
         let small = drawn(60, 12, &Choice::new(Order::Trouble));
         assert!(small.contains("web") && small.contains("q quit") && !small.contains("POLICY"), "{small}");
         for (width, height) in [(1, 1), (10, 3), (300, 100)] {
