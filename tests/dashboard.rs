@@ -286,3 +286,49 @@ async fn a_lost_connection_is_shown_until_there_is_one_again() {
     assert_eq!(browser.run("document.querySelectorAll('.row').length").await, 2);
     drop(again);
 }
+
+#[tokio::test]
+async fn who_has_no_token_is_asked_for_one_and_is_told_if_it_is_wrong() {
+    let token = "open sesame, open sesame".replace([' ', ','], "-");
+    let cluster = to_endpoints(&["127.0.0.1:1".parse().unwrap()], "");
+    let proxy = Proxy::start(&format!("{cluster}[admin]\nbind = \"127.0.0.1:0\"\ntoken = \"{token}\"\n"));
+    let mut browser = Browser::start(1000, 700).await;
+    browser.open(proxy.admin()).await;
+    let is_asked = "document.getElementById('token').open && document.activeElement.id === 'token-value'";
+    browser.until("it asks", is_asked).await;
+    browser.write("guess").await;
+    browser.press("Enter").await;
+    browser.until("it was wrong", "!document.getElementById('token-wrong').hidden").await;
+    browser.until("it asks again", is_asked).await;
+    assert_eq!(browser.run("document.querySelectorAll('.row').length").await, 0, "nothing is shown before");
+    browser.write(&token).await;
+    browser.press("Enter").await;
+    browser.until("it shows", "document.querySelectorAll('.row').length === 1").await;
+    assert_eq!(browser.run("document.getElementById('token').open").await, false);
+}
+
+#[tokio::test]
+async fn an_endpoint_is_taken_out_and_back_by_hand_once_that_was_confirmed() {
+    let origins = origins(&["one", "two"]).await;
+    let proxy = before(&origins, "");
+    let mut browser = Browser::start(1280, 800).await;
+    browser.open(proxy.admin()).await;
+    let button = |word: &str| {
+        format!("[...document.querySelectorAll('.do button')].find(button => button.textContent === '{word}')")
+    };
+    browser.until("it can be done", &button("Eject").replace("find", "some")).await;
+    browser.run(&format!("{}.click()", button("Eject"))).await;
+    browser.until("it is asked", "document.getElementById('act').open").await;
+    let standings = "[...document.querySelectorAll('.standing b')].map(word => word.textContent).sort().join()";
+    assert_eq!(browser.run("document.activeElement.id").await, "act-no", "to leave it is at hand");
+    assert_eq!(browser.run(standings).await, "eligible,eligible", "nothing is done before");
+    browser.run("document.getElementById('act-yes').click()").await;
+    browser.until("it is out", &format!("{standings} === 'ejected,eligible'")).await;
+    browser
+        .until("by whom is said", "document.querySelector('.standing small').textContent.includes('by 127.0.0.1')")
+        .await;
+    browser.run(&format!("{}.click()", button("Readmit"))).await;
+    browser.run("document.getElementById('act-yes').click()").await;
+    browser.until("it is back", &format!("{standings} === 'eligible,eligible'")).await;
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+}

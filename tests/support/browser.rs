@@ -13,13 +13,15 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::client::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// From one look at the page to the next.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Nothing that asks the world for something, and nothing that is kept.
 const OPTIONS: [&str; 13] = [
     "--headless",
@@ -103,25 +105,33 @@ impl Browser {
 
     /// What a script comes to.
     pub async fn run(&mut self, script: &str) -> Value {
-        let asked = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
-        let answer = self.call("Runtime.evaluate", asked).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{script}: {answer}");
-        answer["result"]["value"].clone()
+        self.look(script).await.unwrap_or_else(|wrong| panic!("{script}: {wrong}"))
     }
 
-    /// Returns once a script comes to something that is true, with that.
+    /// Returns once a script comes to something that is true, with that. What fails is not there yet: a page is a while in coming.
     pub async fn until(&mut self, what: &str, script: &str) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let value = self.run(script).await;
-            if !matches!(&value, Value::Null | Value::Bool(false)) && value != "" {
-                return value;
+            match self.look(script).await {
+                Ok(value) if !matches!(&value, Value::Null | Value::Bool(false)) && value != "" => return value,
+                _ if Instant::now() < deadline => sleep(PAUSE).await,
+                last => {
+                    let text = self.look("document.body.innerText").await.unwrap_or_default();
+                    panic!(
+                        "not within {PATIENCE:?}: {what}: {last:?}\non the page:\n{}",
+                        text.as_str().unwrap_or_default()
+                    );
+                }
             }
-            if tokio::time::Instant::now() > deadline {
-                let text = self.run("document.body.innerText").await;
-                panic!("not within {PATIENCE:?}: {what}\non the page:\n{}", text.as_str().unwrap_or_default());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn look(&mut self, script: &str) -> Result<Value, Value> {
+        let asked = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.call("Runtime.evaluate", asked).await;
+        match answer.get_mut("exceptionDetails") {
+            Some(wrong) => Err(wrong.take()),
+            None => Ok(answer["result"]["value"].take()),
         }
     }
 

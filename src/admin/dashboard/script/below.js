@@ -2,13 +2,16 @@
 
 const MOST_SHOWN = 200;
 
+// The median and the slowest hundredth, or the highest of the scale.
+const both = ([p99, p50]) => missing(p50) ? time(p99) : `${time(p50)} · ${time(p99)}`;
+
 class Below {
   constructor(cluster, acts) {
     Object.assign(this, { cluster, acts, ends: new Map(), isWhole: false });
     this.plots = {
       rate: new Plot("Requests", "rate", ["main"], 1, ([now]) => `${rate(now)} /s`),
-      errors: new Plot("Errors", "errors", ["main"], 0.05, ([now]) => percent(now)),
-      time: new Plot("Duration, p50 below p99", "time", ["main", "also"], 0.001, values => values.length < 2 ? time(values[0]) : `${time(values[1])} · ${time(values[0])}`),
+      errors: new Plot("Errors", "errors", ["main"], 0.04, ([now]) => percent(now)),
+      time: new Plot("Duration, p50 below p99", "time", ["main", "also"], 0.001, both),
     };
     this.facts = make("p", { className: "facts" });
     this.body = make("tbody");

@@ -1,6 +1,6 @@
 // A cluster as a line of the list. It is made once and patched; a line that nobody sees is not painted.
 
-const MOST_CELLS = 40;
+const MOST_CELLS = 30;
 
 class Row {
   constructor(cluster, acts) {
