@@ -280,9 +280,11 @@ async fn a_lost_connection_is_shown_until_there_is_one_again() {
     let lost = "!document.getElementById('lost').hidden && document.getElementById('lost').textContent";
     let said = browser.until("it is lost", lost).await;
     assert!(said.as_str().unwrap().contains("What you see is of"), "{said}");
+    browser.until("the title says so", "document.title.includes('connection lost')").await;
     let again = lictor::app::App::start(config).unwrap();
     browser.until("it is live again", "document.getElementById('link').textContent === 'live'").await;
     assert_eq!(browser.run("document.getElementById('lost').hidden").await, true);
+    browser.until("the title is of now", "!document.title.includes('lost')").await;
     assert_eq!(browser.run("document.querySelectorAll('.row').length").await, 2);
     drop(again);
 }

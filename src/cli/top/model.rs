@@ -119,8 +119,32 @@ pub(super) struct Model {
     clusters: BTreeMap<String, Cluster>,
 }
 
+impl Message {
+    /// What services call themselves is no command to a terminal.
+    fn clean(&mut self) {
+        let Lictor { name, version, blocker } = &mut self.lictor;
+        [name, version].into_iter().chain(blocker).for_each(clean);
+        for event in &mut self.events {
+            [&mut event.time, &mut event.text, &mut event.kind].into_iter().for_each(clean);
+        }
+        for cluster in &mut self.clusters {
+            [&mut cluster.name, &mut cluster.policy].into_iter().for_each(clean);
+            for Endpoint { address, id, state, why, .. } in &mut cluster.endpoints {
+                [address, state].into_iter().chain(id).chain(why).for_each(clean);
+            }
+        }
+    }
+}
+
+fn clean(text: &mut String) {
+    if text.contains(char::is_control) {
+        *text = text.replace(char::is_control, "\u{fffd}");
+    }
+}
+
 impl Model {
-    pub(super) fn learn(&mut self, message: Message) {
+    pub(super) fn learn(&mut self, mut message: Message) {
+        message.clean();
         if message.is_whole {
             self.clusters.clear();
             self.events.clear();
@@ -247,5 +271,22 @@ pub(super) fn time(value: Option<f64>) -> String {
         Some(value) if value < 0.01 => format!("{:.1}ms", value * 1e3),
         Some(value) if value < 1.0 => format!("{:.0}ms", value * 1e3),
         Some(value) => format!("{value:.2}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        let clusters =
+            serde_json::json!([{ "name": "a\u{1b}[2Jb", "endpoints": [{ "address": "x:1", "id": "c\nd" }] }]);
+        let clusters = serde_json::from_value(clusters).unwrap();
+        let mut model = Model::default();
+        model.learn(Message { is_whole: true, clusters, ..Message::default() });
+        let shown = model.clusters(Order::Name, "");
+        assert_eq!(shown[0].name, "a\u{fffd}[2Jb");
+        assert_eq!(shown[0].endpoints[0].id.as_deref(), Some("c\u{fffd}d"));
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Order;
@@ -25,8 +26,13 @@ const PAST: usize = 40;
 /// Shows what there is until somebody presses `q`. The first look has to succeed: who is at the wrong address wants to know it at once.
 pub(super) async fn run(window: &Window, order: Order) -> Result<(), Error> {
     let feed = Feed::open(window).await?;
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let mut terminal = ratatui::try_init()?;
-    let result = show(&mut terminal, window, feed, order).await;
+    let result = tokio::select! {
+        result = show(&mut terminal, window, feed, order) => result,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    };
     ratatui::try_restore()?;
     result
 }

@@ -67,17 +67,17 @@ class History {
     const left = new Set(this.lines.keys());
     let place = this.list.firstChild;
     for (const table of model.tables) {
-      left.delete(table.version);
-      let line = this.lines.get(table.version);
+      left.delete(table.id);
+      let line = this.lines.get(table.id);
       if (!line) {
-        this.lines.set(table.version, line = this.line(table));
+        this.lines.set(table.id, line = this.line(table));
         this.list.insertBefore(line.box, place);
       } else place = line.box.nextSibling;
       say(line.age, `${ago(model.now() - line.at)} ago`);
     }
-    for (const version of left) {
-      this.lines.get(version).box.remove();
-      this.lines.delete(version);
+    for (const id of left) {
+      this.lines.get(id).box.remove();
+      this.lines.delete(id);
     }
   }
 

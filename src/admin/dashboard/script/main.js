@@ -91,4 +91,5 @@ new Stream({
   heard: (message, isWhole) => page.learn(message, isWhole),
   broken: (wait, why) => page.lost(wait, why),
   refused: wasWrong => token.ask(wasWrong),
+  paused: () => page.paused(),
 }).run();

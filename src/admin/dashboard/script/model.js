@@ -98,9 +98,15 @@ function learn(message, isWhole) {
     for (const cluster of model.clusters.values()) cluster.past.push(cluster.view);
     whole.push(message.totals);
   } else if (!isWhole) whole.amend(message.totals);
-  if (isWhole) { model.events = []; model.tables = []; }
-  const events = (message.events ?? []).filter(event => !model.events.some(known => known.id === event.id));
-  model.events = [...events.reverse(), ...model.events].slice(0, MOST_EVENTS);
+  // After a reconnect everything comes once more: what was known is no news.
+  const told = new Set(model.events.map(event => event.id));
+  const events = (message.events ?? []).filter(event => !told.has(event.id));
+  if (isWhole) {
+    const kept = new Set((message.events ?? []).map(event => event.id));
+    model.events = model.events.filter(event => kept.has(event.id));
+    model.tables = [];
+  }
+  model.events = [...events.toReversed(), ...model.events].slice(0, MOST_EVENTS);
   model.tables = [...(message.tables ?? [])].reverse().concat(model.tables).slice(0, MOST_TABLES);
   return { added, gone: [...gone], events };
 }

@@ -56,8 +56,15 @@ class Page {
     pill("link", "good", "live");
   }
 
+  paused() {
+    pill("link", "off", "paused while nobody looks");
+    document.body.classList.add("stale");
+    document.title = "paused · lictor";
+  }
+
   lost(wait, why) {
     pill("link", "bad", "connection lost");
+    document.title = "● connection lost · lictor";
     const box = byId("lost");
     const since = model.facts ? ` What you see is of ${clock(model.facts.now)}.` : "";
     say(box, `Connection lost (${why}).${since} Trying again${wait > 1000 ? ` every ${Math.round(wait / 1000)} s` : ""}…`);

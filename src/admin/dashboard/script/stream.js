@@ -1,17 +1,29 @@
 // The live feed, read by fetch, since an EventSource cannot send a token. A feed that is silent is as good as a broken one.
 
 const SILENCE = 5000;
+// A tab that nobody has seen for so long gives its place to others.
+const UNSEEN = 180000;
 const PATIENCE = [500, 1000, 2000, 4000, 5000];
 
 class Stream {
-  constructor({ heard, broken, refused }) {
-    Object.assign(this, { heard, broken, refused, failures: 0 });
+  constructor({ heard, broken, refused, paused }) {
+    Object.assign(this, { heard, broken, refused, paused, failures: 0, isAway: false });
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.leaving);
+      if (document.hidden) this.leaving = setTimeout(() => { this.isAway = true; this.current?.abort(); }, UNSEEN);
+      else { this.isAway = false; this.back?.(); }
+    });
   }
 
   async run() {
     for (;;) {
       const why = await this.follow().catch(error => error.message);
       if (why === "token") continue;
+      if (this.isAway) {
+        this.paused();
+        await new Promise(resolve => { this.back = resolve; });
+        continue;
+      }
       const wait = PATIENCE[Math.min(this.failures, PATIENCE.length - 1)];
       this.failures += 1;
       this.broken(wait, why);
@@ -24,7 +36,7 @@ class Stream {
   }
 
   async follow() {
-    const broken = new AbortController();
+    const broken = this.current = new AbortController();
     let watchdog = setTimeout(() => broken.abort(), SILENCE);
     try {
       const sent = token.value;

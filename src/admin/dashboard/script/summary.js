@@ -60,7 +60,8 @@ class Summary {
   judge(eligible, all) {
     const [first, ...rest] = verdicts(eligible, all);
     const key = JSON.stringify([first, rest]);
-    document.title = `${first.tone === "good" ? "" : "● "}${first.short} · lictor`;
+    // A title that nobody keeps true says so instead.
+    if (!document.body.classList.contains("stale")) document.title = `${first.tone === "good" ? "" : "● "}${first.short} · lictor`;
     if (this.said === key) return;
     this.said = key;
     const box = byId("verdict");
