@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn whatever_key_of_the_reference_sounds_like_a_secret_is_hidden_or_known_to_be_none() {
         // Files, and how many headers a head may have.
-        let harmless = ["token_file", "secret_file", "key", "client_key", "zone_key", "headers", "anonymous_metrics"];
+        let harmless =
+            ["token_file", "secret_file", "key", "keys", "client_key", "zone_key", "headers", "anonymous_metrics"];
         let keys =
             REFERENCE.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = ")).map(|(key, _)| key);
         let sounds = |key: &&str| {

@@ -105,12 +105,7 @@ fn server(finished: &Finished, trace: Trace, now: (Instant, SystemTime)) -> Span
     }
 }
 
-fn client(
-    finished: &Finished,
-    trace: Trace,
-    (place, one): (usize, &Try),
-    now: (Instant, SystemTime),
-) -> Span {
+fn client(finished: &Finished, trace: Trace, (place, one): (usize, &Try), now: (Instant, SystemTime)) -> Span {
     let account = &finished.account;
     let mut attributes = method(account.method.as_ref());
     let address = one.endpoint.address();
