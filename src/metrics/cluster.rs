@@ -66,7 +66,18 @@ struct Shard {
 
 /// Shown before they have ever happened: Prometheus sees no increase in a series that begins with its first event, and people are called
 /// for these.
-const FROM_THE_START: [Event; 2] = [Event::NoRetry { reason: "budget" }, Event::NoEndpoint];
+const FROM_THE_START: [Event; 10] = [
+    Event::NoRetry { reason: "budget" },
+    Event::NoEndpoint,
+    Event::Overload { reason: "queue_full" },
+    Event::Overload { reason: "queue_timeout" },
+    Event::Overload { reason: "endpoint_in_flight" },
+    Event::Ejection { reason: "connect", unenforced: "" },
+    Event::Ejection { reason: "timeout", unenforced: "" },
+    Event::Ejection { reason: "reset", unenforced: "" },
+    Event::Ejection { reason: "gateway", unenforced: "" },
+    Event::Ejection { reason: "5xx", unenforced: "" },
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {

@@ -65,6 +65,7 @@ fn what_people_are_called_for_is_shown_before_it_happens() {
     let lines = |count: u64| {
         [
             format!("lictor_no_endpoint_total{{cluster=\"web\"}} {count}\n"),
+            format!("lictor_overload_total{{cluster=\"web\",reason=\"queue_full\"}} {count}\n"),
             format!("lictor_retries_refused_total{{cluster=\"web\",reason=\"budget\"}} {count}\n"),
         ]
     };
@@ -72,6 +73,7 @@ fn what_people_are_called_for_is_shown_before_it_happens() {
     assert!(lines(0).iter().all(|line| text.contains(line)), "{text}");
     series.no_endpoint();
     series.no_retry("budget");
+    series.overload("queue_full");
     let text = metrics.gather().write(Format::Text);
     assert!(lines(1).iter().all(|line| text.contains(line)), "{text}");
 }
