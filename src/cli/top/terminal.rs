@@ -40,9 +40,12 @@ pub(super) async fn run(window: &Window, order: Order) -> Result<(), Error> {
 async fn show(terminal: &mut DefaultTerminal, window: &Window, feed: Feed, order: Order) -> Result<(), Error> {
     let (mut model, mut choice) = (Model::default(), Choice::new(order));
     let (mut feed, mut heard) = (Some(feed), Instant::now());
+    // Drawing is what costs something here: it is done where something has changed.
+    let mut is_news = true;
     loop {
         // Whatever is at hand first, so that a key is not waited for by a message nor the reverse.
         while event::poll(Duration::ZERO)? {
+            is_news = true;
             match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release && !press(key, &mut choice, &model) => {
                     return Ok(());
@@ -50,18 +53,23 @@ async fn show(terminal: &mut DefaultTerminal, window: &Window, feed: Feed, order
                 _ => {}
             }
         }
-        terminal.draw(|frame| screen::draw(frame, &model, &choice))?;
+        if std::mem::take(&mut is_news) {
+            terminal.draw(|frame| screen::draw(frame, &model, &choice))?;
+        }
         match &mut feed {
             Some(reader) => match timeout(LOOK, reader.next()).await {
                 Ok(Ok(message)) => {
+                    is_news = true;
                     heard = Instant::now();
                     choice.lost = None;
                     choice.past.push(message.totals.rate.unwrap_or_default());
                     choice.past.drain(..choice.past.len().saturating_sub(PAST));
                     model.learn(message);
                 }
-                Ok(Err(error)) => (choice.lost, feed) = (Some(error.to_string()), None),
-                Err(_) if heard.elapsed() > SILENCE => (choice.lost, feed) = (Some("silence".to_owned()), None),
+                Ok(Err(error)) => (choice.lost, feed, is_news) = (Some(error.to_string()), None, true),
+                Err(_) if heard.elapsed() > SILENCE => {
+                    (choice.lost, feed, is_news) = (Some("silence".to_owned()), None, true);
+                }
                 Err(_) => {}
             },
             None if heard.elapsed() > AGAIN => {
