@@ -33,7 +33,8 @@ job "lictor" {
       mode = "host"
 
       port "http" {
-        static = 80
+        # What the image's user may bind; a balancer in front, or a redirect of the host's, has 80 and 443.
+        static = 8080
       }
 
       port "admin" {
@@ -68,7 +69,7 @@ job "lictor" {
     task "lictor" {
       driver = "docker"
 
-      # A token for Consul that belongs to this workload; Nomad keeps it in a file and renews it.
+      # A token for Consul that belongs to this workload, in CONSUL_HTTP_TOKEN.
       consul {}
 
       config {
@@ -76,7 +77,6 @@ job "lictor" {
         network_mode    = "host"
         args            = ["serve", "--config", "/local/lictor.toml"]
         cap_drop        = ["all"]
-        cap_add         = ["net_bind_service"]
         readonly_rootfs = true
 
         # A client's connection and an endpoint's, for each that is served.
@@ -87,21 +87,22 @@ job "lictor" {
 
       env {
         # Host networks have no other way to the agent.
-        CONSUL_HTTP_ADDR       = "http://127.0.0.1:8500"
-        CONSUL_HTTP_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/consul_token"
+        CONSUL_HTTP_ADDR = "http://127.0.0.1:8500"
       }
 
       # Not SIGINT, which would be sent by default: a second one ends lictor at once.
       kill_signal = "SIGTERM"
 
-      # Longer than drain.delay and drain.timeout together; the client's own max_kill_timeout has to allow it.
-      kill_timeout = "45s"
+      # Longer than drain.delay and drain.timeout together. More than 30 s the client's max_kill_timeout would have to allow.
+      kill_timeout = "29s"
 
       template {
         destination   = "local/lictor.toml"
         change_mode   = "signal"
         change_signal = "SIGHUP"
         data          = <<-TOML
+          workers = 2
+
           [admin]
           bind = "0.0.0.0:9990"
           token_file = "/secrets/admin-token"
@@ -109,7 +110,7 @@ job "lictor" {
 
           [[listeners]]
           name = "edge"
-          bind = "0.0.0.0:80"
+          bind = "0.0.0.0:8080"
 
           [[routes]]
           cluster = "web"
@@ -120,7 +121,7 @@ job "lictor" {
 
           [drain]
           delay = "5s"
-          timeout = "30s"
+          timeout = "20s"
         TOML
       }
 
@@ -130,7 +131,8 @@ job "lictor" {
         perms       = "600"
         uid         = 65532
         gid         = 65532
-        change_mode = "restart"
+        # lictor reads it again by itself.
+        change_mode = "noop"
         data        = "{{ with nomadVar \"nomad/jobs/lictor\" }}{{ .admin_token }}{{ end }}"
       }
 

@@ -75,18 +75,21 @@ job "shop" {
       }
 
       env {
-        # The agent of this host, as it is reached out of the group's network.
-        CONSUL_HTTP_ADDR       = "http://${attr.unique.network.ip-address}:8500"
-        CONSUL_HTTP_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/consul_token"
+        # The agent of this host, as it is reached out of the group's network: its client_addr has to have that address.
+        CONSUL_HTTP_ADDR = "http://${attr.unique.network.ip-address}:8500"
       }
 
-      kill_timeout = "45s"
+      # Longer than the drain. More than 30 s the client's max_kill_timeout would have to allow.
+      kill_timeout = "29s"
 
       template {
         destination   = "local/lictor.toml"
         change_mode   = "signal"
         change_signal = "SIGHUP"
         data          = <<-TOML
+          # As many as the host has cores would not fit into the memory below.
+          workers = 1
+
           [admin]
           bind = "127.0.0.1:9990"
 
@@ -98,6 +101,10 @@ job "shop" {
 
           [defaults]
           retry = { attempts = 2 }
+
+          [drain]
+          delay = "1s"
+          timeout = "20s"
         TOML
       }
 
