@@ -1,5 +1,5 @@
 //! The operator's window: liveness, readiness, metrics, and what the table holds. It runs on the control
-//! runtime, so that a scrape cannot touch a request. [`dispatch`] has the table of its pages; who may see them is asked before any of them is
+//! runtime, so that a scrape cannot touch a request. `dispatch` has the table of its pages; who may see them is asked before any of them is
 //! made.
 
 mod about;
