@@ -70,11 +70,8 @@ fn endpoints(out: &mut Vec<u8>, facts: &Facts<'_>) {
     string(out, "cluster", facts.cluster.as_bytes());
     number(out, "attempts", u64::from(facts.account.attempts));
     let Some(last) = facts.account.last() else { return };
-    key(out, "endpoint");
-    out.push(b'"');
     // Hosts are checked when they are read: nothing in them has to be escaped.
-    display(out, last.endpoint.address());
-    out.push(b'"');
+    quoted(out, "endpoint", last.endpoint.address());
     if let Some(end) = last.end {
         seconds(out, "upstream_time", end.at.saturating_duration_since(last.began));
     }
@@ -82,16 +79,11 @@ fn endpoints(out: &mut Vec<u8>, facts: &Facts<'_>) {
 }
 
 fn client(out: &mut Vec<u8>, facts: &Facts<'_>) {
-    for (name, address) in [("client", facts.account.client.map(Address::Ip)), ("peer", facts.peer.map(Address::Port))]
-    {
-        let Some(address) = address else { continue };
-        key(out, name);
-        out.push(b'"');
-        match address {
-            Address::Ip(ip) => display(out, ip),
-            Address::Port(socket) => display(out, socket),
-        }
-        out.push(b'"');
+    if let Some(client) = facts.account.client {
+        quoted(out, "client", client);
+    }
+    if let Some(peer) = facts.peer {
+        quoted(out, "peer", peer);
     }
     if let Some(security) = facts.security {
         string(out, "tls_version", security.version.as_bytes());
@@ -105,11 +97,6 @@ fn client(out: &mut Vec<u8>, facts: &Facts<'_>) {
     }
     word(out, facts.account, "user_agent", Word::UserAgent);
     word(out, facts.account, "referer", Word::Referer);
-}
-
-enum Address {
-    Ip(std::net::IpAddr),
-    Port(std::net::SocketAddr),
 }
 
 fn ids(out: &mut Vec<u8>, account: &Account) {
@@ -168,6 +155,14 @@ fn string(out: &mut Vec<u8>, name: &str, text: &[u8]) {
     key(out, name);
     out.push(b'"');
     escape(out, text);
+    out.push(b'"');
+}
+
+/// What displays itself without anything that would have to be escaped.
+fn quoted(out: &mut Vec<u8>, name: &str, what: impl std::fmt::Display) {
+    key(out, name);
+    out.push(b'"');
+    display(out, what);
     out.push(b'"');
 }
 

@@ -1,11 +1,12 @@
 //! `lictor health`: asks the running proxy whether it is ready, for container engines and scripts that have nothing else to ask with.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::window::reachable;
 use super::{Error, File};
 use crate::config::{self, AdminBind, Environment};
 
@@ -34,15 +35,6 @@ pub(super) fn health(file: &File) -> Result<(), Error> {
         super::write_out(format!("{words}\n").as_bytes())
     } else {
         Err(Error::Other(words.to_owned()))
-    }
-}
-
-/// Who listens everywhere is asked here.
-fn reachable(bind: SocketAddr) -> SocketAddr {
-    match bind {
-        SocketAddr::V4(bind) if bind.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, bind.port()).into(),
-        SocketAddr::V6(bind) if bind.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, bind.port()).into(),
-        bind => bind,
     }
 }
 
