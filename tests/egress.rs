@@ -11,7 +11,7 @@ use crate::support::client::{Client, Response, eventually, get};
 use crate::support::consul::Consul;
 use crate::support::fake::{Fake, Reply, answer, list};
 use crate::support::origin::{Origin, slow_body};
-use crate::support::window::{json as shown, metric, sum};
+use crate::support::window::{counted, json as shown, metric, sum};
 
 mod applications;
 mod policies;
@@ -119,11 +119,8 @@ async fn what_is_counted_of_a_service_stays_when_others_come_and_go() {
     for name in ["count-a", "count-a", "count-b", "count-a", "count-0", "count-a"] {
         assert_eq!(ask(&proxy, name).await, "count");
     }
-    let counted = metric(
-        proxy.admin(),
-        "lictor_requests_total{listener=\"edge\",route=\"count-a\",cluster=\"count-a\",code=\"200\"}",
-    );
-    assert_eq!(counted.await, 4.0);
+    let requests = "lictor_requests_total{listener=\"edge\",route=\"count-a\",cluster=\"count-a\",code=\"200\"}";
+    counted(proxy.admin(), requests, 4.0).await;
 }
 
 #[tokio::test]

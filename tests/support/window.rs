@@ -3,10 +3,15 @@
 //! Not a Prometheus client: a series is asked for by the text it has in the scrape, as a person would search for it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use super::client::get;
+
+/// How long a count may take to be seen: far above what it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One endpoint of a cluster, as `/v1/clusters` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +26,20 @@ pub async fn metric(admin: SocketAddr, series: &str) -> f64 {
     let scrape = get(admin, "localhost", "/metrics").await.text();
     let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0.0, |value| value.parse().unwrap_or_else(|_| panic!("{series} {value}")))
+}
+
+/// Waits until a series has this value, and fails with the one it stayed at. A request is counted when the last of its answer has been
+/// written, so a client that has all of it may look at the figures before they say so.
+pub async fn counted(admin: SocketAddr, series: &str, expected: f64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = metric(admin, series).await;
+        if seen == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{series} stays {seen}, not {expected}");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The sum of all series of a family whose labels contain this text; 0 if there is none.
