@@ -3,27 +3,29 @@
 
 use http::Version;
 
-use super::stamp::{Stamp, digits};
+use super::stamp::Stamp;
+use super::text;
 use crate::account::{Facts, Kind, Word};
 
 /// Adds the line of a request.
 pub(super) fn write(out: &mut Vec<u8>, facts: &Facts<'_>, stamp: &mut Stamp) {
     let account = facts.account;
     match account.client {
-        Some(client) => display(out, client),
+        Some(client) => text::ip(out, client),
         None => out.push(b'-'),
     }
     out.extend_from_slice(b" - ");
     // Where a name of a user stands; one with a space in it would be two words.
     word(out, facts.security.and_then(|security| security.identity).map(str::as_bytes), b" \"\\");
     out.extend_from_slice(b" [");
-    stamp.common(out, facts.at);
+    let began = stamp.began(facts.started, facts.took);
+    stamp.common(out, began);
     out.extend_from_slice(b"] \"");
     line(out, facts);
     out.extend_from_slice(b"\" ");
-    digits(out, u64::from(facts.status), 3);
+    status(out, facts.status);
     out.push(b' ');
-    digits(out, facts.sent, 1);
+    text::number(out, facts.sent);
     for name in [Word::Referer, Word::UserAgent] {
         out.extend_from_slice(b" \"");
         word(out, account.word(name), b"\"\\");
@@ -60,6 +62,14 @@ pub(super) fn protocol(version: Version) -> &'static str {
     }
 }
 
+/// In three digits, as readers of this format expect it; `000` where there is none.
+fn status(out: &mut Vec<u8>, status: u16) {
+    if status == 0 {
+        out.extend_from_slice(b"00");
+    }
+    text::number(out, u64::from(status));
+}
+
 /// A text, or a dash for none.
 fn word(out: &mut Vec<u8>, text: Option<&[u8]>, special: &[u8]) {
     let Some(text) = text else { return out.push(b'-') };
@@ -71,11 +81,4 @@ fn word(out: &mut Vec<u8>, text: Option<&[u8]>, special: &[u8]) {
             out.extend([byte >> 4, byte & 15].map(|digit| b"0123456789ABCDEF"[usize::from(digit)]));
         }
     }
-}
-
-/// What displays itself.
-pub(super) fn display(out: &mut Vec<u8>, what: impl std::fmt::Display) {
-    use std::io::Write as _;
-    // Into memory, which does not fail.
-    let _ = write!(out, "{what}");
 }

@@ -6,6 +6,7 @@ mod combined;
 mod json;
 mod scribe;
 mod stamp;
+mod text;
 mod writer;
 
 pub use scribe::Scribe;

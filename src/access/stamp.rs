@@ -1,12 +1,18 @@
 //! When a request began, as text. The second is made once and not with each line.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::text;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// How long the clocks are taken to stand as they did to each other: the wall's may be set.
+const LASTS: Duration = Duration::from_secs(1);
 
 /// The texts of the second that was written last.
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
+    clocks: Option<(Instant, SystemTime)>,
     second: Option<u64>,
     /// `2026-11-23T10:16:37`
     iso: String,
@@ -15,12 +21,26 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// When something began that has taken so long, by the wall's clock, which is not read for each line.
+    pub(super) fn began(&mut self, started: Instant, took: Duration) -> SystemTime {
+        let stands = |(then, _): &(Instant, SystemTime)| (started + took).saturating_duration_since(*then) < LASTS;
+        let (then, wall) = match self.clocks.filter(stands) {
+            Some(clocks) => clocks,
+            None => *self.clocks.insert((Instant::now(), SystemTime::now())),
+        };
+        let began = match started.checked_duration_since(then) {
+            Some(later) => wall.checked_add(later),
+            None => wall.checked_sub(then.saturating_duration_since(started)),
+        };
+        began.unwrap_or(wall)
+    }
+
     /// RFC 3339 in UTC, to the microsecond.
     pub(super) fn iso(&mut self, out: &mut Vec<u8>, at: SystemTime) {
         let micros = self.turn(at);
         out.extend_from_slice(self.iso.as_bytes());
         out.push(b'.');
-        digits(out, micros, 6);
+        text::millionths(out, micros);
         out.push(b'Z');
     }
 
@@ -31,7 +51,7 @@ impl Stamp {
     }
 
     /// Makes the second's texts if it is another; returns the microseconds within.
-    fn turn(&mut self, at: SystemTime) -> u64 {
+    fn turn(&mut self, at: SystemTime) -> u32 {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = since.as_secs();
         if self.second != Some(second) {
@@ -42,7 +62,7 @@ impl Stamp {
             self.iso = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{left:02}");
             self.common = format!("{day:02}/{name}/{year:04}:{hour:02}:{minute:02}:{left:02} +0000");
         }
-        u64::from(since.subsec_micros())
+        since.subsec_micros()
     }
 }
 
@@ -58,18 +78,6 @@ fn date(days: u64) -> [u64; 3] {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     [era * 400 + year + u64::from(month <= 2), month, day]
-}
-
-/// A number with so many digits at least.
-pub(super) fn digits(out: &mut Vec<u8>, mut number: u64, least: usize) {
-    let mut text = [b'0'; 20];
-    let mut begin = text.len();
-    while number > 0 || text.len() - begin < least {
-        begin -= 1;
-        text[begin] = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
-    out.extend_from_slice(&text[begin..]);
 }
 
 #[cfg(test)]
@@ -95,5 +103,20 @@ mod tests {
             assert_eq!(day, format!("{}-{month:02}-{}", &common[7..11], &common[..2]));
             assert_eq!(&time[..8], &common[12..20]);
         }
+    }
+    #[test]
+    fn the_walls_clock_is_read_again_once_a_second() {
+        let (mut stamp, now) = (Stamp::default(), Instant::now());
+        let begun = stamp.began(now, Duration::ZERO);
+        assert!(begun.elapsed().is_ok(), "it is no moment to come");
+        assert_eq!(
+            stamp.began(now - Duration::from_secs(3600), Duration::from_secs(3600)),
+            begun - Duration::from_secs(3600)
+        );
+        let clocks = stamp.clocks;
+        stamp.began(now + LASTS / 2, Duration::ZERO);
+        assert_eq!(stamp.clocks, clocks);
+        stamp.began(now, 2 * LASTS);
+        assert_ne!(stamp.clocks, clocks);
     }
 }

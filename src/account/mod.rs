@@ -8,7 +8,7 @@ mod flag;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{Method, Version};
 
@@ -149,8 +149,6 @@ pub struct Facts<'a> {
     /// What was noted.
     pub account: &'a Account,
     /// When it began.
-    pub at: SystemTime,
-    /// The same by the clock that durations go by.
     pub started: Instant,
     /// Name of the listener.
     pub listener: &'a str,

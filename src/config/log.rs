@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use http::HeaderName;
+
 /// What is written to standard error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
@@ -20,10 +22,10 @@ pub struct AccessLog {
     pub path: Option<PathBuf>,
     /// Share of usual requests that are written, 0 to 1: of those without any flag and with a status below 400.
     pub sample: f64,
-    /// Headers of requests that are written as well, in lower case. Only with [`LogFormat::Json`].
-    pub request_headers: Vec<Box<str>>,
+    /// Headers of requests that are written as well. Only with [`LogFormat::Json`].
+    pub request_headers: Vec<HeaderName>,
     /// The same of answers.
-    pub response_headers: Vec<Box<str>>,
+    pub response_headers: Vec<HeaderName>,
 }
 
 /// How a line is written.

@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 
 use super::attempt::Sent;
@@ -128,7 +129,6 @@ impl Open {
         };
         Facts {
             account: &self.account,
-            at: SystemTime::now().checked_sub(answered.took).unwrap_or(SystemTime::UNIX_EPOCH),
             started: self.started,
             listener: listeners.get(self.listener).map_or("", |name| &**name),
             route,
@@ -145,9 +145,9 @@ impl Open {
         }
     }
 
-    fn note_headers(&mut self, side: Side, names: &[Box<str>], headers: &HeaderMap) {
+    fn note_headers(&mut self, side: Side, names: &[HeaderName], headers: &HeaderMap) {
         for (place, name) in names.iter().enumerate() {
-            for value in headers.get_all(&**name) {
+            for value in headers.get_all(name) {
                 self.account.note_header(side, place, value.as_bytes());
             }
         }
@@ -168,7 +168,7 @@ impl Page {
         (account.method, account.version) = (Some(head.method.clone()), Some(head.version));
         account.client = Some(sender.client(&head.headers));
         account.note(Word::Target, head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes());
-        for (word, name) in [(Word::Authority, "host"), (Word::UserAgent, "user-agent"), (Word::Referer, "referer")] {
+        for (word, name) in [(Word::Authority, HOST), (Word::UserAgent, USER_AGENT), (Word::Referer, REFERER)] {
             if let Some(value) = head.headers.get(name) {
                 account.note(word, value.as_bytes());
             }
@@ -340,7 +340,7 @@ impl Page {
         let Some((books, open)) = &mut self.0 else { return };
         let Some(scribe) = &books.scribe else { return };
         for (place, name) in scribe.settings().response_headers.iter().enumerate() {
-            for value in fields.all(name) {
+            for value in fields.all(name.as_str()) {
                 open.account.note_header(Side::Response, place, value);
             }
         }

@@ -54,22 +54,20 @@ pub(super) fn share(key: &str, written: Option<f64>, usual: f64, problems: &mut 
     share
 }
 
-fn headers(key: &str, names: Vec<String>, format: Option<LogFormat>, problems: &mut Problems) -> Vec<Box<str>> {
+fn headers(key: &str, names: Vec<String>, format: Option<LogFormat>, problems: &mut Problems) -> Vec<HeaderName> {
     if format == Some(LogFormat::Combined) && !names.is_empty() {
         problems.add(key, "lines in the format \"combined\" have no place for them; use format = \"json\"");
     }
     let mut checked = Vec::new();
     for (place, name) in names.into_iter().enumerate() {
         let key = format!("{key}[{place}]");
-        let lower = name.to_ascii_lowercase();
-        if HeaderName::from_bytes(lower.as_bytes()).is_err() {
-            problems.add(key, format!("\"{name}\" is not the name of a header"));
-        } else if SECRET.contains(&lower.as_str()) {
-            problems.add(key, format!("\"{name}\" holds what nobody may learn from a log; leave it out"));
-        } else if checked.contains(&lower.as_str().into()) {
-            problems.add(key, format!("\"{name}\" is named twice"));
-        } else {
-            checked.push(lower.into());
+        match HeaderName::from_bytes(name.as_bytes()) {
+            Err(_) => problems.add(key, format!("\"{name}\" is not the name of a header")),
+            Ok(header) if SECRET.contains(&header.as_str()) => {
+                problems.add(key, format!("\"{name}\" holds what nobody may learn from a log; leave it out"));
+            }
+            Ok(header) if checked.contains(&header) => problems.add(key, format!("\"{name}\" is named twice")),
+            Ok(header) => checked.push(header),
         }
     }
     checked
