@@ -235,9 +235,9 @@ fn stand(piece: &[u8; 8]) -> bool {
     let bytes = u64::from_ne_bytes(*piece);
     let control = bytes.wrapping_sub(EACH * 0x20);
     let delete = bytes.wrapping_add(EACH);
-    let quote = (bytes ^ EACH * b'"' as u64).wrapping_sub(EACH);
-    let backslash = (bytes ^ EACH * b'\\' as u64).wrapping_sub(EACH);
-    (bytes | control | delete | quote | backslash) & EACH * 0x80 == 0
+    let quote = (bytes ^ (EACH * b'"' as u64)).wrapping_sub(EACH);
+    let backslash = (bytes ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+    (bytes | control | delete | quote | backslash) & (EACH * 0x80) == 0
 }
 
 /// Whether it does something other than be seen: both sets of control characters, since terminals obey the second as well; what some take
