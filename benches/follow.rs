@@ -28,7 +28,7 @@ use support::app::{Proxy, to_service};
 use support::client::{Client, eventually};
 use support::consul::Consul;
 use support::origin::Origin;
-use support::seen::{is_ready, updates, usable};
+use support::window::{is_ready, updates, usable};
 
 /// Between two changes, so that each is the only one: more than three at once are held back to four a second.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -83,7 +83,7 @@ async fn come_and_go(rounds: usize) {
     let consul = Consul::start().await;
     consul.register_service("web", "stays", stays.address()).await;
     let proxy = Proxy::start(&to_service(&consul.url(), "policy = \"round_robin\""));
-    eventually("ready", PATIENCE, async || is_ready(&proxy).await).await;
+    eventually("ready", PATIENCE, async || is_ready(proxy.admin()).await).await;
     let (seen, done) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
     let client = {
         let (address, seen, done) = (proxy.address(), Arc::clone(&seen), Arc::clone(&done));
@@ -99,7 +99,7 @@ async fn come_and_go(rounds: usize) {
         sleep(PAUSE).await;
         consul.deregister("comes").await;
         let deregistered = Instant::now();
-        eventually("out", PATIENCE, async || usable(&proxy, "web").await == [stays.address().port()]).await;
+        eventually("out", PATIENCE, async || usable(proxy.admin(), "web").await == [stays.address().port()]).await;
         sleep(PAUSE).await;
         let last = seen.lock().unwrap().last.unwrap();
         left.push(last.saturating_duration_since(deregistered));
@@ -167,14 +167,14 @@ async fn rest(what: &str, services: usize, setting: Setting, window: Duration) {
     let forwarder = Forwarder::start(consul.address()).await;
     let proxy = Proxy::start(&format!("[consul]\naddress = \"http://{}\"\n{queries}\n{config}", forwarder.address));
     let began = Instant::now();
-    eventually("every service has its list", PATIENCE, async || is_ready(&proxy).await).await;
+    eventually("every service has its list", PATIENCE, async || is_ready(proxy.admin()).await).await;
     let ready = began.elapsed();
     sleep(SETTLE).await;
     let before = forwarder.queries.load(Ordering::Relaxed);
     sleep(window).await;
     let asked = forwarder.queries.load(Ordering::Relaxed) - before;
     let rate = asked as f64 / window.as_secs_f64();
-    let troubles = [updates(&proxy, "doubted").await, updates(&proxy, "denied").await, updates(&proxy, "error").await];
+    let troubles = [updates(proxy.admin(), "doubted").await, updates(proxy.admin(), "denied").await, updates(proxy.admin(), "error").await];
     println!("{what}: {rate:.2} | {} | {troubles:?} | all lists after {ready:.1?}", consul.connections());
     proxy.drain().await;
 }

@@ -8,3 +8,5 @@ pub mod binary;
 pub mod client;
 #[path = "../../tests/support/consul/mod.rs"]
 pub mod consul;
+#[path = "../../tests/support/debian.rs"]
+pub mod debian;

@@ -59,8 +59,7 @@ impl Member {
 
     /// Returns when it is in force.
     pub async fn tell(&mut self, behaviour: Behaviour) {
-        self.say(&behaviour.to_string());
-        self.hear("done").await;
+        assert!(self.try_tell(behaviour).await, "{} has not done as it was told", self.name);
     }
 
     /// The same; false if it does not say so in time, for a run that is about something else.
