@@ -170,6 +170,14 @@ fn a_file_that_is_not_there_or_is_no_toml_is_a_bad_configuration() {
 }
 
 #[test]
+fn a_token_for_consul_that_is_not_there_yet_is_worth_another_start() {
+    let (_directory, path) = file(&format!("{EGRESS}[consul]\ntoken_file = \"/nonexistent/token\"\n"));
+    let (code, _, err) = run(&["serve", "--config", path.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("consul.token_file: /nonexistent/token"), "{err}");
+}
+
+#[test]
 fn a_wrong_command_line_is_a_usage_error() {
     for arguments in [&["srve"][..], &["serve", "--cnfig", "x"], &[]] {
         let (code, _, err) = run(arguments);

@@ -93,7 +93,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("{error}");
             match error {
-                Error::Config(_) | Error::App(app::Error::Consul(_)) => ExitCode::from(BAD_CONFIGURATION),
+                // What lictor meets beside it, such as an address or the file of a token for Consul, may be there the next time.
+                Error::Config(_) => ExitCode::from(BAD_CONFIGURATION),
                 _ => ExitCode::FAILURE,
             }
         }
