@@ -30,7 +30,7 @@ retry = { attempts = 2 }
 /// The program with these arguments and an environment that says nothing to it.
 fn lictor(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
-    let ours = |name: &str| name.starts_with("CONSUL_") || name == "RUST_LOG";
+    let ours = |name: &str| name.starts_with("CONSUL_") || name.starts_with("LICTOR_") || name == "RUST_LOG";
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(ours) {
             command.env_remove(name);

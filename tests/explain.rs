@@ -198,7 +198,7 @@ async fn without_a_proxy_the_command_goes_by_the_file_and_one_look_at_consul() {
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
         let first = out.lines().next().unwrap();
         assert!(first.contains("as a new proxy would see it with one look at Consul"), "{first}");
-        assert_eq!(first.contains("no proxy answers at 127.0.0.1:1"), offline.is_empty(), "{first}");
+        assert_eq!(first.contains("no proxy answers: 127.0.0.1:1 does not"), offline.is_empty(), "{first}");
         assert!(out.contains("127.0.0.1:7001  eligible      100 %  may be picked\n"), "{out}");
         assert!(out.contains("127.0.0.1:7002  critical        0 %  critical, as its source says\n"), "{out}");
         assert!(out.contains("not      other (host x, path /): the host does not fit\n"), "{out}");

@@ -58,6 +58,7 @@ mod tracing;
 mod tls;
 mod upstream_h2;
 mod top;
+mod window;
 mod trusted;
 mod upstream_tls;
 mod websocket;

@@ -48,7 +48,14 @@ const BESIDE: &[(&str, &[(&str, &str)])] = &[
                 "CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN and others",
                 "What they mean to consul(1); they win over [consul] in the configuration.",
             ),
-            ("LICTOR_ADMIN, LICTOR_ADMIN_TOKEN", "Where a running lictor is asked, and the token that it wants."),
+            (
+                "LICTOR_ADMIN, LICTOR_ADMIN_TOKEN, LICTOR_ADMIN_TOKEN_FILE",
+                "Where a running lictor is asked, and the token that it wants, or a file with it.",
+            ),
+            (
+                "LICTOR_ADMIN_CA_FILE, LICTOR_ADMIN_CERT_FILE, LICTOR_ADMIN_KEY_FILE",
+                "Whom to trust there, and who to be, where it speaks TLS.",
+            ),
             ("RUST_LOG", "What is logged, in place of log.level in the configuration."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",

@@ -41,11 +41,11 @@ enum Command {
     /// Say what is wrong with a configuration, and do nothing else
     Check(check::Arguments),
     /// Say where a request goes, and why
-    Explain(explain::Arguments),
+    Explain(Box<explain::Arguments>),
     /// Start a registry, three origins and a proxy in front of them, to play with
     Demo(demo::Arguments),
-    /// Ask the running proxy whether it is ready
-    Health(File),
+    /// Ask the running proxy whether it is ready, or whether it runs
+    Health(health::Arguments),
     /// Write what a shell needs to complete this command line
     Completions(completions::Arguments),
     /// Write the manual pages
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
-        Command::Health(file) => health::health(&file),
+        Command::Health(arguments) => health::health(&arguments),
         Command::Completions(arguments) => completions::completions(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
         Command::Top(arguments) => top::top(&arguments),

@@ -7,7 +7,7 @@ mod words;
 
 use serde_json::Value;
 
-use super::window::{Unanswered, Window};
+use super::window::{Place, Unanswered, Window};
 use super::{Error, File};
 use crate::config::{self, Environment};
 use crate::explanation::Description;
@@ -16,6 +16,8 @@ use crate::explanation::Description;
 pub(super) struct Arguments {
     #[command(flatten)]
     file: File,
+    #[command(flatten)]
+    place: Place,
     /// The host that is asked for, with a port if it has one
     #[arg(long)]
     host: String,
@@ -55,14 +57,13 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Error> {
     let config = config::load(&arguments.file.config, &Environment::process())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let description = arguments.description();
-    let admin = config.admin.as_ref().filter(|_| !arguments.offline);
-    let window = admin.map(Window::of).transpose()?;
+    let window = if arguments.offline { None } else { arguments.place.find_by(&config)? };
     let (by, explanation) = runtime.block_on(async {
         let unanswered = match &window {
             Some(window) => match ask(window, &description).await {
                 Ok(explanation) => return Ok((format!("the running proxy at {}", window.name()), explanation)),
                 Err(Unanswered::Refused(why)) => return Err(Error::Other(why)),
-                Err(Unanswered::Nobody(why)) => format!("; no proxy answers at {why}"),
+                Err(Unanswered::Nobody(why)) => format!("; no proxy answers: {why}"),
             },
             None => String::new(),
         };

@@ -10,13 +10,15 @@ mod terminal;
 
 use clap::ValueEnum;
 
-use super::Error;
 use super::window::{Place, Window};
+use super::{Error, File};
 use feed::Feed;
 use model::Model;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    file: File,
     #[command(flatten)]
     place: Place,
     /// Print what there is after a second of looking, and end
@@ -45,7 +47,7 @@ pub(super) enum Order {
 }
 
 pub(super) fn top(arguments: &Arguments) -> Result<(), Error> {
-    let window = Window::new(&arguments.place)?;
+    let (window, _) = arguments.place.find(&arguments.file.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if arguments.once {
