@@ -325,7 +325,11 @@ async fn an_endpoint_is_taken_out_and_back_by_hand_once_that_was_confirmed() {
     assert_eq!(browser.run("document.activeElement.id").await, "act-no", "to leave it is at hand");
     assert_eq!(browser.run(standings).await, "eligible,eligible", "nothing is done before");
     browser.run("document.getElementById('act-yes').click()").await;
-    browser.until("it is out", &format!("{standings} === 'ejected,eligible'")).await;
+    browser.until("it is out", &format!("{standings} === 'by hand,eligible'")).await;
+    let verdict = "document.getElementById('verdict').textContent";
+    let meant = "All is well: 1 of 2 endpoints are eligible, the others are out on purpose.";
+    browser.until("which is no trouble", &format!("{verdict} === '{meant}'")).await;
+    assert_eq!(browser.run("document.querySelector('.row').dataset.tone").await, "good");
     browser
         .until("by whom is said", "document.querySelector('.standing small').textContent.includes('by 127.0.0.1')")
         .await;
@@ -333,4 +337,54 @@ async fn an_endpoint_is_taken_out_and_back_by_hand_once_that_was_confirmed() {
     browser.run("document.getElementById('act-yes').click()").await;
     browser.until("it is back", &format!("{standings} === 'eligible,eligible'")).await;
     assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn who_is_at_a_name_in_the_verdict_stays_there_and_hears_how_it_goes() {
+    let origins = origins(&["one", "two", "three", "four", "five"]).await;
+    let proxy = before(&origins, "[clusters.web.ejection]\nconsecutive_failures = 2\nbase = \"1h\"\nmax = \"1h\"");
+    let visitor = Visitor::start(&proxy);
+    let mut browser = Browser::start(1280, 800).await;
+    browser.open(proxy.admin()).await;
+    let verdict = "document.getElementById('verdict').textContent";
+    let said = "document.getElementById('say').textContent";
+    browser.until("all is well", &format!("{said}.includes('All is well: 5 endpoints')")).await;
+    origins[1].always(Script::answer(503, "no"));
+    browser.until("one is out", &format!("{verdict}.startsWith('1 endpoint of 5 is out, in web.')")).await;
+    browser.until("it is said aloud", &format!("{said}.includes('1 endpoint of 5 is out, in web.')")).await;
+    browser.run("document.querySelector('#verdict button').focus(), window.held = document.activeElement, 0").await;
+    assert_eq!(browser.run("held.textContent").await, "web");
+    origins[3].always(Script::answer(503, "no"));
+    browser.until("two are out", &format!("{verdict}.startsWith('2 endpoints of 5 are out, in web.')")).await;
+    assert_eq!(browser.run("document.activeElement === held").await, true, "the same, and it has the focus");
+    browser.press("Enter").await;
+    browser.until("it is looked at", "document.activeElement.getAttribute('aria-expanded') === 'true'").await;
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+    visitor.leave().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_does_not_answer_another_question() {
+    let proxy = idle(1, 2);
+    let mut browser = Browser::start(1280, 800).await;
+    browser.open(proxy.admin()).await;
+    browser.until("it can be done", "document.querySelectorAll('.do button').length === 4").await;
+    let held = "{ const real = fetch; window.fetch = (path, options) =>
+        options?.method === 'POST' ? new Promise(resolve => { window.late = resolve; }) : real(path, options); }";
+    browser.run(held).await;
+    let ask = |place: u8| {
+        format!(
+            "[...document.querySelectorAll('.do button')].filter(button => button.textContent === 'Eject')[{place}].click()"
+        )
+    };
+    browser.run(&ask(0)).await;
+    browser.run("document.getElementById('act-yes').click()").await;
+    browser.until("it was asked for", "Boolean(window.late)").await;
+    browser.press("Escape").await;
+    browser.until("nobody waits for that", "!document.getElementById('act').open").await;
+    browser.run(&ask(1)).await;
+    assert_eq!(browser.run("document.getElementById('act-yes').disabled").await, false);
+    browser.run("late(new Response('{}')), new Promise(resolve => setTimeout(resolve, 0))").await;
+    let title = "document.getElementById('act').open && document.getElementById('act-title').textContent";
+    assert_eq!(browser.run(title).await, "Eject 127.0.0.1:2 of cluster-000?");
 }

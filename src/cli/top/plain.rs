@@ -30,7 +30,7 @@ pub(super) fn text(model: &Model, order: Order) -> String {
         let line = format!(
             "{:width$} {:>9} {:>9} {:>7} {:>8} {:>8} {:>9}  {}",
             cluster.name,
-            format!("{}/{}", cluster.eligible(), cluster.endpoints.len()),
+            format!("{}/{}", cluster.eligible(), cluster.all()),
             rate(figures.rate),
             percent(figures.errors),
             time(figures.p50),
@@ -44,6 +44,9 @@ pub(super) fn text(model: &Model, order: Order) -> String {
             let line = format!("  {:21} {:12} {}", endpoint.address, endpoint.state, endpoint.because(model.now));
             text += line.trim_end();
             text += "\n";
+        }
+        if cluster.untold() > 0 {
+            text += &format!("  and {} more\n", cluster.untold());
         }
     }
     text

@@ -1,6 +1,8 @@
 //! What `lictor top` shows, drawn into cells: totals, clusters, the endpoints of the one that is chosen, and what happens. Colours have a
 //! word beside them, so that it can be read without.
 
+use std::collections::VecDeque;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -28,15 +30,13 @@ pub(super) struct Choice {
     /// What is searched for.
     pub(super) search: String,
     pub(super) is_typing: bool,
-    /// The last rates of all together.
-    pub(super) past: Vec<f64>,
     /// Why nothing comes, if nothing does.
     pub(super) lost: Option<String>,
 }
 
 impl Choice {
     pub(super) fn new(order: Order) -> Self {
-        Choice { cluster: String::new(), order, search: String::new(), is_typing: false, past: Vec::new(), lost: None }
+        Choice { cluster: String::new(), order, search: String::new(), is_typing: false, lost: None }
     }
 
     /// Chooses the cluster so many further down.
@@ -101,14 +101,16 @@ fn totals(frame: &mut Frame<'_>, area: Rect, model: &Model, choice: &Choice) {
         Span::raw("  p99 "),
         Span::styled(time(totals.p99), BOLD),
         Span::raw(format!("  {} in flight  {} retries/s  ", totals.in_flight, rate(totals.retries))),
-        Span::styled(bars(&choice.past), colour(Color::Blue)),
+        Span::styled(bars(&model.past), colour(Color::Blue)),
     ]);
     frame.render_widget(Paragraph::new(vec![first, second]), area);
 }
 
-fn bars(past: &[f64]) -> String {
-    let most = past.iter().copied().fold(1.0, f64::max);
-    past.iter().map(|rate| BARS[((rate / most * 7.0) as usize).min(7)]).collect()
+/// One a second; a second of which nothing is known has none.
+fn bars(past: &VecDeque<Option<f64>>) -> String {
+    let most = past.iter().flatten().copied().fold(1.0, f64::max);
+    let bar = |rate: f64| BARS[((rate / most * 7.0) as usize).min(7)];
+    past.iter().map(|rate| rate.map_or(' ', bar)).collect()
 }
 
 fn table(frame: &mut Frame<'_>, area: Rect, clusters: &[&Cluster], chosen: usize) {
@@ -123,7 +125,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, clusters: &[&Cluster], chosen: usize
         };
         let mut cells = vec![
             Cell::from(cluster.name.clone()),
-            Cell::from(format!("{}/{}", cluster.eligible(), cluster.endpoints.len())),
+            Cell::from(format!("{}/{}", cluster.eligible(), cluster.all())),
             Cell::from(rate(figures.rate)),
             Cell::from(percent(figures.errors)),
             Cell::from(time(figures.p99)),
@@ -174,7 +176,7 @@ fn endpoints(frame: &mut Frame<'_>, area: Rect, cluster: &Cluster, now: u64) {
         let tone = match endpoint.state.as_str() {
             "eligible" => Color::Green,
             "probation" | "suspect" => Color::Yellow,
-            "drained" | "maintenance" => Color::Gray,
+            "by hand" | "drained" | "maintenance" => Color::Gray,
             _ => Color::Red,
         };
         let weight = match endpoint.percent {
@@ -203,7 +205,11 @@ fn endpoints(frame: &mut Frame<'_>, area: Rect, cluster: &Cluster, now: u64) {
         Constraint::Fill(2),
     ];
     let heads = ["STANDING", "ENDPOINT", "ID", "WEIGHT", "IN FLIGHT", "CONNECTIONS", "EXPECTED", "WHY"];
-    let block = Block::new().borders(Borders::TOP).title(format!(" {} ", cluster.name));
+    let untold = match cluster.untold() {
+        0 => String::new(),
+        more => format!("and {more} more endpoints "),
+    };
+    let block = Block::new().borders(Borders::TOP).title(format!(" {} {untold}", cluster.name));
     let table = Table::new(all.iter().map(line), widths).header(Row::new(heads).style(DIM)).block(block);
     frame.render_widget(table, area);
 }

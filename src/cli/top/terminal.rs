@@ -1,15 +1,16 @@
 //! The terminal: keys in, the screen out, until somebody leaves. Whatever happens, it is left as it was.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Order;
 use super::feed::Feed;
-use super::model::Model;
+use super::model::{Message, Model};
 use super::screen::{self, Choice};
 use crate::cli::Error;
 use crate::cli::window::Window;
@@ -20,8 +21,6 @@ const LOOK: Duration = Duration::from_millis(40);
 const AGAIN: Duration = Duration::from_secs(1);
 /// A feed that is silent for so long is lost.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Bars of the past.
-const PAST: usize = 40;
 
 /// Shows what there is until somebody presses `q`. The first look has to succeed: who is at the wrong address wants to know it at once.
 pub(super) async fn run(window: &Window, order: Order) -> Result<(), Error> {
@@ -39,7 +38,7 @@ pub(super) async fn run(window: &Window, order: Order) -> Result<(), Error> {
 
 async fn show(terminal: &mut DefaultTerminal, window: &Window, feed: Feed, order: Order) -> Result<(), Error> {
     let (mut model, mut choice) = (Model::default(), Choice::new(order));
-    let (mut feed, mut heard) = (Some(feed), Instant::now());
+    let mut link = Link { window, state: State::Heard(feed, Instant::now()) };
     // Drawing is what costs something here: it is done where something has changed.
     let mut is_news = true;
     loop {
@@ -56,27 +55,59 @@ async fn show(terminal: &mut DefaultTerminal, window: &Window, feed: Feed, order
         if std::mem::take(&mut is_news) {
             terminal.draw(|frame| screen::draw(frame, &model, &choice))?;
         }
-        match &mut feed {
-            Some(reader) => match timeout(LOOK, reader.next()).await {
-                Ok(Ok(message)) => {
-                    is_news = true;
-                    heard = Instant::now();
-                    choice.lost = None;
-                    choice.past.push(message.totals.rate.unwrap_or_default());
-                    choice.past.drain(..choice.past.len().saturating_sub(PAST));
-                    model.learn(message);
-                }
-                Ok(Err(error)) => (choice.lost, feed, is_news) = (Some(error.to_string()), None, true),
-                Err(_) if heard.elapsed() > SILENCE => {
-                    (choice.lost, feed, is_news) = (Some("silence".to_owned()), None, true);
-                }
-                Err(_) => {}
-            },
-            None if heard.elapsed() > AGAIN => {
-                heard = Instant::now();
-                feed = Feed::open(window).await.ok();
+        let Ok(heard) = timeout(LOOK, link.hear()).await else { continue };
+        is_news = true;
+        match heard {
+            Ok(message) => {
+                choice.lost = None;
+                model.learn(message);
             }
-            None => sleep(LOOK).await,
+            Err(why) => choice.lost = Some(why),
+        }
+    }
+}
+
+/// The feed, found again where it was lost.
+struct Link<'a> {
+    window: &'a Window,
+    state: State<'a>,
+}
+
+enum State<'a> {
+    /// Since when there was a message, or the feed.
+    Heard(Feed, Instant),
+    Lost(Instant),
+    Sought(Pin<Box<dyn Future<Output = Result<Feed, Error>> + 'a>>),
+}
+
+impl Link<'_> {
+    /// The next message, or why there is none. May be dropped and called again: where it is with its search is kept.
+    async fn hear(&mut self) -> Result<Message, String> {
+        loop {
+            match &mut self.state {
+                State::Heard(feed, since) => {
+                    let heard = match timeout_at(*since + SILENCE, feed.next()).await {
+                        Ok(heard) => heard.map_err(|error| error.to_string()),
+                        Err(_) => Err("silence".to_owned()),
+                    };
+                    match heard {
+                        Ok(_) => *since = Instant::now(),
+                        Err(_) => self.state = State::Lost(Instant::now()),
+                    }
+                    return heard;
+                }
+                State::Lost(since) => {
+                    sleep_until(*since + AGAIN).await;
+                    self.state = State::Sought(Box::pin(Feed::open(self.window)));
+                }
+                State::Sought(search) => match search.await {
+                    Ok(feed) => self.state = State::Heard(feed, Instant::now()),
+                    Err(error) => {
+                        self.state = State::Lost(Instant::now());
+                        return Err(error.to_string());
+                    }
+                },
+            }
         }
     }
 }

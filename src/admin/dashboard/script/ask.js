@@ -32,7 +32,8 @@ const token = {
     if (!dialog.open) dialog.showModal();
     field.focus();
     return new Promise(resolve => {
-      dialog.addEventListener("cancel", event => event.preventDefault());
+      // There is nothing to see without one.
+      dialog.oncancel = event => event.preventDefault();
       dialog.addEventListener("close", () => { this.keep(field.value.trim()); resolve(); }, { once: true });
     });
   },
@@ -47,11 +48,16 @@ function askToAct(act, cluster, endpoint) {
   yes.dataset.tone = tone ?? "";
   byId("act-for").hidden = !timed;
   wrong.hidden = true;
+  yes.disabled = false;
   byId("act-no").onclick = () => dialog.close();
+  // An answer that comes when another question is asked is none to that.
+  const question = dialog.question = {};
+  dialog.onclose = () => { dialog.question = null; };
   form.onsubmit = async event => {
     event.preventDefault();
     yes.disabled = true;
     const refusal = await post(act, cluster, endpoint, timed ? { for: byId("act-time").value } : {});
+    if (dialog.question !== question) return;
     yes.disabled = false;
     if (refusal === null) return dialog.close();
     say(wrong, refusal);

@@ -21,9 +21,10 @@ class Below {
     this.table = make("table", { className: "ends" }, make("thead", {}, make("tr", {}, ...cells)), this.body);
     this.table.setAttribute("aria-label", `Endpoints of ${cluster.name}`);
     this.more = make("button", { type: "button", className: "quiet more", hidden: true });
+    this.untold = make("p", { className: "untold", hidden: true });
     this.more.addEventListener("click", () => { this.isWhole = true; this.paint(this.found); });
     const plots = Object.values(this.plots).map(plot => plot.figure);
-    this.box = make("div", { className: "open" }, make("div", { className: "plots" }, ...plots), this.facts, this.table, this.more);
+    this.box = make("div", { className: "open" }, make("div", { className: "plots" }, ...plots), this.facts, this.table, this.more, this.untold);
     this.box.addEventListener("click", event => event.stopPropagation());
   }
 
@@ -39,6 +40,9 @@ class Below {
     this.more.hidden = shown.length === all.length;
     say(this.more, `Show all ${all.length.toLocaleString("en")} endpoints`);
     this.table.hidden = all.length === 0;
+    const { name, untold } = this.cluster;
+    this.untold.hidden = found.length > 0 || untold === 0;
+    say(this.untold, `And ${untold.toLocaleString("en")} more, which /v1/clusters/${encodeURIComponent(name)} shows.`);
     this.arrange(shown);
   }
 
@@ -89,8 +93,8 @@ class End {
 
   paint(endpoint) {
     this.endpoint = endpoint;
-    mark(this.line, "data-tone", standing(endpoint.state).tone);
-    say(this.word, endpoint.state);
+    mark(this.line, "data-tone", standing(stateOf(endpoint)).tone);
+    say(this.word, stateOf(endpoint));
     say(this.why, this.because(endpoint));
     say(this.address, endpoint.address);
     say(this.id, endpoint.id ?? "");
@@ -104,8 +108,8 @@ class End {
     const more = end => end && end > model.now() ? `, for ${ago(end - model.now())} more` : "";
     const parts = by_hand.map(({ what, weight, by, note, until }) =>
       `${weight === null ? what : `weight ${weight}`} by ${by}${note ? ` (${note})` : ""}${until ? more(until) : ", until it is taken back"}`);
-    const isByHand = by_hand.some(({ what }) => what === state);
-    if (why && !isByHand) parts.unshift(`${why.replaceAll("_", " ")}${more(until)}`);
+    const isMeant = by_hand.some(({ what }) => what === state);
+    if (why && !isMeant) parts.unshift(`${why.replaceAll("_", " ")}${more(until)}`);
     if (status === "warning" && !parts.length) parts.push("its checks warn");
     return parts.join("; ");
   }

@@ -1,6 +1,8 @@
 // What is known: the last word on everything, and the last minutes of each cluster.
 
 const PAST = ["rate", "errors", "p50", "p99"];
+// What figures are of: for so long one that was heard holds, if the next is late.
+const HOLD = 5;
 const MOST_EVENTS = 200;
 const MOST_TABLES = 50;
 
@@ -14,10 +16,13 @@ const model = {
 class Past {
   constructor() { for (const key of PAST) this[key] = []; }
 
-  push(view) {
+  // What the last so many seconds were like.
+  push(view, seconds) {
     for (const key of PAST) {
-      this[key].push(view[key] ?? NaN);
-      if (this[key].length > POINTS) this[key].shift();
+      const value = view[key] ?? NaN, before = seconds > HOLD ? NaN : value;
+      for (let second = Math.min(seconds, POINTS); second > 1; second -= 1) this[key].push(before);
+      this[key].push(value);
+      this[key].splice(0, Math.max(0, this[key].length - POINTS));
     }
   }
 
@@ -31,6 +36,18 @@ class Past {
   }
 }
 
+// How many stand how, those counted as well that are not told one by one.
+function statesOf({ endpoints, states: told }) {
+  const states = new Map(Object.entries(told ?? {}));
+  for (const endpoint of endpoints) {
+    const state = stateOf(endpoint);
+    if (told && state === endpoint.state) continue;
+    states.set(state, (states.get(state) ?? 0) + 1);
+    if (told) states.set(endpoint.state, (states.get(endpoint.state) ?? 0) - 1);
+  }
+  return new Map([...states].filter(([, number]) => number > 0));
+}
+
 class Cluster {
   constructor(view) {
     this.name = view.name;
@@ -41,19 +58,23 @@ class Cluster {
   take(view) {
     this.view = view;
     this.changed = true;
-    this.endpoints = [...view.endpoints].sort((a, b) => standing(a.state).rank - standing(b.state).rank);
-    const states = new Map();
-    for (const { state } of this.endpoints) states.set(state, (states.get(state) ?? 0) + 1);
+    this.endpoints = [...view.endpoints].sort((a, b) => standing(stateOf(a)).rank - standing(stateOf(b)).rank);
+    const states = statesOf(view);
     this.states = [...states].sort(([a], [b]) => standing(b).rank - standing(a).rank);
+    const sum = value => this.states.reduce((sum, [state, number]) => sum + number * value(state), 0);
+    this.all = sum(() => 1);
     this.eligible = states.get("eligible") ?? 0;
-    this.out = this.endpoints.filter(endpoint => isOut(endpoint.state)).length;
-    this.weight = this.endpoints.reduce((sum, { state }) => sum + (standing(state).weight ?? 0), 0);
+    this.out = sum(state => Number(isOut(state)));
+    this.weight = sum(state => standing(state).weight ?? 0);
     this.source = view.sources.length ? `Consul ${view.sources.join(", ")}` : "static";
     this.text = [view.name, this.source, view.policy].join("\n").toLowerCase();
     this.tone = this.judge();
   }
 
-  get isEmpty() { return this.view.listed && this.endpoints.length > 0 && this.eligible === 0; }
+  // Of a large cluster only some are told one by one, those first that somebody should look at.
+  get untold() { return this.all - this.endpoints.length; }
+
+  get isEmpty() { return this.view.listed && this.all > 0 && this.eligible === 0; }
 
   judge() {
     const { panic, stale, denied, errors } = this.view;
@@ -71,7 +92,7 @@ class Cluster {
   matching(words) {
     if (words.every(word => this.text.includes(word))) return [];
     const found = this.endpoints.filter(endpoint => {
-      const text = `${this.text}\n${endpoint.address}\n${endpoint.id ?? ""}\n${endpoint.state}`.toLowerCase();
+      const text = `${this.text}\n${endpoint.address}\n${endpoint.id ?? ""}\n${endpoint.state}\n${stateOf(endpoint)}`.toLowerCase();
       return words.every(word => text.includes(word));
     });
     return found.length ? found : null;
@@ -95,9 +116,11 @@ function learn(message, isWhole) {
   const whole = model.total ??= new Past();
   if (isWhole && message.past) whole.take(message.past);
   if (message.tick && !isWhole) {
-    for (const cluster of model.clusters.values()) cluster.past.push(cluster.view);
-    whole.push(message.totals);
+    const seconds = Math.max(1, Math.round((message.now - (model.ticked ?? message.now)) / 1000));
+    for (const cluster of model.clusters.values()) cluster.past.push(cluster.view, seconds);
+    whole.push(message.totals, seconds);
   } else if (!isWhole) whole.amend(message.totals);
+  if (message.tick || isWhole) model.ticked = message.now;
   // After a reconnect everything comes once more: what was known is no news.
   const told = new Set(model.events.map(event => event.id));
   const events = (message.events ?? []).filter(event => !told.has(event.id));

@@ -4,11 +4,11 @@ class Page {
   constructor() {
     this.rows = new Map();
     this.list = byId("rows");
-    this.summary = new Summary(name => this.look(name));
+    this.announcer = new Announcer();
+    this.summary = new Summary(name => this.look(name), words => this.announcer.say(words));
     this.feed = new Feed();
     this.history = new History();
     this.sources = new Sources();
-    this.announcer = new Announcer();
     this.words = [];
     this.seen = new IntersectionObserver(entries => {
       for (const { target, isIntersecting } of entries) {
@@ -152,12 +152,21 @@ class Page {
 
 // Tells a screen reader what has changed, a sentence every few seconds and no more.
 class Announcer {
-  constructor() { this.heard = []; }
+  constructor() { Object.assign(this, { heard: [], verdict: "" }); }
+
+  // How it goes, now that it goes otherwise; of several only the last is still true.
+  say(verdict) {
+    this.verdict = verdict;
+    this.soon();
+  }
 
   hear(events) {
     this.heard.push(...events.filter(({ kind }) => ["ejected", "returned", "panic_began", "panic_ended"].includes(kind)));
-    if (!this.heard.length || this.timer) return;
-    this.timer = setTimeout(() => { this.timer = null; this.tell(); }, 1500);
+    if (this.heard.length) this.soon();
+  }
+
+  soon() {
+    this.timer ??= setTimeout(() => { this.timer = null; this.tell(); }, 1500);
   }
 
   tell() {
@@ -169,7 +178,8 @@ class Announcer {
     for (const event of this.heard.filter(({ kind }) => kind.startsWith("panic"))) {
       words.push(event.kind === "panic_began" ? `Panic in ${event.cluster}.` : `No panic in ${event.cluster} any more.`);
     }
-    this.heard = [];
+    if (this.verdict) words.push(this.verdict);
+    Object.assign(this, { heard: [], verdict: "" });
     const box = byId("say");
     box.append(make("span", {}, `${words.join(" ")} `));
     while (box.childElementCount > 5) box.firstChild.remove();

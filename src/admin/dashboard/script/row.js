@@ -89,17 +89,19 @@ class Row {
   }
 
   paintWho() {
-    const { endpoints, states } = this.cluster;
-    const key = endpoints.map(({ state }) => state).join();
+    const { states, all, view } = this.cluster;
+    const key = `${view.listed} ${states}`;
     if (this.counted === key) return;
     this.counted = key;
     // The good ones first, so that what is wrong is at the end, beside its word.
-    const all = [...endpoints].reverse();
-    const step = Math.max(1, all.length / MOST_CELLS);
-    const tones = [];
-    for (let place = 0; place < all.length; place += step) tones.push(standing(all[Math.floor(place)].state).tone);
+    const cells = Math.min(all, MOST_CELLS), tones = [];
+    let before = 0;
+    for (const [state, number] of states) {
+      before += number;
+      while (tones.length < Math.round(before * cells / all)) tones.push(standing(state).tone);
+    }
     // Whoever is out is never left out for want of room.
-    if (all.length && standing(all.at(-1).state).tone !== "good") tones[tones.length - 1] = standing(all.at(-1).state).tone;
+    if (cells) tones[cells - 1] = standing(states.at(-1)[0]).tone;
     while (this.cells.childElementCount > tones.length) this.cells.lastChild.remove();
     while (this.cells.childElementCount < tones.length) this.cells.append(make("i"));
     tones.forEach((tone, place) => mark(this.cells.children[place], "data-tone", tone));
@@ -108,7 +110,7 @@ class Row {
       const text = `${number.toLocaleString("en")} ${state}`;
       return make("span", {}, tone === "good" ? text : make("b", { "data-tone": tone }, text));
     });
-    this.words.replaceChildren(...(words.length ? words.flatMap(word => [word, " "]) : [make("span", {}, this.cluster.view.listed ? "no endpoints" : "not known yet")]));
+    this.words.replaceChildren(...(words.length ? words.flatMap(word => [word, " "]) : [make("span", {}, view.listed ? "no endpoints" : "not known yet")]));
   }
 }
 

@@ -5,14 +5,33 @@ const SILENCE = 5000;
 const UNSEEN = 180000;
 const PATIENCE = [500, 1000, 2000, 4000, 5000];
 
+// Pieces of text as events, each once its end has come. What has been looked through is not looked through again, since the first event
+// has everything in it and comes in many pieces.
+class Events {
+  constructor() { Object.assign(this, { pieces: [], held: "" }); }
+
+  *read(piece) {
+    const text = this.held + piece;
+    let from = 0;
+    for (let end; (end = text.indexOf("\n\n", from)) >= 0; from = end + 2) {
+      yield this.pieces.join("") + text.slice(from, end);
+      this.pieces = [];
+    }
+    // It may be the first half of an end.
+    this.held = from < text.length && text.endsWith("\n") ? "\n" : "";
+    this.pieces.push(text.slice(from, text.length - this.held.length));
+  }
+}
+
 class Stream {
   constructor({ heard, broken, refused, paused }) {
-    Object.assign(this, { heard, broken, refused, paused, failures: 0, isAway: false });
+    Object.assign(this, { heard, broken, refused, paused, failures: 0, isAway: false, wake() {} });
     document.addEventListener("visibilitychange", () => {
       clearTimeout(this.leaving);
       if (document.hidden) this.leaving = setTimeout(() => { this.isAway = true; this.current?.abort(); }, UNSEEN);
-      else { this.isAway = false; this.back?.(); }
+      else { this.isAway = false; this.wake(); }
     });
+    addEventListener("online", () => { if (!this.isAway) this.wake(); });
   }
 
   async run() {
@@ -21,18 +40,22 @@ class Stream {
       if (why === "token") continue;
       if (this.isAway) {
         this.paused();
-        await new Promise(resolve => { this.back = resolve; });
+        await this.rest();
         continue;
       }
       const wait = PATIENCE[Math.min(this.failures, PATIENCE.length - 1)];
       this.failures += 1;
       this.broken(wait, why);
-      await new Promise(resolve => {
-        const timer = setTimeout(resolve, wait);
-        // Who comes back to the page, or to the net, does not wait.
-        addEventListener("online", () => { clearTimeout(timer); resolve(); }, { once: true });
-      });
+      await this.rest(wait);
     }
+  }
+
+  // Until it is woken, or for so long. Who comes back to the page, or to the net, does not wait.
+  rest(wait) {
+    return new Promise(resolve => {
+      const timer = wait === undefined ? 0 : setTimeout(resolve, wait);
+      this.wake = () => { clearTimeout(timer); resolve(); };
+    });
   }
 
   async follow() {
@@ -48,15 +71,13 @@ class Stream {
       }
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `status ${answer.status}`);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
+      const events = new Events();
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return "it was closed";
         clearTimeout(watchdog);
         watchdog = setTimeout(() => broken.abort(), SILENCE);
-        const events = (rest + value).split("\n\n");
-        rest = events.pop();
-        for (const event of events) this.take(event);
+        for (const event of events.read(value)) this.take(event);
       }
     } catch (error) {
       return error.name === "AbortError" ? "silence" : error.message;

@@ -1,9 +1,9 @@
 // The top of the page: one sentence that says how it goes, and the figures of all clusters together.
 
 class Summary {
-  constructor(look) {
-    this.look = look;
-    this.tiles = byId("tiles");
+  constructor(look, aloud) {
+    Object.assign(this, { look, aloud });
+    Object.assign(this, { tiles: byId("tiles"), shape: "", texts: [] });
     this.rate = this.tile("Requests", new Chart("rate", ["main"], 36));
     this.errors = this.tile("Errors", new Chart("errors", ["main"], 36));
     this.p50 = this.tile("p50", new Chart("time", ["main"], 36));
@@ -39,7 +39,7 @@ class Summary {
     this.put(this.held, totals.in_flight.toLocaleString("en"));
     say(this.held.below, `${rate(totals.retries)} retries/s`);
     let eligible = 0, all = 0;
-    for (const cluster of model.clusters.values()) { eligible += cluster.eligible; all += cluster.endpoints.length; }
+    for (const cluster of model.clusters.values()) { eligible += cluster.eligible; all += cluster.all; }
     this.put(this.ends, eligible.toLocaleString("en"), `of ${all.toLocaleString("en")}`);
     say(this.ends.below, `in ${count(model.clusters.size, "cluster")}`);
     this.pills(table);
@@ -59,21 +59,34 @@ class Summary {
   // What matters most is said first, and large.
   judge(eligible, all) {
     const [first, ...rest] = verdicts(eligible, all);
-    const key = JSON.stringify([first, rest]);
     // A title that nobody keeps true says so instead.
     if (!document.body.classList.contains("stale")) document.title = `${first.tone === "good" ? "" : "● "}${first.short} · lictor`;
-    if (this.said === key) return;
-    this.said = key;
     const box = byId("verdict");
-    const parts = sentence => sentence.map(part => typeof part === "string" ? part : this.link(part));
-    mark(box, "data-tone", first.tone);
-    box.replaceChildren(...parts(first.words));
-    if (rest.length) box.append(make("small", {}, ...rest.flatMap((next, place) => [place ? " " : "", ...parts(next.words)])));
-    icon(first.tone);
+    if (box.dataset.tone !== first.tone) {
+      mark(box, "data-tone", first.tone);
+      icon(first.tone);
+      this.aloud(first.words.map(part => typeof part === "string" ? part : part.name + (part.after ?? "")).join(""));
+    }
+    this.write(box, first.words, rest.flatMap((next, place) => [place ? " " : "", ...next.words]));
+  }
+
+  // Words change in place as long as the same clusters are named: whoever is at a name by keyboard stays there while ages go on.
+  write(box, large, small) {
+    const parts = [...large, ...small], shape = JSON.stringify([large.length, parts.map(({ name }) => name ?? "")]);
+    if (this.shape !== shape) {
+      this.shape = shape;
+      const held = box.contains(document.activeElement) ? document.activeElement.textContent : null;
+      this.texts = parts.map(() => document.createTextNode(""));
+      const nodes = parts.map(({ name }, place) => name === undefined ? this.texts[place] : this.link(name, this.texts[place]));
+      box.replaceChildren(...nodes.slice(0, large.length));
+      if (small.length) box.append(make("small", {}, ...nodes.slice(large.length)));
+      if (held !== null) ([...box.querySelectorAll("button")].find(button => button.textContent === held) ?? byId("clusters")).focus({ preventScroll: true });
+    }
+    parts.forEach((part, place) => say(this.texts[place], typeof part === "string" ? part : part.after ?? ""));
   }
 
   // With what follows it, so that no line begins with a comma.
-  link({ name, after = "" }) {
+  link(name, after) {
     const button = make("button", { type: "button" }, name);
     button.addEventListener("click", () => this.look(name));
     return make("span", { className: name.length > 24 ? "long" : "" }, button, after);

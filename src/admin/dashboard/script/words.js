@@ -36,6 +36,7 @@ const STANDINGS = {
   critical: { tone: "rust", rank: 2, weight: 15 },
   probation: { tone: "warn", rank: 3, weight: 10 },
   suspect: { tone: "odd", rank: 4, weight: 5 },
+  "by hand": { tone: "off", rank: 5 },
   maintenance: { tone: "off", rank: 5 },
   drained: { tone: "off", rank: 6 },
   eligible: { tone: "good", rank: 8 },
@@ -43,6 +44,9 @@ const STANDINGS = {
 const standing = state => STANDINGS[state] ?? { tone: "off", rank: 7 };
 // Out although nobody wanted it.
 const isOut = state => "weight" in standing(state);
+// Whom an operator ejected is out because somebody wanted it: that is another standing, whatever it takes to keep requests away.
+const isByHand = ({ state, by_hand }) => state === "ejected" && by_hand.some(({ what }) => what === "ejected");
+const stateOf = endpoint => isByHand(endpoint) ? "by hand" : endpoint.state;
 
 const missing = value => value === null || value === undefined || Number.isNaN(value);
 
