@@ -303,6 +303,25 @@ async fn what_happens_is_told_as_it_happens_and_again_to_whoever_was_away() {
 }
 
 #[tokio::test]
+async fn whoever_followed_a_process_that_is_gone_is_told_so_once_and_goes_on() {
+    let proxy = Proxy::start(&to_endpoints(&["127.0.0.1:9".parse().unwrap()], ""));
+    ready(&proxy).await;
+    // One long ago, and one whose clock was ahead of ours.
+    for number in [1, (1_u64 << 53) - 1] {
+        let again = format!("/v1/events HTTP/1.1\r\nlast-event-id: {number}\r\n");
+        let mut events = Events::follow(proxy.admin(), &again).await;
+        let (_, name, said) = events.next().await;
+        assert_eq!((name.as_str(), said["since"].as_u64()), ("forgotten", Some(number)));
+        proxy.app().reload(proxy.app_config()).await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.contains(&"reloaded".to_owned()) {
+            seen.push(events.next().await.1);
+        }
+        assert!(!seen.contains(&"forgotten".to_owned()), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn tables_are_remembered_with_their_causes_and_differences() {
     let catalog = registry().await;
     let proxy = Proxy::start(&to_service(&catalog.url(), ""));

@@ -94,8 +94,9 @@ impl Follower {
         }
         for entry in &since.entries {
             text += &event(Some(entry.id), entry.event.kind(), &EntryView::from(&**entry));
-            self.told = entry.id;
         }
+        // Not the last of them: there may be none, and a number that is not ours has had its answer.
+        self.told = since.last;
         Some((text.into(), self))
     }
 }

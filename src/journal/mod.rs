@@ -50,6 +50,8 @@ pub struct Since {
     pub entries: Vec<Arc<Entry>>,
     /// True if there was more, which is forgotten.
     pub incomplete: bool,
+    /// The number of what happened last, and with which to go on.
+    pub last: u64,
 }
 
 #[derive(Debug)]
@@ -111,17 +113,12 @@ impl Journal {
         });
     }
 
-    /// All that is remembered behind that number.
+    /// All that is remembered behind that number; all there is, if it is a number that nothing here has had.
     pub fn since(&self, id: u64) -> Since {
-        let rings = self.lock();
-        let behind = |ring: &Ring| ring.entries.iter().filter(|entry| entry.id > id).cloned().collect::<Vec<_>>();
-        let (mut entries, tables) = (behind(&rings.events), behind(&rings.tables));
-        entries.extend(tables);
-        entries.sort_unstable_by_key(|entry| entry.id);
-        // Of a process before this one nothing is known.
-        let is_of_before = id != 0 && id < rings.first;
-        let incomplete = is_of_before || rings.events.forgotten > id || rings.tables.forgotten > id;
-        Since { entries, incomplete }
+        let mut since = self.lock().since(id);
+        // Two runs that are in order: each ring's. Whoever writes waits for no sorting.
+        since.entries.sort_by_key(|entry| entry.id);
+        since
     }
 
     /// The tables that are remembered, the oldest first.
@@ -149,6 +146,19 @@ impl Journal {
 impl Default for Journal {
     fn default() -> Self {
         Journal::begun(SystemTime::now())
+    }
+}
+
+impl Rings {
+    fn since(&self, id: u64) -> Since {
+        let last = self.next - 1;
+        // Of a process before this one nothing is known; one whose clock was ahead of ours had numbers that are still to come here.
+        let is_of_another = id != 0 && !(self.first..=last).contains(&id);
+        let behind = if is_of_another { 0 } else { id };
+        let rings = self.events.entries.iter().chain(&self.tables.entries);
+        let entries = rings.filter(|entry| entry.id > behind).cloned().collect();
+        let incomplete = is_of_another || self.events.forgotten > id || self.tables.forgotten > id;
+        Since { entries, incomplete, last }
     }
 }
 
@@ -196,6 +206,17 @@ mod tests {
         let restarted = Journal::begun(UNIX_EPOCH + Duration::from_secs(11));
         assert!(restarted.last() > journal.last(), "numbers go on over a restart");
         assert!(restarted.since(last).incomplete);
+        assert_eq!(restarted.since(last).last, restarted.last(), "who was told that goes on from there");
+    }
+
+    #[test]
+    fn a_number_of_a_process_whose_clock_was_ahead_is_none_of_ours() {
+        let journal = Journal::begun(UNIX_EPOCH + Duration::from_secs(10));
+        journal.note(back("a"));
+        for ahead in [journal.last() + 1, Journal::begun(UNIX_EPOCH + Duration::from_secs(60)).last()] {
+            let since = journal.since(ahead);
+            assert!(since.incomplete && since.entries.len() == 1 && since.last == journal.last());
+        }
     }
 
     #[test]
