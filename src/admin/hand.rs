@@ -113,10 +113,7 @@ struct Standing {
 pub(super) fn overrides(held: Option<&[Measure]>, now: Instant) -> Vec<Override> {
     let view = |measure: &Measure| Override {
         what: measure.what.name(),
-        weight: match measure.what {
-            What::Weight(weight) => Some(weight),
-            What::Ejected | What::Drained => None,
-        },
+        weight: measure.what.weight(),
         by: measure.by.to_string(),
         note: measure.note.as_deref().map(str::to_owned),
         ends_in_seconds: measure.until.map(|until| until.saturating_duration_since(now).as_secs_f64()),

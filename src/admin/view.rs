@@ -279,18 +279,30 @@ fn levels(cluster: &Cluster, metrics: &Metrics) -> Vec<LevelView> {
     cluster.levels().into_iter().enumerate().map(view).collect()
 }
 
+/// The source's name for it, if it has one.
+pub(super) fn id(member: &Member) -> Option<String> {
+    Some(member.id.to_string()).filter(|id| !id.is_empty())
+}
+
+/// Until when it is out, and what for; the latter until its trial is over as well.
+pub(super) fn ejection(member: &Member) -> (Option<Instant>, Option<&'static str>) {
+    match member.endpoint.standing() {
+        Standing::Eligible => (None, None),
+        standing => {
+            let ejections = member.endpoint.ejections();
+            (ejections.until.filter(|_| standing == Standing::Ejected), ejections.why)
+        }
+    }
+}
+
 pub(super) fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> EndpointView {
-    let standing = member.endpoint.standing();
-    let (until, why) = {
-        let ejections = member.endpoint.ejections();
-        (ejections.until.filter(|_| standing == Standing::Ejected), ejections.why)
-    };
+    let (until, why) = ejection(member);
     EndpointView {
         address: member.endpoint.address().to_string(),
-        id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
+        id: id(member),
         identity: member.endpoint.identity().map(|path| path.to_string()),
         status: member.status.name(),
-        standing: standing.name(),
+        standing: member.endpoint.standing().name(),
         state: member.state(),
         probe: member.endpoint.finding().map(Finding::name),
         weight: member.weight,
@@ -302,7 +314,7 @@ pub(super) fn endpoint(cluster: &Cluster, member: &Member, now: Instant) -> Endp
         in_flight: member.endpoint.in_flight(),
         connections: member.endpoint.connections(),
         ejected_for_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
-        ejected_because: why.filter(|_| standing != Standing::Eligible),
+        ejected_because: why,
         overrides: overrides(member.measures.as_deref(), now),
     }
 }

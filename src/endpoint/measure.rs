@@ -44,6 +44,14 @@ impl What {
         }
     }
 
+    /// The share, if it is one.
+    pub fn weight(self) -> Option<u32> {
+        match self {
+            What::Weight(weight) => Some(weight),
+            What::Ejected | What::Drained => None,
+        }
+    }
+
     /// True if one takes the place of the other.
     pub fn is_like(self, other: What) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)

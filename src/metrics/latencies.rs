@@ -26,9 +26,10 @@ pub(super) struct Counts([OnceLock<Box<Buckets>>; CLASSES.len()]);
 
 type Buckets = [AtomicU64; BUCKETS];
 
-/// What had been counted at some moment, of all workers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Latencies([[u64; BUCKETS]; CLASSES.len()]);
+/// What had been counted at some moment, of all workers. Classes that do not occur weigh nothing here, either: there is a reading for each
+/// cluster and second while somebody looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Latencies([Option<Box<[u64; BUCKETS]>>; CLASSES.len()]);
 
 /// The place of a code's class in [`CLASSES`].
 pub(super) fn class(code: u16) -> usize {
@@ -62,6 +63,7 @@ impl Latencies {
         for counts in workers {
             for (sums, counts) in all.0.iter_mut().zip(&counts.0) {
                 let Some(counts) = counts.get() else { continue };
+                let sums = sums.get_or_insert_with(|| Box::new([0; BUCKETS]));
                 sums.iter_mut().zip(counts.iter()).for_each(|(sum, count)| *sum += count.load(Ordering::Relaxed));
             }
         }
@@ -71,38 +73,49 @@ impl Latencies {
     /// What was counted between an earlier reading and this one.
     pub fn since(&self, earlier: &Latencies) -> Latencies {
         let mut between = self.clone();
-        let pairs = between.0.iter_mut().flatten().zip(earlier.0.iter().flatten());
-        // A cluster that went and came back begins anew: it has no past then.
-        pairs.for_each(|(now, then)| *now = now.saturating_sub(*then));
+        for (now, then) in between.0.iter_mut().zip(&earlier.0) {
+            if let (Some(now), Some(then)) = (now.as_mut(), then) {
+                // A cluster that went and came back begins anew: it has no past then.
+                now.iter_mut().zip(then.iter()).for_each(|(now, then)| *now = now.saturating_sub(*then));
+            }
+            now.take_if(|now| now.iter().all(|count| *count == 0));
+        }
         between
     }
 
     /// Adds what was counted elsewhere.
     pub fn absorb(&mut self, other: &Latencies) {
-        let pairs = self.0.iter_mut().flatten().zip(other.0.iter().flatten());
-        pairs.for_each(|(own, more)| *own += more);
+        for (own, more) in self.0.iter_mut().zip(&other.0) {
+            let Some(more) = more else { continue };
+            let own = own.get_or_insert_with(|| Box::new([0; BUCKETS]));
+            own.iter_mut().zip(more.iter()).for_each(|(own, more)| *own += more);
+        }
     }
 
     /// Requests that were answered.
     pub fn requests(&self) -> u64 {
-        self.0.iter().flatten().sum()
+        self.0.iter().flatten().flat_map(|counts| counts.iter()).sum()
     }
 
     /// Requests that were answered with a status of that class: 5 for 5xx; 0 if there is no such class.
     pub fn of_class(&self, class: u16) -> u64 {
         let place = usize::from(class).checked_sub(1);
-        place.and_then(|place| self.0.get(place)).map_or(0, |counts| counts.iter().sum())
+        place.and_then(|place| self.0.get(place)?.as_ref()).map_or(0, |counts| counts.iter().sum())
+    }
+
+    /// Requests in a bucket; switched connections are left out.
+    fn at(&self, bucket: usize) -> u64 {
+        self.0[1..].iter().flatten().map(|class| class[bucket]).sum()
     }
 
     /// How long requests took at most, but for that share of the slowest: 0.5 for the median, 0.99 for all but a hundredth. None if there
     /// was none. Connections that switched protocols are left out: how long those last says nothing of anybody's speed.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
-        let at = |bucket: usize| self.0[1..].iter().map(|class| class[bucket]).sum::<u64>();
-        let all: u64 = (0..BUCKETS).map(at).sum();
+        let all: u64 = (0..BUCKETS).map(|bucket| self.at(bucket)).sum();
         let wanted = (share.clamp(0.0, 1.0) * all as f64).max(1.0);
         let mut below = 0;
         for bucket in 0..BUCKETS {
-            let here = at(bucket);
+            let here = self.at(bucket);
             if here > 0 && (below + here) as f64 >= wanted {
                 return Some(within(bucket, (wanted - below as f64) / here as f64));
             }
@@ -113,8 +126,8 @@ impl Latencies {
 
     /// Requests with a bucket's upper end, of those buckets that have some; switched connections are left out.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        let at = |bucket: usize| self.0[1..].iter().map(|class| class[bucket]).sum::<u64>();
-        (0..BUCKETS).map(move |bucket| (Duration::from_nanos(end(bucket)), at(bucket))).filter(|(_, count)| *count > 0)
+        let buckets = (0..BUCKETS).map(|bucket| (Duration::from_nanos(end(bucket)), self.at(bucket)));
+        buckets.filter(|(_, count)| *count > 0)
     }
 }
 
@@ -123,12 +136,6 @@ fn within(bucket: usize, share: f64) -> Duration {
     let from = if bucket == 0 { 0 } else { end(bucket - 1) };
     let width = if bucket == BUCKETS - 1 { 0 } else { end(bucket) - from };
     Duration::from_nanos(from + (width as f64 * share) as u64)
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Latencies([[0; BUCKETS]; CLASSES.len()])
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{SOON, ready, registry};
+use super::{Events, SOON, ready, registry};
 use crate::support::app::Proxy;
 use crate::support::client::{Client, Response, eventually, get};
 use crate::support::origin::{Origin, Script};
@@ -141,6 +141,22 @@ async fn what_is_answered_is_what_is_described() {
     let kinds = shown(proxy.admin(), "/v1/events?once").await;
     let kinds: Vec<&str> = kinds.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert!(["table", "spared", "reloaded", "asked"].iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn what_the_feed_tells_is_what_is_described() {
+    let (proxy, origin) = busy().await;
+    let eject = format!("/v1/clusters/files/endpoints/{}/eject", origin.address());
+    assert_eq!(post(&proxy, &eject, "{\"note\": \"a look\"}").await.status, 200);
+    let described = shown(proxy.admin(), "/v1/openapi.json").await;
+    let said = &described["paths"]["/v1/live"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"];
+    let mut feed = Events::follow(proxy.admin(), "/v1/live HTTP/1.1\r\n").await;
+    for expected in ["whole", "change", "change"] {
+        let (_, name, told) = feed.next().await;
+        assert_eq!(name, expected);
+        assert_eq!(told["past"].is_object(), name == "whole");
+        Schemas(&described).check(&said["contentSchema"], &told, &name).unwrap();
+    }
 }
 
 #[test]

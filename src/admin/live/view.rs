@@ -1,6 +1,7 @@
 //! Clusters and endpoints as the feed tells of them. Field names are an interface: they are added to, not changed. Points in time are
 //! milliseconds since 1970: an age would be different in each sample, and a cluster with it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use super::window::{Figures, rounded};
 use crate::admin::view;
 use crate::cluster::{Cluster, Member};
-use crate::endpoint::{Measure, Standing, What};
+use crate::endpoint::{Measure, Standing};
 use crate::metrics::{Metrics, WatchSeries};
 
 /// The clock on the wall, as of one moment: what is read off it does not differ because it was read again.
@@ -38,6 +39,10 @@ pub(super) struct ClusterView<'a> {
     figures: Figures,
     pub(super) in_flight: u32,
     pub(super) connections: u32,
+    /// How many endpoints there are, and how many in each state.
+    endpoints_total: usize,
+    states: BTreeMap<&'static str, usize>,
+    /// Those of them that are told of: who is not eligible comes first.
     endpoints: Vec<EndpointView>,
 }
 
@@ -124,10 +129,13 @@ pub(super) fn cluster<'a>(
     cluster: &'a Cluster,
     figures: Figures,
     metrics: &Metrics,
+    most: Option<usize>,
     (now, clock): (Instant, &Clock),
 ) -> ClusterView<'a> {
-    let endpoints: Vec<EndpointView> =
-        cluster.members().iter().map(|member| endpoint(cluster, member, (now, clock))).collect();
+    let members = cluster.members();
+    let mut states = BTreeMap::<&'static str, usize>::new();
+    members.iter().for_each(|member| *states.entry(member.state()).or_default() += 1);
+    let told = told(members, most.unwrap_or(members.len()));
     ClusterView {
         name: cluster.name(),
         policy: cluster.settings().policy.name(),
@@ -140,24 +148,27 @@ pub(super) fn cluster<'a>(
         level: cluster.level(),
         levels: if cluster.settings().in_turn { cluster.settings().source.draws().len() } else { 0 },
         figures,
-        in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
+        in_flight: members.iter().map(|member| member.endpoint.in_flight()).sum(),
         connections: cluster.connections(),
-        endpoints,
+        endpoints_total: members.len(),
+        states,
+        endpoints: told.map(|member| endpoint(cluster, member, (now, clock))).collect(),
     }
 }
 
+/// So many of them: first those who are not eligible, then the others, each in the order of the list.
+fn told(members: &[Member], most: usize) -> impl Iterator<Item = &Member> {
+    let is_well = |member: &&Member| member.state() == Standing::Eligible.name();
+    let unwell = members.iter().filter(move |member| !is_well(member));
+    unwell.chain(members.iter().filter(is_well)).take(most)
+}
+
 fn endpoint(cluster: &Cluster, member: &Member, (now, clock): (Instant, &Clock)) -> EndpointView {
-    let (until, why) = match member.endpoint.standing() {
-        Standing::Eligible => (None, None),
-        standing => {
-            let ejections = member.endpoint.ejections();
-            (ejections.until.filter(|_| standing == Standing::Ejected), ejections.why)
-        }
-    };
+    let (until, why) = view::ejection(member);
     let by_hand = member.measures.iter().flat_map(|measures| measures.iter());
     EndpointView {
         address: member.endpoint.address().to_string(),
-        id: Some(member.id.to_string()).filter(|id| !id.is_empty()),
+        id: view::id(member),
         state: member.state(),
         status: member.status.name(),
         why,
@@ -174,10 +185,7 @@ fn endpoint(cluster: &Cluster, member: &Member, (now, clock): (Instant, &Clock))
 fn of_measure(measure: &Measure, clock: &Clock) -> MeasureView {
     MeasureView {
         what: measure.what.name(),
-        weight: match measure.what {
-            What::Weight(weight) => Some(weight),
-            What::Ejected | What::Drained => None,
-        },
+        weight: measure.what.weight(),
         by: measure.by.to_string(),
         note: measure.note.as_deref().map(str::to_owned),
         until: measure.until.map(|until| clock.millis(until)),

@@ -12,7 +12,7 @@ use crate::metrics::{ClusterSeries, Latencies};
 const WINDOW: Duration = Duration::from_secs(5);
 /// Readings that are further apart than this say nothing about the last seconds.
 const GAP: Duration = Duration::from_secs(3);
-/// Points of the past that are kept, one a second: what fits a small chart.
+/// Points of the past that are kept of a cluster at most, one a second: what fits a small chart.
 pub(super) const POINTS: usize = 180;
 
 /// What had been counted at some moment.
@@ -114,14 +114,14 @@ impl Sum {
 }
 
 impl Past {
-    /// Adds a point, after so many seconds of which nothing is known.
-    pub(super) fn push(&mut self, figures: &Figures, unknown: usize) {
+    /// Adds a point, after so many seconds of which nothing is known, and keeps so many.
+    pub(super) fn push(&mut self, figures: &Figures, unknown: usize, most: usize) {
         let Figures { rate, errors, p50, p99, .. } = *figures;
         let all = [(&mut self.rate, rate), (&mut self.errors, errors), (&mut self.p50, p50), (&mut self.p99, p99)];
         for (points, value) in all {
-            points.extend(std::iter::repeat_n(None, if points.is_empty() { 0 } else { unknown.min(POINTS) }));
+            points.extend(std::iter::repeat_n(None, if points.is_empty() { 0 } else { unknown.min(most) }));
             points.push_back(value.map(|value| value as f32));
-            points.drain(..points.len().saturating_sub(POINTS));
+            points.drain(..points.len().saturating_sub(most));
         }
     }
 }
@@ -167,12 +167,14 @@ mod tests {
     fn seconds_in_which_nobody_looked_are_gaps_in_the_past() {
         let mut past = Past::default();
         let figures = Figures { rate: Some(2.0), ..Figures::default() };
-        past.push(&figures, 7);
+        past.push(&figures, 7, POINTS);
         assert_eq!(past.rate, [Some(2.0)], "before the first there is no gap");
-        past.push(&figures, 2);
+        past.push(&figures, 2, POINTS);
         assert_eq!(past.rate, [Some(2.0), None, None, Some(2.0)]);
-        past.push(&figures, 100_000);
+        past.push(&figures, 100_000, POINTS);
         assert_eq!((past.rate.len(), past.rate.back()), (POINTS, Some(&Some(2.0))));
+        past.push(&figures, 0, 3);
+        assert_eq!(past.rate, [None, Some(2.0), Some(2.0)], "with more clusters, each has a shorter past");
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub(super) struct Message {
     pub(super) lictor: Lictor,
     pub(super) table: TableView,
     pub(super) totals: Totals,
-    pub(super) watches: Option<Vec<Watch>>,
+    /// Those of whom there is something new, and those who are not followed any more.
+    pub(super) watches: Vec<Watch>,
+    pub(super) unwatched: Vec<String>,
     pub(super) gone: Vec<String>,
     pub(super) events: Vec<Event>,
     pub(super) clusters: Vec<Cluster>,
@@ -68,6 +70,7 @@ pub(super) struct Totals {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Watch {
+    pub(super) name: String,
     pub(super) failing: bool,
     pub(super) denied: bool,
     pub(super) stale: bool,
@@ -135,7 +138,7 @@ pub(super) struct Model {
     pub(super) lictor: Lictor,
     pub(super) table: TableView,
     pub(super) totals: Totals,
-    pub(super) watches: Vec<Watch>,
+    pub(super) watches: BTreeMap<String, Watch>,
     /// The newest last.
     pub(super) events: VecDeque<Event>,
     /// Requests per second in the last seconds, one after the other; none where nothing is known.
@@ -179,12 +182,14 @@ impl Model {
         if message.is_whole {
             self.clusters.clear();
             self.events.clear();
+            self.watches.clear();
         }
         message.gone.iter().for_each(|name| drop(self.clusters.remove(name)));
         self.clusters.extend(message.clusters.into_iter().map(|cluster| (cluster.name.clone(), cluster)));
         self.events.extend(message.events);
         self.events.drain(..self.events.len().saturating_sub(EVENTS));
-        self.watches = message.watches.unwrap_or(std::mem::take(&mut self.watches));
+        message.unwatched.iter().for_each(|name| drop(self.watches.remove(name)));
+        self.watches.extend(message.watches.into_iter().map(|watch| (watch.name.clone(), watch)));
         (self.now, self.lictor, self.table) = (message.now, message.lictor, message.table);
         self.totals = message.totals;
     }
@@ -229,7 +234,7 @@ impl Model {
 
     /// Those who are followed, in a few words; true if somebody should look.
     pub(super) fn sources(&self) -> (String, bool) {
-        let count = |is: fn(&Watch) -> bool| self.watches.iter().filter(|watch| is(watch)).count();
+        let count = |is: fn(&Watch) -> bool| self.watches.values().filter(|watch| is(watch)).count();
         let (failing, denied, stale) =
             (count(|watch| watch.failing), count(|watch| watch.denied), count(|watch| watch.stale));
         match (self.watches.len(), failing, denied, stale) {

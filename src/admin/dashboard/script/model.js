@@ -99,10 +99,18 @@ class Cluster {
   }
 }
 
+// Sources that are followed: all are told at first, and then those of whom there is something new.
+function followed(message, isWhole) {
+  const watches = new Map(isWhole ? [] : model.facts.watches.map(watch => [watch.name, watch]));
+  for (const watch of message.watches) watches.set(watch.name, watch);
+  for (const name of message.unwatched) watches.delete(name);
+  return [...watches.values()].sort((a, b) => a.name < b.name ? -1 : 1);
+}
+
 // Takes a message in; says which clusters are new and which are gone.
 function learn(message, isWhole) {
   model.offset = message.now - Date.now();
-  model.facts = { ...model.facts, ...message };
+  model.facts = { ...model.facts, ...message, watches: followed(message, isWhole) };
   const gone = isWhole ? new Set(model.clusters.keys()) : new Set(message.gone);
   const added = [];
   for (const view of message.clusters) {
