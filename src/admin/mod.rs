@@ -263,7 +263,7 @@ impl Service for Admin {
 
     async fn call(self: Rc<Self>, asked: Asked) -> Answer<Body> {
         let Asked { head, body, client, .. } = asked;
-        let proved = client.downstream.identities().next().map(str::to_owned);
+        let proved = client.downstream.name().map(str::to_owned);
         let caller = Caller::Remote { address: client.downstream.ip().to_string(), proved };
         self.open(*head, body, caller).await.into()
     }

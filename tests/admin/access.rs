@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::SOON;
 use crate::support::app::{Proxy, configuration, to_endpoints};
-use crate::support::chain::Authority;
+use crate::support::chain::{Authority, Wish};
 use crate::support::client::{Client, Response, eventually, get};
 use crate::support::spawned::Spawned;
 use crate::support::tls::Caller;
@@ -213,6 +213,12 @@ async fn a_client_certificate_lets_in_and_is_named() {
     assert!(ask(&known, put).await.starts_with("HTTP/1.1 409"));
     let told = ask(&known, &get("/v1/events?once")).await;
     assert!(told.contains("\"who\": \"anna.operators at 127.0.0.1\""), "{told}");
+    // As many private authorities still write them.
+    let with_a_common_name_only = operators.issue(&Wish { common_name: Some("Bert"), ..Wish::default() });
+    let bert = Caller { is: Some(&with_a_common_name_only), ..Caller::trusting(&servers) };
+    assert!(ask(&bert, put).await.starts_with("HTTP/1.1 409"));
+    let told = ask(&bert, &get("/v1/events?once")).await;
+    assert!(told.contains("\"who\": \"Bert at 127.0.0.1\""), "{told}");
 }
 
 #[tokio::test]
