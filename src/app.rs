@@ -356,7 +356,7 @@ async fn control(part: Control, stopped: watch::Receiver<bool>) {
             readiness.unproven(false);
         });
     }
-    tasks.spawn_local(window.log_level().keep());
+    tasks.spawn_local(window.keep_log_level());
     let draining = forever.watch();
     tasks.spawn_local(async move { window.serve(&metrics, draining).await });
     tasks.spawn_local(examine(reader));

@@ -21,6 +21,10 @@ pub(super) const PAGES: &[Page] = &[
 
 /// How long another level is in force if nobody says: enough to look at something.
 const FOR: Duration = Duration::from_secs(15 * 60);
+/// Longest filter, in bytes: each event is held to all that is in it.
+const LONGEST_LEVEL: usize = 1_000;
+/// What of a wrong one is said back, in characters.
+const SHOWN: usize = 100;
 /// Longer is a matter for the configuration.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -60,7 +64,10 @@ fn change(admin: &Rc<Admin>, ask: &Ask) -> Reply {
         && !is_filter(level)
     {
         let advice = "use off, error, warn, info or debug, or such as lictor::discovery=debug,info";
-        return Err(Problem::bad(format!("level: \"{level}\" is not a filter; {advice}")));
+        let shown: String = level.chars().take(SHOWN).collect();
+        return Err(Problem::bad(format!(
+            "level: \"{shown}\" is not a filter of {LONGEST_LEVEL} bytes at most; {advice}"
+        )));
     }
     let level = other.as_ref().map_or(usual, |other| &other.level).to_owned();
     let for_seconds = other.as_ref().map(|_| length.as_secs_f64());
@@ -81,7 +88,7 @@ fn is_filter(written: &str) -> bool {
     let is_level =
         |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_lowercase().as_str());
     let is_directive = |directive: &str| is_level(directive.rsplit('=').next().unwrap_or_default().trim());
-    !written.is_empty() && written.split(',').all(is_directive)
+    !written.is_empty() && written.len() <= LONGEST_LEVEL && written.split(',').all(is_directive)
 }
 
 fn cannot() -> Problem {

@@ -173,9 +173,11 @@ impl Admin {
         Admin { access: Access::new(settings), ..self }
     }
 
-    /// What is logged, whose time somebody has to keep.
-    pub fn log_level(&self) -> &LogLevel {
-        &self.log_level
+    /// Brings the usual level of the log back when another's time is over, and writes that down. For good.
+    pub fn keep_log_level(&self) -> impl Future<Output = ()> + use<> {
+        let journal = Arc::clone(&self.journal);
+        let note = move |usual: &str| journal.note(Event::LogLevel { level: usual.to_owned(), for_seconds: None });
+        self.log_level.clone().keep(note)
     }
 
     /// Answers a request, however it came.

@@ -93,9 +93,9 @@ impl Window {
         Window { admin, place, tls }
     }
 
-    /// What is logged, whose time somebody has to keep.
-    pub(super) fn log_level(&self) -> LogLevel {
-        self.admin.log_level().clone()
+    /// Keeps the time of what is logged for a while. For good.
+    pub(super) fn keep_log_level(&self) -> impl Future<Output = ()> + use<> {
+        self.admin.keep_log_level()
     }
 
     /// Answers operators until the end.

@@ -1,4 +1,5 @@
-//! Logs on standard error. `RUST_LOG`, where it is set, wins over the configuration: whoever sets it is looking for something.
+//! Logs on standard error. `RUST_LOG`, where it is set to something, wins over the configuration: whoever sets it is looking for something,
+//! and is told if that cannot be read.
 
 use std::io::IsTerminal;
 
@@ -12,10 +13,11 @@ pub(super) type Set = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// Writes logs from now on; returns the level that they have, and how to change it.
 pub(super) fn start(log: &Log) -> Result<(String, Set), Error> {
-    let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(&log.level).map_err(|error| Error::Other(format!("log.level: {error}")))?,
-    };
+    let asked = std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|asked| !asked.is_empty());
+    let asked = asked.map(|asked| asked.to_string_lossy().into_owned());
+    let (whose, written) = asked.as_ref().map_or(("log.level", &log.level), |asked| (EnvFilter::DEFAULT_ENV, asked));
+    let wrong = |error| Error::Other(format!("{whose}: \"{written}\" is not a filter: {error}"));
+    let filter = filter(written).map_err(wrong)?;
     let usual = filter.to_string();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -34,9 +36,11 @@ pub(super) fn start(log: &Log) -> Result<(String, Set), Error> {
     Ok((usual, set))
 }
 
+/// Without regular expressions: fields are compared, whoever wrote the filter.
+fn filter(written: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().with_regex(false).parse(written).map_err(|error| error.to_string())
+}
+
 fn setter<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Set {
-    Box::new(move |level| {
-        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
-        handle.reload(filter).map_err(|error| error.to_string())
-    })
+    Box::new(move |level| handle.reload(filter(level)?).map_err(|error| error.to_string()))
 }

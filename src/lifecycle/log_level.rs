@@ -64,8 +64,8 @@ impl LogLevel {
         Ok(())
     }
 
-    /// Brings the usual one back when the other's time is over. For good.
-    pub async fn keep(self) {
+    /// Brings the usual one back when the other's time is over, and says so each time. For good.
+    pub async fn keep(self, ended: impl Fn(&str)) {
         loop {
             let until = self.other().map(|other| other.until);
             let over = async {
@@ -76,15 +76,20 @@ impl LogLevel {
             };
             tokio::select! {
                 () = self.0.changes.notified() => {}
-                () = over => self.end(),
+                () = over => if self.end() {
+                    ended(self.usual().unwrap_or_default());
+                },
             }
         }
     }
 
-    fn end(&self) {
-        if self.other().is_some_and(|other| other.until <= Instant::now()) && self.set(None).is_ok() {
-            info!("the log's level is the usual one again");
+    /// True if its time was over.
+    fn end(&self) -> bool {
+        let is_over = self.other().is_some_and(|other| other.until <= Instant::now()) && self.set(None).is_ok();
+        if is_over {
+            info!(level = self.usual(), "the log's level is the usual one again");
         }
+        is_over
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Other>> {
@@ -114,13 +119,16 @@ mod tests {
         assert!(level.set(Some(other(1))).is_err(), "nobody has said how");
         let (said, hear) = std::sync::mpsc::channel();
         level.is("info", move |level| said.send(level.to_owned()).map_err(|error| error.to_string()));
-        let keeping = tokio::spawn(level.clone().keep());
+        let (note, noted) = std::sync::mpsc::channel();
+        let keeping = tokio::spawn(level.clone().keep(move |usual| note.send(usual.to_owned()).unwrap()));
         // Of a time that is over when it begins.
         level.set(Some(other(0))).unwrap();
         while level.other().is_some() {
             tokio::task::yield_now().await;
         }
         assert_eq!(hear.try_iter().collect::<Vec<_>>(), ["debug", "info"]);
+        tokio::task::yield_now().await;
+        assert_eq!(noted.try_iter().collect::<Vec<_>>(), ["info"]);
         level.set(Some(other(3600))).unwrap();
         tokio::task::yield_now().await;
         assert!(level.other().is_some());
