@@ -2,9 +2,10 @@
 //! listeners' own is made for, many connections and long bodies past this process, is not what an operator needs.
 
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as Socket, UnixStream as Stream};
+use std::os::unix::net::UnixListener as Socket;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,9 +20,12 @@ use hyper::body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockAddr, SockRef, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
 use tracing::{debug, warn};
 
 use super::access::Caller;
@@ -29,6 +33,8 @@ use super::answer::Body;
 use super::{Admin, LIMITS, MAX_CONNECTIONS};
 use crate::message::{Broken, Passing};
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = MAX_CONNECTIONS as i32;
 /// When accepting fails for want of something, it is left alone for this long.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -56,30 +62,17 @@ impl Door {
     }
 
     fn make(path: &Path, mode: u32) -> io::Result<Door> {
-        if let Ok(there) = fs::symlink_metadata(path) {
-            if !there.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else is there"));
-            }
-            if Stream::connect(path).is_ok() {
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
-            }
-        }
-        // It gets its name only once it has its rights: in between nobody can connect.
-        let mut unnamed = path.as_os_str().to_owned();
-        unnamed.push(format!(".{}", std::process::id()));
-        let unnamed = PathBuf::from(unnamed);
-        let _ = fs::remove_file(&unnamed);
-        let made = Socket::bind(&unnamed).and_then(|socket| {
-            fs::set_permissions(&unnamed, Permissions::from_mode(mode))?;
-            socket.set_nonblocking(true)?;
-            let file = fs::symlink_metadata(&unnamed)?;
-            fs::rename(&unnamed, path)?;
-            Ok(Door { socket, path: path.to_owned(), file: (file.dev(), file.ino()) })
-        });
-        if made.is_err() {
-            let _ = fs::remove_file(&unnamed);
-        }
-        made
+        clear(path)?;
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file = fs::symlink_metadata(path)?;
+        let door = |socket| Door { socket, path: path.to_owned(), file: (file.dev(), file.ino()) };
+        // Nobody can connect before it listens, and then it has its rights. From here on the file goes if anything fails.
+        let door = door(Socket::from(OwnedFd::from(socket)));
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        SockRef::from(&door.socket).listen(BACKLOG)?;
+        door.socket.set_nonblocking(true)?;
+        Ok(door)
     }
 
     /// Answers whoever connects.
@@ -112,6 +105,26 @@ impl Door {
     }
 }
 
+/// Takes away a socket's file on which nobody listens any more. Whatever else is there stays, and is an error.
+fn clear(path: &Path) -> io::Result<()> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !there.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else is there"));
+    }
+    let caller = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Whoever has no time to accept is no less there.
+    caller.set_nonblocking(true)?;
+    match caller.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+            let what = format!("a socket is there, and whether somebody listens cannot be told: {error}");
+            Err(io::Error::new(error.kind(), what))
+        }
+        Ok(()) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    }
+}
+
 impl Drop for Door {
     fn drop(&mut self) {
         let is_ours = |file: fs::Metadata| (file.dev(), file.ino()) == self.file;
@@ -133,8 +146,65 @@ async fn converse(stream: UnixStream, admin: Rc<Admin>) {
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(LIMITS.idle).max_buf_size(64 * 1024);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), answer).await {
+    if let Err(error) = server.serve_connection(TokioIo::new(Patient::new(stream)), answer).await {
         debug!(user, %error, "connection failed");
+    }
+}
+
+/// A connection whose client is not waited for without an end: who takes nothing for so long is gone.
+struct Patient {
+    stream: UnixStream,
+    /// Until when, since it takes nothing.
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: UnixStream) -> Self {
+        Patient { stream, until: None }
+    }
+
+    fn wait(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.until = None;
+            return written;
+        }
+        let until = self.until.get_or_insert_with(|| Box::pin(sleep(LIMITS.idle)));
+        ready!(until.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wait(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wait(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -160,3 +230,45 @@ impl http_body::Body for Upload {
 }
 
 impl Passing for Upload {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream as Stream;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_not_waited_for_without_an_end() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut patient = Patient::new(ours);
+        let piece = vec![0; 64 * 1024];
+        let given_up = loop {
+            if let Err(error) = patient.write_all(&piece).await {
+                break error;
+            }
+        };
+        assert_eq!(given_up.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_if_it_is_certain_that_nobody_listens() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.sock");
+        drop(Socket::bind(&path).unwrap());
+        let door = Door::open(&path, 0o640).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        Stream::connect(&path).unwrap();
+        let refused = Door::open(&path, 0o600).unwrap_err().to_string();
+        assert!(refused.contains("another process listens there"), "{refused}");
+        // As many as may wait do: whoever asks is not held up by that.
+        let waiting: Vec<Stream> = (1..BACKLOG).map(|_| Stream::connect(&path).unwrap()).collect();
+        assert!(Door::open(&path, 0o600).unwrap_err().to_string().contains("another process listens there"));
+        drop((door, waiting));
+        assert!(!path.exists(), "the file goes with the door");
+        drop(Door::open(&folder.path().join("a".repeat(107 - folder.path().as_os_str().len() - 1)), 0o600).unwrap());
+        let long = Door::open(&folder.path().join("a".repeat(107)), 0o600).unwrap_err().to_string();
+        assert!(long.contains("cannot listen on unix:"), "{long}");
+    }
+}
