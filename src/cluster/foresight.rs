@@ -2,11 +2,12 @@
 //! ([`super::Handle::begin`]) with the same rules and candidates, and begins, counts and changes nothing.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
 
-use super::{Cluster, Request};
+use super::{Candidates, Cluster, Member, Request};
 use crate::balance::Ask;
-use crate::endpoint::{Id, Standing};
+use crate::endpoint::{Endpoint, Id, Standing};
+use crate::health;
 
 /// How often a policy is asked that goes by chance: enough to tell a share to a hundredth, roughly.
 const DRAWS: u32 = 4_000;
@@ -18,7 +19,8 @@ pub struct Foresight {
     pub session: Option<Id>,
     /// The endpoint whose trial it would be, before any other is looked at.
     pub trial: Option<Id>,
-    /// Whom the policy picks otherwise, and for what share of such requests, 0 to 1; the greatest share first.
+    /// Who serves otherwise: whom the policy picks, or, in place of one that has no room, who has most of it. And for what share of such
+    /// requests, 0 to 1; the greatest share first. Together less than 1 if there is no room for the rest.
     pub shares: Vec<(Id, f64)>,
     /// Those who may be picked at all.
     pub candidates: Vec<Id>,
@@ -26,8 +28,6 @@ pub struct Foresight {
     pub tiers: Vec<(f64, usize)>,
     /// True if all serve because too few are eligible.
     pub panic: bool,
-    /// As of when those who may be picked were found; some ejection may have ended since, which the next request sees to.
-    pub sorted: Option<Instant>,
 }
 
 impl Cluster {
@@ -39,8 +39,6 @@ impl Cluster {
     /// What would become of a first attempt.
     pub fn foresee(&self, request: &Request<'_>) -> Foresight {
         let candidates = self.candidates.load();
-        let is_free = |id: &Standing| *id == Standing::Probation;
-        let mut awaiting = self.awaiting(&candidates, request).filter(|endpoint| is_free(&endpoint.standing()));
         let mut rng = fastrand::Rng::with_seed(request.key.unwrap_or_default());
         let now = self.lasting.ledger.tick(request.now);
         // Who goes by a key goes the same way each time.
@@ -48,7 +46,8 @@ impl Cluster {
         let mut counts = HashMap::<Id, u32>::new();
         for _ in 0..draws {
             let mut ask = Ask { worker: request.worker, rng: &mut rng, now, key: request.key, tried: request.tried };
-            if let Some(endpoint) = candidates.foresee(&mut ask) {
+            if let Some(endpoint) = candidates.foresee(&mut ask).and_then(|picked| self.with_room(&candidates, picked))
+            {
                 *counts.entry(endpoint.id()).or_default() += 1;
             }
         }
@@ -57,12 +56,37 @@ impl Cluster {
         shares.sort_by(|(one, a), (other, b)| b.total_cmp(a).then(one.cmp(other)));
         Foresight {
             session: self.kept(&candidates, request).map(|endpoint| endpoint.id()),
-            trial: awaiting.next().map(|endpoint| endpoint.id()),
+            trial: self.foresee_trial(&candidates, request),
             shares,
             candidates: candidates.all().map(|endpoint| endpoint.id()).collect(),
             tiers: candidates.tiers().collect(),
             panic: candidates.panic,
-            sorted: candidates.sorted,
         }
+    }
+
+    /// Who is given a request whose pick this is.
+    fn with_room<'a>(&self, candidates: &'a Candidates, picked: &'a Arc<Endpoint>) -> Option<&'a Arc<Endpoint>> {
+        let most = self.settings.limits.endpoint_in_flight;
+        let has_room = |endpoint: &&Arc<Endpoint>| most == 0 || endpoint.in_flight() < most;
+        let elsewhere = || candidates.all().filter(has_room).min_by_key(|endpoint| endpoint.in_flight());
+        Some(picked).filter(has_room).or_else(elsewhere)
+    }
+
+    /// Whose trial it would be: of somebody on probation, or whose ejection is over, which the next request sees to.
+    fn foresee_trial(&self, candidates: &Candidates, request: &Request<'_>) -> Option<Id> {
+        let (patience, now) = (self.settings.ejection.base, request.now);
+        let is_over = |endpoint: &Endpoint| endpoint.ejections().until.is_none_or(|until| until <= now);
+        let awaits_it = |endpoint: &Endpoint| match endpoint.standing() {
+            Standing::Probation => true,
+            Standing::Ejected => is_over(endpoint),
+            Standing::Eligible | Standing::Trial => false,
+        };
+        let is_fit = |endpoint: &Endpoint| request.can_retry || health::is_overdue(endpoint, patience, now);
+        let is_asked = |member: &Member| candidates.level.is_none_or(|level| member.level <= level);
+        let members = self.members.iter().filter(|member| member.is_usable() && !member.is_suspect());
+        let mut members = members.filter(|member| is_asked(member)).map(|member| &*member.endpoint);
+        let found = members.find(|endpoint| awaits_it(endpoint) && is_fit(endpoint));
+        // In a panic all serve, and nobody is on trial.
+        found.filter(|_| !candidates.panic && request.tried.is_empty()).map(Endpoint::id)
     }
 }

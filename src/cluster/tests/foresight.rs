@@ -44,10 +44,12 @@ fn a_session_and_a_trial_are_foreseen_and_not_taken() {
     let cluster = bench.cluster(&[1, 2, 3], None);
     let length = bench.fail(&cluster, 2).unwrap();
     bench.now += length;
-    // Somebody comes, and leaves: it is on probation from now on.
-    drop(bench.begin(&cluster));
     let trial = cluster.members()[1].endpoint.id();
     let can_retry = Request { can_retry: true, ..request(bench.now) };
+    assert_eq!(cluster.foresee(&can_retry).trial, Some(trial), "its time is over, and nobody has come yet");
+    assert_eq!(cluster.members()[1].endpoint.standing(), Standing::Ejected);
+    // Somebody comes, and leaves: it is on probation from now on.
+    drop(bench.begin(&cluster));
     for _ in 0..2 {
         assert_eq!(cluster.foresee(&can_retry).trial, Some(trial));
     }
@@ -55,4 +57,20 @@ fn a_session_and_a_trial_are_foreseen_and_not_taken() {
     let token = cluster.session(kept).unwrap().to_string();
     let foresight = cluster.foresee(&Request { session: Some(&token), ..request(bench.now) });
     assert_eq!(foresight.session, Some(kept));
+}
+
+#[test]
+fn who_has_no_room_is_foreseen_to_be_passed_over() {
+    let mut bench = Bench::with("policy='consistent_hash'\nhash={keys=['path']}\nlimits={endpoint_in_flight=1}");
+    let cluster = bench.cluster(&[1, 2, 3], None);
+    let asked = Request { key: Some(mix(7)), ..request(bench.now) };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let foreseen = cluster.foresee(&asked).shares;
+        let came = cluster.begin(&asked, &mut bench.rng).unwrap();
+        assert_eq!(foreseen, [(came.endpoint().id(), 1.0)]);
+        held.push(came);
+    }
+    assert_eq!(cluster.foresee(&asked).shares, [], "there is room nowhere");
+    assert!(cluster.begin(&asked, &mut bench.rng).is_none());
 }
