@@ -72,15 +72,20 @@ fn difference(old: Option<&Arc<Cluster>>, new: Option<&Arc<Cluster>>) -> Option<
     };
     let name = new.or(old).map(|cluster| cluster.name().to_string()).unwrap_or_default();
     let mut difference = ClusterChange { cluster: name, change, ..ClusterChange::default() };
-    let members = |cluster: Option<&Arc<Cluster>>| cluster.map(|cluster| cluster.members().to_vec());
-    walk(&mut difference, &members(old).unwrap_or_default(), &members(new).unwrap_or_default());
+    walk(&mut difference, &by_address(old), &by_address(new));
     Some(difference)
 }
 
+fn by_address(cluster: Option<&Arc<Cluster>>) -> Vec<&Member> {
+    let mut members: Vec<&Member> = cluster.into_iter().flat_map(|cluster| cluster.members()).collect();
+    members.sort_by_key(|member| member.endpoint.address());
+    members
+}
+
 /// Both are in the order of addresses.
-fn walk(difference: &mut ClusterChange, old: &[Member], new: &[Member]) {
+fn walk(difference: &mut ClusterChange, old: &[&Member], new: &[&Member]) {
     let ClusterChange { added, added_total, removed, removed_total, changed, changed_total, .. } = difference;
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let (mut old, mut new) = (old.iter().copied().peekable(), new.iter().copied().peekable());
     loop {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return,
@@ -179,6 +184,11 @@ mod tests {
             (&["127.0.0.1:4".to_owned()][..], &["127.0.0.1:1".to_owned()][..])
         );
         assert_eq!(change.changed, ["127.0.0.1:2: passing with weight 1 → passing with weight 5"]);
+
+        let turned = build(&both, &[(4, 1), (2, 5), (3, 1)], &second);
+        let order = published(of(&second, &turned, vec![]));
+        let change = order.clusters.first().map(|change| (change.added_total, change.removed_total));
+        assert!(change.is_none_or(|totals| totals == (0, 0)), "another order is no difference: {order:?}");
 
         let third = build(&one, &[(2, 5), (3, 1), (4, 1)], &second);
         let reload = published(of(&second, &third, vec![Cause::Reload]));

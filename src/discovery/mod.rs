@@ -285,9 +285,10 @@ impl Discovery {
     }
 
     fn reload(&mut self, reload: Reload) {
-        let joined = self.beside.rebase(&reload.config);
-        self.causes.add(Cause::Reload);
-        let result = joined.map(|config| self.rebase(config));
+        let result = self.beside.rebase(&reload.config).map(|config| {
+            self.causes.add(Cause::Reload);
+            self.rebase(config);
+        });
         // Whoever asked may be gone.
         let _ = reload.done.send(result);
     }
