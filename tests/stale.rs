@@ -73,6 +73,10 @@ async fn an_old_list_is_served_unready_where_others_are_to_be_preferred() {
     fake.script(well(&origin));
     eventually("it is fresh again", SOON, async || is_ready(proxy.admin()).await).await;
     assert!(!is_stale(&proxy).await);
+    let told = json(proxy.admin(), "/v1/events?once").await;
+    let told = told.as_array().unwrap().iter().filter(|event| event["source"] == "web");
+    let kinds: Vec<&str> = told.map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["stale_began", "stale_ended"]);
     proxy.drain().await;
 }
 

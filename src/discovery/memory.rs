@@ -13,6 +13,7 @@ use super::said::Said;
 use super::suspects::Loss;
 use crate::config::{Consul, Documents, Selection};
 use crate::endpoint::{Age, List, Vantage};
+use crate::journal::{Event, Journal};
 use crate::metrics::Metrics;
 use crate::table::{Beside, ByCluster, Facts};
 
@@ -25,6 +26,7 @@ const FILE_AGE: u32 = 4;
 pub(super) struct Memory {
     settings: Consul,
     metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
     said: HashMap<Selection, Said>,
     facts: Facts,
     keeper: Option<Keeper>,
@@ -38,7 +40,7 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What was known before the start, if that was kept.
-    pub(super) fn new(settings: &Consul, metrics: &Arc<Metrics>, vantage: Vantage) -> Self {
+    pub(super) fn new(settings: &Consul, (metrics, journal): (&Arc<Metrics>, &Arc<Journal>), vantage: Vantage) -> Self {
         let (now, wall, catalogue) = (Instant::now(), SystemTime::now(), Catalogue::of(settings));
         let kept = settings.last_lists.as_ref().map(|path| keeper::recall(path, &catalogue)).unwrap_or_default();
         let Content { lists, documents, commands } = kept;
@@ -57,6 +59,7 @@ impl Memory {
             keeper: settings.last_lists.as_ref().and_then(|path| Keeper::new(path, catalogue, metrics)),
             settings: settings.clone(),
             metrics: Arc::clone(metrics),
+            journal: Arc::clone(journal),
         }
     }
 
@@ -202,7 +205,8 @@ impl Memory {
                 let (freshness, series) = (said.freshness(), self.metrics.watch(&selection.to_string()));
                 self.facts.freshness.insert(selection.clone(), freshness);
                 series.from_disk(freshness.from_disk);
-                tell(selection, freshness.age, series.stale(freshness.age != Age::Fresh));
+                let was_stale = series.stale(freshness.age != Age::Fresh);
+                tell(&self.journal, selection, freshness.age, was_stale);
             }
             if passed.list {
                 older.push(selection.clone());
@@ -266,14 +270,20 @@ impl Drop for Memory {
 }
 
 /// Says when a list becomes too old, and when it no longer is.
-fn tell(selection: &Selection, age: Age, was_stale: bool) {
+fn tell(journal: &Journal, selection: &Selection, age: Age, was_stale: bool) {
+    let source = || selection.to_string();
     match (age, was_stale) {
-        (Age::Fresh, true) => info!(service = %selection, "not stale any more"),
+        (Age::Fresh, true) => {
+            info!(service = %selection, "not stale any more");
+            journal.note(Event::StaleEnded { source: source() });
+        }
         (Age::Stale, false) => {
-            warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale")
+            warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale");
+            journal.note(Event::StaleBegan { source: source(), served: true });
         }
         (Age::Expired, false) => {
-            warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale, so it is not served")
+            warn!(service = %selection, "stale: nothing good was heard of it for longer than consul.max_stale, so it is not served");
+            journal.note(Event::StaleBegan { source: source(), served: false });
         }
         _ => {}
     }

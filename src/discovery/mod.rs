@@ -90,7 +90,7 @@ impl Discovery {
         (reloads, demands, orders): (mpsc::Receiver<Reload>, Demands, Orders),
     ) -> Result<Self, Error> {
         let (sender, updates) = mpsc::channel(WAITING);
-        let memory = Memory::new(&config.consul, metrics, consul::given(&config.place));
+        let memory = Memory::new(&config.consul, (metrics, builder.journal()), consul::given(&config.place));
         let mut beside = Beside::new(&config, memory.documents());
         let config = beside.first();
         let (recalled, now) = (memory.recalled(), Instant::now());

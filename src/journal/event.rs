@@ -54,6 +54,18 @@ pub enum Event {
         /// Its name; empty if all of them do.
         list: String,
     },
+    /// Nothing good was heard of a source for longer than `consul.max_stale`.
+    StaleBegan {
+        /// Which.
+        source: String,
+        /// Whether its list is still served.
+        served: bool,
+    },
+    /// Something good was heard of it again.
+    StaleEnded {
+        /// Which.
+        source: String,
+    },
     /// A table was published.
     Table(Box<Published>),
     /// Another configuration was taken over.
@@ -176,6 +188,8 @@ impl Event {
             Event::PanicBegan { .. } => "panic_began",
             Event::PanicEnded { .. } => "panic_ended",
             Event::Level { .. } => "level",
+            Event::StaleBegan { .. } => "stale_began",
+            Event::StaleEnded { .. } => "stale_ended",
             Event::Table(_) => "table",
             Event::Reloaded => "reloaded",
             Event::ReloadFailed { .. } => "reload_failed",
@@ -205,6 +219,13 @@ impl Event {
                 format!("{cluster}: {list} serves, its list number {level}")
             }
             Event::Level { cluster, level: None, .. } => format!("{cluster}: all its lists serve together"),
+            Event::StaleBegan { source, served: true } => {
+                format!("{source}: stale, nothing good was heard of it for too long; its last list serves")
+            }
+            Event::StaleBegan { source, served: false } => {
+                format!("{source}: stale, nothing good was heard of it for too long; it is not served any more")
+            }
+            Event::StaleEnded { source } => format!("{source}: not stale any more"),
             Event::Table(published) => published.words(),
             Event::Reloaded => "another configuration was taken over".to_owned(),
             Event::ReloadFailed { error } => {

@@ -8,6 +8,8 @@ const KINDS = {
   panic_began: { tone: "bad", word: "panic", why: () => "so few endpoints are eligible that all of them serve" },
   panic_ended: { tone: "good", word: "no panic", why: () => "only eligible endpoints serve again" },
   level: { tone: "warn", word: "other list", why: ({ level, list }) => level === null ? "all its lists serve together" : `${list} serves, list ${level + 1}` },
+  stale_began: { tone: "bad", word: "stale", why: ({ source, served }) => `nothing good was heard of ${source} for too long; ${served ? "its last list serves" : "it is not served any more"}` },
+  stale_ended: { tone: "good", word: "not stale", why: ({ source }) => `${source} is followed again` },
   reloaded: { tone: "good", word: "reloaded", why: () => "another configuration was taken over" },
   reload_failed: { tone: "bad", word: "not reloaded", why: ({ error }) => error },
   draining: { tone: "warn", word: "draining", why: () => "not ready any more" },
