@@ -86,7 +86,7 @@ pub(super) fn join(written: &Arc<Written>, documents: &Documents) -> Result<Conf
     let joined = raw.joined.clone();
     let config = check::check(raw, environment);
     let mut config = config.map_err(|problems| in_file(locate(&joined, (&document, &texts), problems)))?;
-    config.shown = Arc::new(Shown::of(text, texts.values().copied()));
+    config.shown = Arc::new(Shown::of(text, texts.values().copied(), environment));
     config.written = config.kv.is_some().then(|| Arc::clone(written));
     Ok(config)
 }

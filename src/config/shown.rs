@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, Environment};
 
 /// In place of what is not shown.
 const HIDDEN: &str = "<hidden>";
@@ -16,13 +16,28 @@ const HARMLESS: [&str; 1] = ["name"];
 /// Its lists of headers are names.
 const NAMES_ONLY: &str = "access_log";
 
+/// Variables that win over the file, and whether they are secrets.
+const VARIABLES: [(&str, bool); 11] = [
+    ("CONSUL_HTTP_ADDR", false),
+    ("CONSUL_HTTP_TOKEN", true),
+    ("CONSUL_HTTP_TOKEN_FILE", false),
+    ("CONSUL_HTTP_AUTH", true),
+    ("CONSUL_HTTP_SSL", false),
+    ("CONSUL_HTTP_SSL_VERIFY", false),
+    ("CONSUL_CACERT", false),
+    ("CONSUL_CLIENT_CERT", false),
+    ("CONSUL_CLIENT_KEY", false),
+    ("CONSUL_TLS_SERVER_NAME", false),
+    ("CONSUL_NAMESPACE", false),
+];
+
 /// A configuration that can be shown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shown(Table);
 
 impl Shown {
     /// File and documents, which have been checked: what is no TOML is nothing here.
-    pub(super) fn of<'a>(file: &str, documents: impl Iterator<Item = &'a str>) -> Shown {
+    pub(super) fn of<'a>(file: &str, documents: impl Iterator<Item = &'a str>, environment: &Environment) -> Shown {
         let mut all: Table = file.parse().unwrap_or_default();
         for document in documents {
             let document: Table = document.parse().unwrap_or_default();
@@ -38,6 +53,10 @@ impl Shown {
             if key != NAMES_ONLY {
                 hide(key, value);
             }
+        }
+        let set = of_environment(environment);
+        if !set.is_empty() {
+            all.insert("environment".to_owned(), set.into());
         }
         Shown(all)
     }
@@ -59,6 +78,16 @@ impl Config {
     pub fn shown(&self) -> &std::sync::Arc<Shown> {
         &self.shown
     }
+}
+
+/// What is set of what wins over the file.
+fn of_environment(environment: &Environment) -> Table {
+    let shown = |(name, is_secret): (&str, bool)| {
+        let value = environment.get(name)?;
+        let value = if is_secret { HIDDEN.to_owned() } else { without_credentials(value) };
+        Some((name.to_owned(), value.into()))
+    };
+    VARIABLES.into_iter().filter_map(shown).collect()
 }
 
 fn hide(key: &str, value: &mut Value) {
@@ -152,7 +181,7 @@ mod tests {
             url = "/health?key=hush-check"
         "#;
         let document = "[clusters.other]\nendpoints = ['127.0.0.1:2']\nsticky = { secret = 'hush-document' }";
-        let shown = Shown::of(text, [document].into_iter());
+        let shown = Shown::of(text, [document].into_iter(), &Environment::default());
         let json = serde_json::to_string(shown.table()).unwrap();
         for text in [shown.text(), json] {
             assert!(!text.contains("hush"), "{text}");
@@ -168,6 +197,25 @@ mod tests {
                 assert!(text.contains(kept), "{kept} in {text}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_environment_says_is_shown_without_its_secrets() {
+        let set = ["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_NAMESPACE", "CONSUL_OF_NO_MEANING"];
+        let set = set.into_iter().map(|name| (name, "hush-or-not"));
+        let environment = Environment::from_iter(set.chain([("CONSUL_HTTP_ADDR", "https://a:hush@consul:8501")]));
+        let shown = Shown::of("workers = 2\n", std::iter::empty(), &environment);
+        let expected = "workers = 2\n[environment]\nCONSUL_HTTP_ADDR = \"https://<hidden>@consul:8501\"\n\
+                        CONSUL_HTTP_AUTH = \"<hidden>\"\nCONSUL_HTTP_TOKEN = \"<hidden>\"\nCONSUL_NAMESPACE = \"hush-or-not\"\n";
+        assert_eq!(shown.table(), &expected.parse::<Table>().unwrap());
+    }
+
+    #[test]
+    fn every_variable_that_is_read_is_one_that_is_shown() {
+        let read = include_str!("consul.rs").split('"').filter(|word| word.starts_with("CONSUL_"));
+        let read: std::collections::BTreeSet<&str> = read.filter(|word| !word.contains([' ', '=', ':'])).collect();
+        let shown: std::collections::BTreeSet<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(read, shown);
     }
 
     #[test]
@@ -191,7 +239,7 @@ mod tests {
     fn what_is_no_secret_is_shown_as_it_was_written() {
         let text = "workers = 2\n[access_log]\nrequest_headers = [\"x-team\"]\n[log]\nlevel = \"info\"\n\
                     [[routes]]\nname = \"a\"\npath = \"/api/v1\"\n";
-        let shown = Shown::of(text, std::iter::empty());
+        let shown = Shown::of(text, std::iter::empty(), &Environment::default());
         assert_eq!(shown.text().parse::<Table>().unwrap(), text.parse::<Table>().unwrap());
     }
 }
