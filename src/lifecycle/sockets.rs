@@ -76,14 +76,17 @@ impl Sockets {
 
     /// The one for a listener of that name which is told to bind there, if there is one.
     pub fn take(&mut self, name: &str, bind: SocketAddr) -> Result<Option<TcpListener>, SocketError> {
-        let by_name = self.0.iter().position(|handed| handed.name == name);
-        let Some(place) = by_name.or_else(|| self.0.iter().position(|handed| handed.address == bind)) else {
+        // A port of its own choice is whichever it was given.
+        let fits = |at: SocketAddr| at == bind || (bind.port() == 0 && at.ip() == bind.ip());
+        let find = |is: &dyn Fn(&Handed) -> bool| self.0.iter().position(is);
+        let is_named = |handed: &Handed| handed.name == name;
+        // Sockets of one unit have one name, unless somebody gives them others.
+        let place = find(&|handed| is_named(handed) && fits(handed.address));
+        let Some(place) = place.or_else(|| find(&is_named)).or_else(|| find(&|handed| handed.address == bind)) else {
             return Ok(None);
         };
         let Handed { name, socket, address } = self.0.swap_remove(place);
-        // A port of its own choice is whichever it was given.
-        let fits = address == bind || (bind.port() == 0 && address.ip() == bind.ip());
-        if fits { Ok(Some(socket)) } else { Err(SocketError::Elsewhere { name, address, bind }) }
+        if fits(address) { Ok(Some(socket)) } else { Err(SocketError::Elsewhere { name, address, bind }) }
     }
 
     /// An error if anything is left that nobody has taken.
@@ -118,6 +121,17 @@ mod tests {
         assert!(sockets.finish().is_err());
         let inner = sockets.take("inner", addresses[1]).unwrap().unwrap();
         assert_eq!(inner.local_addr().unwrap(), addresses[1]);
+        sockets.finish().unwrap();
+    }
+
+    #[test]
+    fn of_sockets_with_one_name_each_belongs_to_the_listener_of_its_address() {
+        let (mut sockets, addresses) = handed(&["edge", "edge", "edge"]);
+        // One bears its name, and the others what else they are called.
+        for (name, place) in [("edge", 1), ("edge-admin", 2), ("edge-inner", 0)] {
+            let taken = sockets.take(name, addresses[place]).unwrap().unwrap();
+            assert_eq!(taken.local_addr().unwrap(), addresses[place]);
+        }
         sockets.finish().unwrap();
     }
 
