@@ -16,17 +16,6 @@ use crate::support::window::{json, metric};
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
 
-async fn start(count: usize, more: &str) -> (Vec<Origin>, Proxy) {
-    let mut origins = Vec::new();
-    for place in 0..count {
-        origins.push(Origin::start(&format!("o{place}")).await);
-    }
-    let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
-    let proxy = Proxy::start(&to_endpoints(&addresses, more));
-    eventually("it serves", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
-    (origins, proxy)
-}
-
 async fn explained(proxy: &Proxy, query: &str) -> Value {
     json(proxy.admin(), &format!("/v1/explain?{query}")).await
 }
@@ -51,7 +40,7 @@ async fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[tokio::test]
 async fn the_window_says_of_each_endpoint_why_it_is_in_or_out() {
     let more = "policy = \"round_robin\"\nejection = { base = \"1h\", max = \"1h\" }";
-    let (origins, proxy) = start(3, more).await;
+    let (origins, proxy) = Proxy::with_origins(3, more).await;
     for _ in 0..3 {
         origins[0].once(Script::answer(503, ""));
     }
@@ -82,7 +71,7 @@ async fn the_window_says_of_each_endpoint_why_it_is_in_or_out() {
 
 #[tokio::test]
 async fn an_explanation_begins_and_counts_nothing() {
-    let (origins, proxy) = start(2, "policy = \"least_connections\"").await;
+    let (origins, proxy) = Proxy::with_origins(2, "policy = \"least_connections\"").await;
     let before = get(proxy.admin(), "localhost", "/v1/clusters").await.text();
     for _ in 0..3 {
         explained(&proxy, "host=shop").await;
@@ -96,7 +85,7 @@ async fn an_explanation_begins_and_counts_nothing() {
 #[tokio::test]
 async fn what_is_explained_is_what_happens() {
     let more = "policy = \"consistent_hash\"\nhash = { keys = [\"header:x-user\"] }\nsticky = { cookie = \"s\" }";
-    let (origins, proxy) = start(4, more).await;
+    let (origins, proxy) = Proxy::with_origins(4, more).await;
     for user in 0..20 {
         let explanation = explained(&proxy, &format!("host=shop&header=x-user:%20u{user}")).await;
         assert_eq!(explanation["clusters"][0]["keyed"], true);
@@ -117,7 +106,7 @@ async fn what_is_explained_is_what_happens() {
 
 #[tokio::test]
 async fn a_question_that_means_nothing_is_refused_by_name() {
-    let (_origins, proxy) = start(1, "").await;
+    let (_origins, proxy) = Proxy::with_origins(1, "").await;
     for (query, says) in [
         ("", "host is missing"),
         ("host=a%20b", "is no host"),
@@ -133,7 +122,7 @@ async fn a_question_that_means_nothing_is_refused_by_name() {
 
 #[tokio::test]
 async fn the_command_asks_the_running_proxy_and_says_so() {
-    let (origins, proxy) = start(1, "").await;
+    let (origins, proxy) = Proxy::with_origins(1, "").await;
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("lictor.toml");
     let text = configuration(&to_endpoints(&[origins[0].address()], ""));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::app::{Proxy, to_endpoints, to_service};
+use crate::support::app::{Proxy, to_service};
 use crate::support::client::{Client, Response, eventually, get};
 use crate::support::origin::{Origin, Script};
 use crate::support::window::{endpoint, json, metric};
@@ -14,14 +14,7 @@ const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
 
 async fn start(count: usize, more: &str) -> (Vec<Origin>, Proxy) {
-    let mut origins = Vec::new();
-    for place in 0..count {
-        origins.push(Origin::start(&format!("o{place}")).await);
-    }
-    let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
-    let proxy = Proxy::start(&to_endpoints(&addresses, &format!("policy = \"round_robin\"\n{more}")));
-    eventually("it serves", SOON, async || get(proxy.admin(), "localhost", "/readyz").await.status == 200).await;
-    (origins, proxy)
+    Proxy::with_origins(count, &format!("policy = \"round_robin\"\n{more}")).await
 }
 
 async fn post(proxy: &Proxy, path: &str, body: &str) -> Response {

@@ -1,9 +1,13 @@
 //! The true app, in this process, on ports of the system's choice.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lictor::app::App;
 use lictor::config::{self, Environment};
+
+use super::client::{eventually, get};
+use super::origin::Origin;
 
 /// A running lictor with one listener, `edge`, and the operator's window.
 pub struct Proxy {
@@ -54,6 +58,19 @@ impl Proxy {
     pub fn start_in(rest: &str, environment: &[(&str, &str)]) -> Self {
         let environment = Environment::from_iter(environment.iter().copied());
         Proxy::with(config::parse(&configuration(rest), &environment).unwrap())
+    }
+
+    /// Starts with so many origins behind it ([`to_endpoints`]), and waits until it serves.
+    pub async fn with_origins(count: usize, more: &str) -> (Vec<Origin>, Proxy) {
+        let mut origins = Vec::new();
+        for place in 0..count {
+            origins.push(Origin::start(&format!("o{place}")).await);
+        }
+        let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
+        let proxy = Proxy::start(&to_endpoints(&addresses, more));
+        let is_ready = async || get(proxy.admin(), "localhost", "/readyz").await.status == 200;
+        eventually("it serves", Duration::from_secs(15), is_ready).await;
+        (origins, proxy)
     }
 
     fn with(config: config::Config) -> Self {
