@@ -14,6 +14,7 @@ COPY deploy/container/lictor.toml /etc/lictor/lictor.toml
 USER 65532:65532
 EXPOSE 8080 9990
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/bin/lictor", "health"]
+# Alive and not ready: an engine that starts anew what is not healthy must not do so to one that waits for Consul.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/bin/lictor", "health", "--live"]
 ENTRYPOINT ["/usr/bin/lictor"]
 CMD ["serve", "--config", "/etc/lictor/lictor.toml"]
