@@ -196,9 +196,12 @@ impl Http1 {
             }
             match ready!(self.poll_more(cx, watch)) {
                 Ok(bytes) if bytes.is_empty() => {
-                    // Only a body that ends with the stream is whole then.
-                    let whole = matches!(self.framing, Framing::UntilClose);
-                    return Poll::Ready((!whole).then(|| Err(self.error(Kind::Reset))));
+                    if !matches!(self.framing, Framing::UntilClose) {
+                        return Poll::Ready(Some(Err(self.error(Kind::Reset))));
+                    }
+                    // Its end is the stream's: it is whole, and nothing follows on this connection.
+                    (self.framing, self.connection) = (Framing::NONE, None);
+                    return Poll::Ready(None);
                 }
                 Ok(bytes) => match watch.gave() {
                     Ok(()) => self.bytes = bytes.freeze(),
