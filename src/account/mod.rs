@@ -242,10 +242,12 @@ impl Account {
         }
     }
 
-    /// The attempt that the answer is from, or else the last.
+    /// The attempt that the answer is from, or else the last. What was tried before the last retry is of no account, whatever it said.
     pub fn last(&self) -> Option<&Try> {
+        let begun = self.tries.iter().rposition(|one| one.purpose != Purpose::Hedge).unwrap_or_default();
         let answered = |one: &&Try| one.end.is_some_and(|end| end.status > 0 && end.failure.is_none());
-        self.tries.iter().rev().find(answered).or(self.tries.last())
+        let tries = &self.tries[begun..];
+        tries.iter().rev().find(answered).or(tries.last())
     }
 
     fn add(&mut self, text: &[u8]) -> Place {
@@ -262,6 +264,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::{Address, Ids, Ledger};
 
     #[test]
     fn what_was_noted_is_found_and_forgotten_with_the_next() {
@@ -277,6 +280,29 @@ mod tests {
         account.clear();
         assert_eq!((account.word(Word::Target), account.flags.is_empty()), (None, true));
         assert!(account.headers(Side::Request).next().is_none());
+    }
+
+    #[test]
+    fn what_was_tried_before_the_last_retry_has_not_answered() {
+        let (ledger, now) = (Ledger::new(Instant::now()), Instant::now());
+        let endpoint = |name| Arc::new(Endpoint::new(Address::new(name, 80), &Ids::default(), &ledger));
+        let begins = |account: &mut Account, name, purpose| {
+            let endpoint = endpoint(name);
+            let tried = Try { endpoint: Arc::clone(&endpoint), began: now, purpose, span: 0, end: None, reused: false };
+            account.tried(tried);
+            endpoint
+        };
+        let end = |status, failure| End { status, failure, at: now };
+        let last = |account: &Account| account.last().map(|one| one.endpoint.address().to_string());
+        let mut account = Account::default();
+        let first = begins(&mut account, "first", Purpose::First);
+        let hedge = begins(&mut account, "hedge", Purpose::Hedge);
+        account.ended(&hedge, false, end(0, None));
+        account.ended(&first, false, end(503, None));
+        assert_eq!(last(&account).as_deref(), Some("first:80"), "the other was overtaken");
+        let second = begins(&mut account, "second", Purpose::Retry);
+        account.ended(&second, false, end(0, Some(Flag::ConnectFailure)));
+        assert_eq!(last(&account).as_deref(), Some("second:80"), "what the client saw came of its failure");
     }
 
     #[test]
