@@ -20,6 +20,8 @@ pub use flag::{Flag, Flags};
 const MOST_TRIES: usize = 16;
 /// Texts longer than this are cut: a client decides how long they are.
 const LONGEST: usize = 4096;
+/// Room for texts, and for places of headers, that is kept for the next: more than a usual request needs.
+const KEPT: usize = 2048;
 
 /// What is noted of a request while it runs.
 #[derive(Debug, Clone, Default)]
@@ -195,6 +197,9 @@ impl Account {
         tries.clear();
         buffer.clear();
         headers.clear();
+        // One long request is not to be remembered by as much room for good.
+        buffer.shrink_to(KEPT);
+        headers.shrink_to(KEPT / size_of::<(Side, usize, Place)>());
         *self = Account { tries, buffer, headers, ..Account::default() };
     }
 
