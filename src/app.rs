@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{info, warn};
 
+use crate::access::Reopening;
 use crate::config::{self, Accepts, Config};
 use crate::consul;
 use crate::discovery::consul::Certificates;
@@ -218,9 +219,10 @@ impl App {
         self.config.listeners.iter().map(|listener| &*listener.name).zip(self.addresses.iter().copied())
     }
 
-    /// Opens the access log's file anew, for whoever has moved the old one away.
-    pub fn reopen_access_log(&self) {
-        self.records.reopen();
+    /// What opens the access log's file anew, for whoever has moved the old one away, also while the app drains.
+    pub fn access_log(&self) -> impl Fn() + 'static {
+        let log = self.records.reopening();
+        move || log.iter().for_each(Reopening::reopen)
     }
 
     /// Goes on with another configuration, as a whole or not at all. Returns once its table is published.
@@ -328,8 +330,8 @@ async fn until(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()
     }
 }
 
-/// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints now
-/// and then.
+/// The control thread: discovery, probes, our place in the catalogue and in the mesh, the operator's window, and a look at all endpoints
+/// now and then.
 async fn control(part: Control, stopped: watch::Receiver<bool>) {
     let Control { discovery, probes, registering, servers, certificates, members, window, readers } = part;
     let ((registrar, presence, withdrawal, exporter), (reader, metrics), (membership, proof)) =

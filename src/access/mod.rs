@@ -4,10 +4,11 @@
 
 mod combined;
 mod json;
+mod queue;
 mod scribe;
 mod stamp;
 mod text;
 mod writer;
 
 pub use scribe::Scribe;
-pub use writer::{Error, Writer};
+pub use writer::{Error, Reopening, Writer};

@@ -3,23 +3,26 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::Scribe;
-use super::scribe::Batch;
+use super::queue::{Next, Queue};
 use crate::config::AccessLog;
 use crate::metrics::AccessSeries;
 
-/// Batches that wait to be written: 4 MiB, which are some eight thousand lines.
-const QUEUE: usize = 256;
+/// What is written at once: where that fails, no more than this is lost before it is tried again.
+const PIECE: usize = 64 * 1024;
 /// For what is left at the end: a pipe that nobody reads must not keep the process.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Between two tries to open a file that cannot be written to.
@@ -38,63 +41,67 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// Standard output.
+    #[error("access_log: standard output cannot be written to: {0}; give the log a file by access_log.path")]
+    Standard(io::Error),
     /// The thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
 
-/// The writing side, which ends when this is dropped, once all scribes are gone, and has written what there was by then.
+/// The writing side, which ends when this is dropped, and has written what there was by then.
 #[derive(Debug)]
 pub struct Writer {
     settings: Arc<AccessLog>,
     series: Arc<AccessSeries>,
-    queue: Option<SyncSender<Batch>>,
-    reopen: Arc<AtomicBool>,
+    queue: Arc<Queue>,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Has the file opened anew, as long as there is a thread that writes.
+#[derive(Debug, Clone)]
+pub struct Reopening(Arc<Queue>);
+
 impl Writer {
     /// Opens the file, if it is to be one, and starts the thread.
     pub fn start(settings: &AccessLog, series: Arc<AccessSeries>) -> Result<Self, Error> {
-        let reopen = Arc::<AtomicBool>::default();
         let out = match &settings.path {
-            None => Out::Standard,
-            Some(path) => {
-                let file = open(path).map_err(|error| Error::File { path: path.clone(), error })?;
-                Out::File { path: path.clone(), file, tried: Instant::now() }
-            }
+            None => Out::standard().map_err(Error::Standard)?,
+            Some(path) => Out::to(path).map_err(|error| Error::File { path: path.clone(), error })?,
         };
-        let (queue, batches) = mpsc::sync_channel(QUEUE);
+        let queue = Arc::<Queue>::default();
         let (end, ended) = mpsc::sync_channel(1);
-        let mut pen =
-            Pen { out, series: Arc::clone(&series), reopen: Arc::clone(&reopen), is_failing: false, torn: false };
+        let (mut pen, lines) = (Pen::new(out, &series), Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            pen.write_all(&batches);
+            pen.write_all(&lines);
             let _ = end.send(());
         });
         let thread = Some(thread.map_err(Error::Thread)?);
-        Ok(Writer { settings: Arc::new(settings.clone()), series, queue: Some(queue), reopen, ended, thread })
+        Ok(Writer { settings: Arc::new(settings.clone()), series, queue, ended, thread })
     }
 
     /// One worker's side.
-    pub fn scribe(&self) -> Option<Scribe> {
-        self.queue.as_ref().map(|queue| Scribe::new(&self.settings, queue, &self.series))
+    pub fn scribe(&self) -> Scribe {
+        Scribe::new(&self.settings, &self.queue, &self.series)
     }
 
+    /// What has the file opened anew.
+    pub fn reopening(&self) -> Reopening {
+        Reopening(Arc::clone(&self.queue))
+    }
+}
+
+impl Reopening {
     /// Has the file opened anew before the next line is written.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Relaxed);
-        if let Some(queue) = &self.queue {
-            // If there is no room, it is awake.
-            let _ = queue.try_send(Batch::default());
-        }
+        self.0.reopen();
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.close();
         match self.ended.recv_timeout(FAREWELL) {
             Err(mpsc::RecvTimeoutError::Timeout) => warn!("the access log cannot be written to its end"),
             _ => drop(self.thread.take().map(JoinHandle::join)),
@@ -103,47 +110,59 @@ impl Drop for Writer {
 }
 
 /// Where lines go.
-enum Out {
-    Standard,
-    File { path: PathBuf, file: File, tried: Instant },
+struct Out {
+    file: File,
+    /// None for standard output.
+    path: Option<PathBuf>,
+    /// When it was last opened.
+    tried: Instant,
 }
 
 /// What the thread writes with.
 struct Pen {
     out: Out,
     series: Arc<AccessSeries>,
-    reopen: Arc<AtomicBool>,
     is_failing: bool,
-    /// A line was written in part.
+    /// What was written last is a line's part.
     torn: bool,
 }
 
 impl Pen {
-    fn write_all(&mut self, batches: &Receiver<Batch>) {
-        for batch in batches {
-            if self.reopen.swap(false, Ordering::Relaxed) {
-                self.renew();
+    fn new(out: Out, series: &Arc<AccessSeries>) -> Self {
+        Pen { out, series: Arc::clone(series), is_failing: false, torn: false }
+    }
+
+    fn write_all(&mut self, queue: &Queue) {
+        let mut text = Vec::new();
+        loop {
+            match queue.take(&mut text) {
+                Next::Write => {}
+                Next::Reopen => self.renew(),
+                Next::End => return,
             }
-            if batch.lines > 0 {
-                self.write(&batch);
+            let mut rest = text.as_slice();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(piece(rest));
+                self.write(piece);
+                rest = after;
             }
         }
     }
 
-    fn write(&mut self, batch: &Batch) {
+    /// Writes whole lines, as far as that succeeds.
+    fn write(&mut self, text: &[u8]) {
         if self.is_failing {
             self.try_another();
         }
-        match self.put(&batch.text) {
-            Ok(()) => {
-                self.series.written(batch.lines);
-                if std::mem::take(&mut self.is_failing) {
-                    info!("the access log can be written again");
-                }
-            }
+        let (count, result) = self.put(text);
+        let (written, all) = (lines(&text[..count]), lines(text));
+        self.series.written(written);
+        match result {
+            Ok(()) if std::mem::take(&mut self.is_failing) => info!("the access log can be written again"),
+            Ok(()) => {}
             Err(error) => {
                 self.series.failed();
-                self.series.dropped(batch.lines);
+                self.series.dropped(all - written);
                 if !std::mem::replace(&mut self.is_failing, true) {
                     warn!(to = %self.out, %error, "the access log cannot be written; lines are dropped until it can");
                 }
@@ -151,27 +170,27 @@ impl Pen {
         }
     }
 
-    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+    /// Writes it; how much was written, and why not the rest.
+    fn put(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
         if self.torn {
             // What was cut off must not become one with what follows.
-            self.out.put(b"\n").map_err(|(_, error)| error)?;
+            if let (_, Err(error)) = self.out.put(b"\n") {
+                return (0, Err(error));
+            }
             self.torn = false;
         }
-        self.out.put(text).map_err(|(count, error)| {
-            self.torn = count > 0;
-            error
-        })
+        let (count, result) = self.out.put(text);
+        if let Some(last) = text[..count].last() {
+            self.torn = *last != b'\n';
+        }
+        (count, result)
     }
 
     /// Opens the file anew; if that fails, the old one is written on.
     fn renew(&mut self) {
-        let Out::File { path, file, tried } = &mut self.out else { return };
-        *tried = Instant::now();
-        match open(path) {
-            Ok(new) => {
-                (*file, self.torn) = (new, false);
-                info!(path = %path.display(), "access log reopened");
-            }
+        let Some(path) = self.out.path.clone() else { return };
+        match self.turn_to(&path) {
+            Ok(()) => info!(path = %path.display(), "access log reopened"),
             Err(error) => {
                 self.series.failed();
                 warn!(path = %path.display(), %error, "the access log cannot be reopened; the old file is written on");
@@ -181,77 +200,141 @@ impl Pen {
 
     /// Where writing fails, another file of that name may do.
     fn try_another(&mut self) {
-        let Out::File { path, file, tried } = &mut self.out else { return };
-        if tried.elapsed() < AGAIN {
-            return;
+        if self.out.tried.elapsed() >= AGAIN
+            && let Some(path) = self.out.path.clone()
+        {
+            // Why not was said already: the old one cannot be written to.
+            let _ = self.turn_to(&path);
         }
-        *tried = Instant::now();
-        if let Ok(new) = open(path) {
-            *file = new;
-        }
+    }
+
+    fn turn_to(&mut self, path: &Path) -> io::Result<()> {
+        self.out.tried = Instant::now();
+        let file = open(path)?;
+        // In another file there is no line to be ended.
+        self.torn &= is_same(&file, &self.out.file);
+        self.out.file = file;
+        Ok(())
     }
 }
 
 impl Out {
+    /// A file, which is made if it is not there.
+    fn to(path: &Path) -> io::Result<Self> {
+        Ok(Out { file: open(path)?, path: Some(path.to_owned()), tried: Instant::now() })
+    }
+
+    /// Standard output, as what it is: the library's way there looks for ends of lines, and takes failures for success.
+    fn standard() -> io::Result<Self> {
+        let file = io::stdout().as_fd().try_clone_to_owned()?.into();
+        Ok(Out { file, path: None, tried: Instant::now() })
+    }
+
     /// Writes all of it; else how much was written, and why not the rest.
-    fn put(&mut self, text: &[u8]) -> Result<(), (usize, io::Error)> {
+    fn put(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
         let mut count = 0;
         while count < text.len() {
-            let written = match self {
-                Out::Standard => io::stdout().lock().write(&text[count..]),
-                Out::File { file, .. } => file.write(&text[count..]),
+            let error = match self.file.write(&text[count..]) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(some) => {
+                    count += some;
+                    continue;
+                }
+                Err(error) => error,
             };
-            match written {
-                Ok(0) => return Err((count, io::ErrorKind::WriteZero.into())),
-                Ok(some) => count += some,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err((count, error)),
+            let result = match error.kind() {
+                io::ErrorKind::Interrupted => Ok(()),
+                // A pipe or a terminal that somebody has made so, or a pipe with a name.
+                io::ErrorKind::WouldBlock => wait(&self.file),
+                _ => Err(error),
+            };
+            if result.is_err() {
+                return (count, result);
             }
         }
-        match self {
-            Out::Standard => io::stdout().lock().flush().map_err(|error| (count, error)),
-            Out::File { .. } => Ok(()),
-        }
+        (count, Ok(()))
     }
 }
 
 impl std::fmt::Display for Out {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Out::Standard => f.write_str("standard output"),
-            Out::File { path, .. } => path.display().fmt(f),
+        match &self.path {
+            None => f.write_str("standard output"),
+            Some(path) => path.display().fmt(f),
         }
     }
 }
 
+/// Waits until there is room.
+fn wait(file: &File) -> io::Result<()> {
+    match poll(&mut [PollFd::new(file, PollFlags::OUT)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a file to be appended to, and waits for nobody: to open a pipe whose reader is not there would last until it is.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(MODE).open(path)
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().append(true).create(true).mode(MODE).custom_flags(at_once).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::other("it is a pipe or a socket, and nobody reads it"),
+        _ => error,
+    })?;
+    if file.metadata()?.file_type().is_block_device() {
+        return Err(io::Error::other("it is a disk, and no file"));
+    }
+    Ok(file)
+}
+
+/// True if both are one.
+fn is_same(one: &File, other: &File) -> bool {
+    let place = |file: &File| file.metadata().ok().map(|data| (data.dev(), data.ino()));
+    place(one) == place(other)
+}
+
+/// How much of a text is written at once: whole lines, at least one.
+fn piece(text: &[u8]) -> usize {
+    let is_end = |byte: &u8| *byte == b'\n';
+    if text.len() <= PIECE {
+        return text.len();
+    }
+    let end = text[..PIECE].iter().rposition(is_end).or_else(|| text.iter().position(is_end));
+    end.map_or(text.len(), |end| end + 1)
+}
+
+fn lines(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
+    use rustix::fs::Mode;
+    use rustix::pipe::{PipeFlags, pipe_with};
+
     use super::*;
 
     fn pen(path: &Path) -> Pen {
-        let out = Out::File { path: path.to_owned(), file: open(path).unwrap(), tried: Instant::now() };
-        Pen { out, series: Arc::default(), reopen: Arc::default(), is_failing: false, torn: false }
+        Pen::new(Out::to(path).unwrap(), &Arc::default())
     }
 
-    fn batch(text: &str) -> Batch {
-        Batch { text: text.as_bytes().to_vec(), lines: text.lines().count() as u64 }
+    fn pen_to(pipe: OwnedFd) -> Pen {
+        Pen::new(Out { file: pipe.into(), path: None, tried: Instant::now() }, &Arc::default())
     }
 
     #[test]
     fn what_cannot_be_written_is_dropped_and_counted_and_the_next_is_tried() {
         // Always full.
         let mut pen = pen(Path::new("/dev/full"));
-        pen.write(&batch("a\nb\n"));
-        pen.write(&batch("c\n"));
+        pen.write(b"a\nb\n");
+        pen.write(b"c\n");
         assert_eq!((pen.series.count(), pen.is_failing), ([0, 3, 2], true));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        pen.out = Out::File { path: path.clone(), file: open(&path).unwrap(), tried: Instant::now() };
-        pen.write(&batch("d\n"));
+        pen.out = Out::to(&path).unwrap();
+        pen.write(b"d\n");
         assert_eq!((pen.series.count(), pen.is_failing), ([1, 3, 2], false));
         assert_eq!(std::fs::read_to_string(path).unwrap(), "d\n");
     }
@@ -259,11 +342,65 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_off_does_not_become_one_with_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let mut pen = pen(&path);
-        pen.out.put(b"half").unwrap();
-        pen.torn = true;
-        pen.write(&batch("next\n"));
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "half\nnext\n");
+        pen.put(b"half").1.unwrap();
+        pen.turn_to(&path).unwrap();
+        pen.write(b"next\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "half\nnext\n", "the same file, opened twice");
+        pen.put(b"half").1.unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        pen.turn_to(&path).unwrap();
+        pen.write(b"next\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "next\n", "another one has no line to be ended");
+    }
+
+    #[test]
+    fn whoever_reads_is_waited_for_and_who_has_left_has_read_nothing() {
+        // One that says that it is full, as shared ones may.
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let (mut pen, text) = (pen_to(writer), b"0123456\n".repeat(32 * 1024));
+        let reading = std::thread::spawn(move || {
+            let (mut read, mut reader) = (Vec::new(), File::from(reader));
+            let mut chunk = [0; 4096];
+            while read.len() < 256 * 1024 {
+                match io::Read::read(&mut reader, &mut chunk) {
+                    Ok(count) => read.extend_from_slice(&chunk[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            read
+        });
+        pen.write(&text);
+        assert!(reading.join().unwrap() == text);
+        assert_eq!(pen.series.count(), [32 * 1024, 0, 0]);
+        pen.write(b"a\n");
+        assert_eq!(pen.series.count(), [32 * 1024, 1, 1]);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let error = Out::to(&path).err().unwrap();
+        assert_eq!(error.to_string(), "it is a pipe or a socket, and nobody reads it");
+        let reader = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
+        let (mut pen, mut text) = (pen(&path), String::new());
+        pen.write(b"a\n");
+        drop(pen);
+        io::Read::read_to_string(&mut reader.unwrap(), &mut text).unwrap();
+        assert_eq!(text, "a\n");
+    }
+
+    #[test]
+    fn a_piece_ends_with_a_line() {
+        let line = |length: usize| [vec![b'x'; length - 1], vec![b'\n']].concat();
+        let lines = |lengths: &[usize]| piece(&lengths.iter().flat_map(|length| line(*length)).collect::<Vec<_>>());
+        assert_eq!(lines(&[10, 20]), 30);
+        assert_eq!(lines(&[10, PIECE - 10, 20]), PIECE);
+        assert_eq!(lines(&[10, PIECE, 20]), 10);
+        assert_eq!(lines(&[PIECE + 10, 20]), PIECE + 10);
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Error;
-use crate::access::{Scribe, Writer};
+use crate::access::{Reopening, Scribe, Writer};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::proxy::Books;
@@ -31,14 +31,14 @@ impl Records {
         Ok((Records { log: log.transpose()?, tap: exporter.as_ref().map(Exporter::tap) }, exporter))
     }
 
-    /// Has the access log's file opened anew.
-    pub(super) fn reopen(&self) {
-        self.log.iter().for_each(Writer::reopen);
+    /// What has the access log's file opened anew; none if there is no log.
+    pub(super) fn reopening(&self) -> Option<Reopening> {
+        self.log.as_ref().map(Writer::reopening)
     }
 
     /// One worker's side.
     pub(super) fn of_worker(&self) -> Record {
-        let scribe = self.log.as_ref().and_then(Writer::scribe);
+        let scribe = self.log.as_ref().map(Writer::scribe);
         Record { scribe, tracer: self.tap.as_ref().map(Tap::tracer) }
     }
 }

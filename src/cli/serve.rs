@@ -33,9 +33,12 @@ pub(super) fn serve(file: &Path) -> Result<(), Error> {
             () = signals.reload_until_told_to_end(&app, file, &supervision) => {}
         }
         supervision.stopping(&app);
+        let reopen = app.access_log();
         tokio::select! {
             () = app.drain() => Ok(()),
             () = supervision.farewell() => Ok(()),
+            // What runs to its end is still written down, for as long as that takes.
+            () = at_each(&mut signals.reopen, reopen) => Ok(()),
             _ = signals.interrupt.recv() => Err(Error::Other("interrupted; what still ran was broken off".to_owned())),
         }
     })
@@ -68,15 +71,24 @@ impl Signals {
     }
 
     async fn reload_until_told_to_end(&mut self, app: &App, file: &Path, supervision: &Supervision) {
+        let reopen = app.access_log();
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => supervision.reload(app, reload(app, file)).await,
-                _ = self.reopen.recv() => app.reopen_access_log(),
+                _ = self.reopen.recv() => reopen(),
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
         }
     }
+}
+
+/// Does something at each signal. Does not return.
+async fn at_each(signal: &mut Signal, act: impl Fn()) {
+    while signal.recv().await.is_some() {
+        act();
+    }
+    std::future::pending().await
 }
 
 /// Reads the file again. Whatever is wrong with it, the proxy goes on as it is; the refusal is for whoever asked.

@@ -1,0 +1,122 @@
+//! Between workers and the thread that writes: lines that wait, so many bytes of them and no more. It is one text, to which workers add
+//! what they have and which the thread takes as a whole: so the bound is one of bytes, whether lines are short or long, few or many.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Bytes that wait at most: some eight thousand lines. As many again may be on their way to where they are written.
+pub(super) const MOST: usize = 4 * 1024 * 1024;
+/// Room that is kept where there was need of more.
+const KEPT: usize = 256 * 1024;
+
+/// Shared by those who add and the one who takes.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    reopen: bool,
+    closed: bool,
+    /// The one who takes has nothing to do. Only then it is woken, which costs a worker more than the lines do.
+    asleep: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Lines have come.
+    Write,
+    /// The same, and the file is to be opened anew before.
+    Reopen,
+    /// Nothing more will come.
+    End,
+}
+
+impl Queue {
+    /// Adds whole lines; none of them, and false, if there is no room for all.
+    pub(super) fn add(&self, lines: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.closed || waiting.text.len() + lines.len() > MOST {
+            return false;
+        }
+        waiting.text.extend_from_slice(lines);
+        self.wake(waiting);
+        true
+    }
+
+    /// Has the file opened anew before anything else is written.
+    pub(super) fn reopen(&self) {
+        let mut waiting = self.lock();
+        waiting.reopen = true;
+        self.wake(waiting);
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        self.wake(waiting);
+    }
+
+    /// Waits for something to do, and takes all lines in exchange for what is left of those before.
+    pub(super) fn take(&self, text: &mut Vec<u8>) -> Next {
+        text.clear();
+        text.shrink_to(KEPT);
+        let mut waiting = self.lock();
+        while waiting.text.is_empty() && !waiting.reopen && !waiting.closed {
+            waiting.asleep = true;
+            waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut waiting.text, text);
+        match std::mem::take(&mut waiting.reopen) {
+            true => Next::Reopen,
+            false if text.is_empty() => Next::End,
+            false => Next::Write,
+        }
+    }
+
+    /// Wakes whoever takes, if need be, and not before it finds the lock open.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let sleeps = std::mem::take(&mut waiting.asleep);
+        drop(waiting);
+        if sleeps {
+            self.news.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_so_many_bytes_however_many_come_at_once() {
+        let (queue, mut text) = (Queue::default(), Vec::new());
+        for size in [10, 50 * 1024] {
+            let mut line = vec![b'x'; size - 1];
+            line.push(b'\n');
+            let count = (0..).take_while(|_| queue.add(&line)).count();
+            assert_eq!(count, MOST / size);
+            assert_eq!(queue.take(&mut text), Next::Write);
+            assert_eq!(text.len(), count * size);
+        }
+    }
+
+    #[test]
+    fn what_came_before_its_end_is_still_taken() {
+        let (queue, mut text) = (Queue::default(), Vec::new());
+        assert!(queue.add(b"a\n"));
+        queue.reopen();
+        queue.close();
+        assert!(!queue.add(b"b\n"));
+        assert_eq!((queue.take(&mut text), text.as_slice()), (Next::Reopen, &b"a\n"[..]));
+        assert_eq!((queue.take(&mut text), text.as_slice()), (Next::End, &b""[..]));
+    }
+}
