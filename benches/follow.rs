@@ -174,7 +174,11 @@ async fn rest(what: &str, services: usize, setting: Setting, window: Duration) {
     sleep(window).await;
     let asked = forwarder.queries.load(Ordering::Relaxed) - before;
     let rate = asked as f64 / window.as_secs_f64();
-    let troubles = [updates(proxy.admin(), "doubted").await, updates(proxy.admin(), "denied").await, updates(proxy.admin(), "error").await];
+    let troubles = [
+        updates(proxy.admin(), "doubted").await,
+        updates(proxy.admin(), "denied").await,
+        updates(proxy.admin(), "error").await,
+    ];
     println!("{what}: {rate:.2} | {} | {troubles:?} | all lists after {ready:.1?}", consul.connections());
     proxy.drain().await;
 }
