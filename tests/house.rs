@@ -20,7 +20,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("registry", &[]),
     ("account", &["endpoint"]),
-    ("access", &["account", "config", "metrics"]),
+    ("access", &["account", "config", "endpoint", "metrics"]),
     ("tls", &["config", "metrics"]),
     ("trace", &["account", "config", "metrics", "tls"]),
     ("consul", &["config", "tls"]),

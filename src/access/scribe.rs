@@ -124,7 +124,7 @@ impl Drop for Scribe {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
-    use std::time::{Instant, SystemTime};
+    use std::time::Instant;
 
     use super::super::queue::{MOST, Next};
     use super::*;
@@ -143,7 +143,6 @@ mod tests {
     fn facts(account: &Account) -> Facts<'_> {
         Facts {
             account,
-            at: SystemTime::UNIX_EPOCH,
             started: Instant::now(),
             listener: "edge",
             route: "",

@@ -155,14 +155,13 @@ impl Pen {
             self.try_another();
         }
         let (count, result) = self.put(text);
-        let (written, all) = (lines(&text[..count]), lines(text));
-        self.series.written(written);
+        self.series.written(lines(&text[..count]));
         match result {
             Ok(()) if std::mem::take(&mut self.is_failing) => info!("the access log can be written again"),
             Ok(()) => {}
             Err(error) => {
                 self.series.failed();
-                self.series.dropped(all - written);
+                self.series.dropped(lines(&text[count..]));
                 if !std::mem::replace(&mut self.is_failing, true) {
                     warn!(to = %self.out, %error, "the access log cannot be written; lines are dropped until it can");
                 }
@@ -295,16 +294,15 @@ fn is_same(one: &File, other: &File) -> bool {
 
 /// How much of a text is written at once: whole lines, at least one.
 fn piece(text: &[u8]) -> usize {
-    let is_end = |byte: &u8| *byte == b'\n';
     if text.len() <= PIECE {
         return text.len();
     }
-    let end = text[..PIECE].iter().rposition(is_end).or_else(|| text.iter().position(is_end));
+    let end = memchr::memrchr(b'\n', &text[..PIECE]).or_else(|| memchr::memchr(b'\n', text));
     end.map_or(text.len(), |end| end + 1)
 }
 
 fn lines(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', text).count() as u64
 }
 
 #[cfg(test)]
