@@ -157,7 +157,7 @@ impl App {
         for index in 0..self.config.workers {
             let sockets = sockets.iter_mut().filter_map(Vec::pop).collect();
             let (shared, record) = (shared.clone(), self.records.of_worker());
-            let part = Part { index, sockets, shared, draining: drain.watch(), record };
+            let part = Part { index, sockets, shared, draining: drain.watch(), stopped: stopped.clone(), record };
             let (config, metrics, stopped) = (Arc::clone(&self.config), Arc::clone(&self.metrics), stopped.clone());
             self.spawn(format!("worker-{index}"), move || until(stopped, work(part, config, metrics)))?;
         }
@@ -385,6 +385,7 @@ struct Part {
     sockets: Vec<std::net::TcpListener>,
     shared: Shared,
     draining: Draining,
+    stopped: watch::Receiver<bool>,
     record: Record,
 }
 
@@ -425,10 +426,10 @@ fn can_become(old: &[config::Listener], new: &[config::Listener]) -> bool {
 
 /// A worker thread: its listeners' connections until the drain is over.
 async fn work(part: Part, config: Arc<Config>, metrics: Arc<Metrics>) {
-    let Part { index, sockets, shared, mut draining, record } = part;
+    let Part { index, sockets, shared, mut draining, stopped, record } = part;
     let Shared { entrances, mesh, mut reader, room, naming, window } = shared;
     let names: Vec<Arc<str>> = config.listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
-    let books = record.books(&names);
+    let books = record.books(&names, stopped);
     let worker =
         Worker::new(index, &names, &reader, &metrics, draining.clone()).with_books(books.clone()).barring(window);
     let worker = Rc::new(worker);

@@ -1,5 +1,6 @@
 //! The access log: what a line says, that nobody can write in it but lictor, and that writing it holds up nobody.
 
+mod endings;
 mod lines;
 
 use std::collections::BTreeSet;

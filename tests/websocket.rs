@@ -174,7 +174,7 @@ async fn a_tunnel_goes_to_another_endpoint_if_the_first_is_gone() {
 }
 
 /// Asks for a WebSocket over HTTP/2 (RFC 8441).
-async fn ask_by_stream(proxy: &Proxy) -> http::Response<h2::RecvStream> {
+pub async fn ask_by_stream(proxy: &Proxy) -> http::Response<h2::RecvStream> {
     let stream = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
     let (send, mut connection) = h2::client::handshake(stream).await.unwrap();
     // Whether the server knows such streams is in its first frame.

@@ -113,7 +113,7 @@ fn client(out: &mut Vec<u8>, facts: &Facts<'_>) {
             string(out, key!("client_identity"), identity.as_bytes());
         }
     }
-    if let Some(server_name) = facts.security.and_then(|security| security.server_name) {
+    if let Some(server_name) = facts.server_name {
         string(out, key!("server_name"), server_name.as_bytes());
     }
     word(out, facts.account, key!("user_agent"), Word::UserAgent);

@@ -150,6 +150,7 @@ mod tests {
             peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             scheme: "http",
             security: None,
+            server_name: None,
             status: 200,
             took: Duration::ZERO,
             first_byte: None,

@@ -41,6 +41,8 @@ pub enum Flag {
     UpstreamLeaving,
     /// The endpoint's protocol has no such request.
     Unsupported,
+    /// Nothing moved in a tunnel for too long.
+    Silence,
     /// Nothing left here to connect with: connections, descriptors, our own certificate.
     LocalResources,
     /// The request's own time is over.
@@ -51,6 +53,8 @@ pub enum Flag {
     ClientBroke,
     /// The client's body, or head, did not come in time.
     ClientLate,
+    /// Broken off here: the drain's time was over, or the mesh let its caller in no more.
+    BrokenOff,
     /// Another attempt was wanted, and as many were made as may be.
     AttemptsSpent,
     /// Another attempt was wanted, and the budget for them was spent.
@@ -67,7 +71,7 @@ pub enum Flag {
 
 impl Flag {
     /// All of them, in the order in which they are written.
-    pub const ALL: [Flag; 29] = [
+    pub const ALL: [Flag; 31] = [
         Flag::NoRoute,
         Flag::OddPath,
         Flag::Malformed,
@@ -86,11 +90,13 @@ impl Flag {
         Flag::UpstreamProtocol,
         Flag::UpstreamLeaving,
         Flag::Unsupported,
+        Flag::Silence,
         Flag::LocalResources,
         Flag::Deadline,
         Flag::ClientLeft,
         Flag::ClientBroke,
         Flag::ClientLate,
+        Flag::BrokenOff,
         Flag::AttemptsSpent,
         Flag::BudgetSpent,
         Flag::Retried,
@@ -100,14 +106,16 @@ impl Flag {
     ];
 
     /// Those of an answer that did not come to its end for another reason than that the client left.
-    pub const ENDINGS: [Flag; 7] = [
+    pub const ENDINGS: [Flag; 9] = [
         Flag::UpstreamTimeout,
         Flag::UpstreamReset,
         Flag::UpstreamProtocol,
         Flag::UpstreamLeaving,
+        Flag::Silence,
         Flag::Deadline,
         Flag::ClientBroke,
         Flag::ClientLate,
+        Flag::BrokenOff,
     ];
 
     /// Its code.
@@ -131,11 +139,13 @@ impl Flag {
             Flag::UpstreamProtocol => "UP",
             Flag::UpstreamLeaving => "UL",
             Flag::Unsupported => "UU",
+            Flag::Silence => "SI",
             Flag::LocalResources => "LR",
             Flag::Deadline => "DT",
             Flag::ClientLeft => "DC",
             Flag::ClientBroke => "DB",
             Flag::ClientLate => "DL",
+            Flag::BrokenOff => "LB",
             Flag::AttemptsSpent => "RX",
             Flag::BudgetSpent => "RB",
             Flag::Retried => "R",

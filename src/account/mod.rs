@@ -75,9 +75,11 @@ pub enum Word {
     RequestId,
     /// `tracestate`, where it was taken over.
     TraceState,
+    /// The name in the greeting of a connection whose TLS is not ours.
+    ServerName,
 }
 
-const WORDS: usize = 6;
+const WORDS: usize = 7;
 
 /// Where a text stands in the buffer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -164,6 +166,8 @@ pub struct Facts<'a> {
     pub scheme: &'a str,
     /// What its connection is secured with, if it is.
     pub security: Option<Security<'a>>,
+    /// The name that the client asked for in a TLS handshake, be it ours or that of an endpoint.
+    pub server_name: Option<&'a str>,
     /// The status that the client saw: 499 if it left before, 0 where there is none to be seen.
     pub status: u16,
     /// From its head to the last byte of its answer.
@@ -183,8 +187,6 @@ pub struct Security<'a> {
     pub version: &'a str,
     /// The cipher suite, by its standard name.
     pub cipher: &'a str,
-    /// The name that the client asked for.
-    pub server_name: Option<&'a str>,
     /// Who it has proved to be.
     pub identity: Option<&'a str>,
 }
@@ -211,6 +213,11 @@ impl Account {
     /// A text; none if it was not said.
     pub fn word(&self, word: Word) -> Option<&[u8]> {
         self.at(self.places[word as usize]).filter(|text| !text.is_empty())
+    }
+
+    /// The name in the greeting of a connection whose TLS is not ours.
+    pub fn server_name(&self) -> Option<&str> {
+        self.word(Word::ServerName).and_then(|name| std::str::from_utf8(name).ok())
     }
 
     /// Notes a value of the header that is asked for in that place.

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Error;
 use crate::access::{Reopening, Scribe, Writer};
 use crate::config::Config;
@@ -44,8 +46,8 @@ impl Records {
 }
 
 impl Record {
-    /// Its books, with these listeners in them.
-    pub(super) fn books(self, listeners: &[Arc<str>]) -> Option<Rc<Books>> {
-        Books::new(listeners, self.scribe, self.tracer)
+    /// Its books, with these listeners in them; `stopped` as in [`Books::new`].
+    pub(super) fn books(self, listeners: &[Arc<str>], stopped: watch::Receiver<bool>) -> Option<Rc<Books>> {
+        Books::new(listeners, (self.scribe, self.tracer), stopped)
     }
 }

@@ -22,12 +22,12 @@ use super::heap::on_heap;
 use super::io::Io;
 use super::pulse::Pulse;
 use super::stay::{LINGER, Look, Stay};
-use super::{Client, Desk, Service};
+use super::{Client, Desk, Service, Unread};
 use crate::config::Http;
 use crate::message::proxy_protocol::Ends;
 use crate::message::{Pipe, Spare};
 use crate::metrics::ListenerSeries;
-use crate::tls::{self, Admission, Handshake, Refused, Stream};
+use crate::tls::{self, Handshake, Refused, Stream};
 
 /// What is over once a client has to go.
 pub(super) type Revocation = Pin<Box<dyn Future<Output = ()>>>;
@@ -49,10 +49,8 @@ pub(super) struct Talk<S> {
     pub(super) clock: Rc<Clock>,
     spares: Rc<Spares>,
     pub(super) pulse: Arc<Pulse>,
-    series: Arc<ListenerSeries>,
+    pub(super) series: Arc<ListenerSeries>,
     tls: Option<tls::Entrance>,
-    /// The client's right to be here, where that can be revoked.
-    admission: Option<Admission>,
     address: SocketAddr,
     /// A head that has done its work, and has room for the next.
     spare: Cell<Option<Box<request::Parts>>>,
@@ -71,7 +69,6 @@ impl<S> Talk<S> {
             pulse: Arc::clone(pulse),
             series: Arc::clone(&desk.terms.series),
             tls: desk.terms.tls.clone(),
-            admission: None,
             address,
             spare: Cell::default(),
             fresh: Cell::new(true),
@@ -91,14 +88,13 @@ impl<S> Talk<S> {
     /// Takes what the client said while its connection was secured.
     fn learn(&mut self, told: &Handshake) {
         self.client = Rc::new(self.client.secured(told));
-        self.admission = told.admission.clone();
         // What was agreed on is spoken, and nothing else.
         self.fresh.set(!told.is_settled);
     }
 
     /// Returns once the client has to go; none for those who may stay as long as they like.
     pub(super) fn revocation(&self) -> Option<Revocation> {
-        self.admission.as_ref().map(|admission| Box::pin(admission.revoked()) as Revocation)
+        self.client.admission.as_ref().map(|admission| Box::pin(admission.revoked()) as Revocation)
     }
 
     /// A head to be written over, if there is one.
@@ -114,11 +110,19 @@ impl<S> Talk<S> {
         }
         self.spare.set(spent);
     }
+}
 
-    /// Counts a request that is none.
-    pub(super) fn count_refused(&self) {
-        self.series.refused.fetch_add(1, Ordering::Relaxed);
+impl<S: Service> Talk<S> {
+    /// Counts a request that is none, and has it written down.
+    pub(super) fn refuse(&self, unread: Unread<'_>) {
+        refuse(&*self.service, (&self.series, &self.client), unread);
     }
+}
+
+/// The same, for whoever has no more than this.
+pub(super) fn refuse<S: Service>(service: &S, (series, client): (&ListenerSeries, &Rc<Client>), unread: Unread<'_>) {
+    series.refused.fetch_add(1, Ordering::Relaxed);
+    service.refused(client, unread);
 }
 
 /// Serves a connection to its end.
@@ -128,7 +132,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, mut talk: Talk<S>, mut 
         Some(tls) => match on_heap(|| secure(stream, &tls, &stay)).await {
             Ok((stream, told)) => {
                 talk.learn(&told);
-                if talk.admission.is_some() {
+                if talk.client.admission.is_some() {
                     return on_heap(|| serve_admitted(stream, told.is_http2, talk, stay)).await;
                 }
                 if told.is_http2 {

@@ -32,5 +32,5 @@ pub use pipe::{Moved, Passing, Pipe};
 pub use spare::Spare;
 pub use trace::{TraceParent, take_trace, unrecord};
 pub use trust::{Downstream, Security, Sender, Trusted};
-pub use upload::{Broken, Incoming, Upload};
-pub use websocket::websocket_accept;
+pub use upload::{Broken, Incoming, Tally, Upload};
+pub use websocket::{Switch, websocket_accept};

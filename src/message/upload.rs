@@ -1,7 +1,9 @@
 //! A request's body on its way to an endpoint. It knows whether its sender is waited for, and whether what was taken of it can
 //! be sent again: from that follow whose fault an error is, and whether the request can be sent elsewhere.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +22,9 @@ impl std::fmt::Debug for Held {
     }
 }
 
+/// Bytes of a body that have come, for whoever may have to tell after the body itself is gone.
+pub type Tally = Rc<Cell<u64>>;
+
 /// A body that its sender has broken off, or garbled.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -35,6 +40,8 @@ struct Held {
     awaited: bool,
     /// Bytes that came of it.
     received: u64,
+    /// Told of them as they come, where somebody wants to know.
+    tally: Option<Tally>,
 }
 
 /// What was taken of a body, for sending it again. A copy: pieces of what was read would keep all of that in memory.
@@ -57,9 +64,17 @@ impl Upload {
         let hold = |body: Incoming| {
             // One that is longer than the room is not worth keeping a part of.
             let room = if body.size_hint().lower() > room as u64 { 0 } else { room };
-            Box::new(Held { body, kept: Kept { room, ..Kept::default() }, awaited: false, received: 0 })
+            Box::new(Held { body, kept: Kept { room, ..Kept::default() }, awaited: false, received: 0, tally: None })
         };
         Upload(body.filter(|body| !body.is_end_stream()).map(hold))
+    }
+
+    /// The same, which tells somebody of the bytes that come; who that is, is asked for where there is a body.
+    pub fn telling(mut self, tally: impl FnOnce() -> Option<Tally>) -> Self {
+        if let Some(held) = &mut self.0 {
+            held.tally = tally();
+        }
+        self
     }
 
     /// True if there is nothing to send.
@@ -114,6 +129,13 @@ impl Upload {
 }
 
 impl Held {
+    fn count(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        if let Some(tally) = &self.tally {
+            tally.set(self.received);
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(frame) = self.kept.again.iter_mut().find_map(Option::take) {
             return Poll::Ready(Some(Ok(frame)));
@@ -127,7 +149,7 @@ impl Held {
             Poll::Pending => {}
             Poll::Ready(None) => self.kept.ended = true,
             Poll::Ready(Some(Ok(frame))) => {
-                self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.count(frame.data_ref().map_or(0, Bytes::len));
                 self.kept.add(frame);
             }
             Poll::Ready(Some(Err(_))) => self.kept.give_up(),
@@ -142,7 +164,7 @@ impl Held {
         let polled = self.body.as_mut().poll_pass(cx, to);
         self.awaited = polled.is_pending();
         if let Poll::Ready(Some(moved)) = &polled {
-            self.received += moved.as_ref().map_or(0, |moved| moved.count as u64);
+            self.count(moved.as_ref().map_or(0, |moved| moved.count));
             self.kept.give_up();
         }
         polled

@@ -32,9 +32,11 @@ pub enum TcpEnd {
     NoGreeting,
     /// The client's address may not go there.
     Refused,
+    /// Broken off here.
+    BrokenOff,
 }
 
-const ENDS: [&str; 10] = [
+const ENDS: [&str; 11] = [
     "completed",
     "client_reset",
     "endpoint_reset",
@@ -45,6 +47,7 @@ const ENDS: [&str; 10] = [
     "no_cluster",
     "no_greeting",
     "refused",
+    "broken_off",
 ];
 const DIRECTIONS: [&str; 2] = ["received", "sent"];
 

@@ -6,8 +6,7 @@ use super::answer::Refusal;
 use super::attempt::{Failed, Outgoing};
 use super::forward::Guard;
 use super::journey::{Answered, Journey};
-use super::retry;
-use crate::account::Flag;
+use super::{flags, retry};
 use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
 use crate::message::Upload;
@@ -65,10 +64,8 @@ impl Journey<'_> {
             None => None,
         };
         if let Some(why) = refused {
-            match why {
-                "attempts" if settings.attempts > 0 => self.page.borrow_mut().flag(Flag::AttemptsSpent),
-                "budget" => self.page.borrow_mut().flag(Flag::BudgetSpent),
-                _ => {}
+            if let Some(flag) = flags::of_no_retry(why, settings) {
+                self.page.borrow_mut().flag(flag);
             }
             self.entry.attempts.no_retry(why);
             return None;

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::forward::Forward;
 use super::grpc;
+use crate::cluster::Handle;
 use crate::config::Nameless;
 use crate::message::{Moved, Passing};
 use crate::table::Absent;
@@ -29,8 +30,8 @@ pub enum Body {
 pub(super) enum Refusal {
     /// No host, several, or one that is none.
     Host,
-    /// No endpoint could be connected to, for a tunnel.
-    Unreachable,
+    /// Its connection cannot become a tunnel.
+    NoTunnel,
     /// A path that some servers take for one of another route.
     Path,
     /// No route.
@@ -58,11 +59,27 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Counts that a cluster has nobody, and says why.
+    pub(super) fn nobody(cluster: &Handle) -> Self {
+        let refusal = if cluster.is_expired() {
+            Refusal::Stale
+        } else if cluster.list().is_none() {
+            Refusal::NoList
+        } else if cluster.is_hopeless() {
+            Refusal::NoEndpoint
+        } else {
+            cluster.series().overload("endpoint_in_flight");
+            return Refusal::Overload;
+        };
+        cluster.series().no_endpoint();
+        refusal
+    }
+
     /// The status that stands for it, and a short text.
     pub(super) fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Refusal::Host => (StatusCode::BAD_REQUEST, "the request needs exactly one valid Host\n"),
-            Refusal::Unreachable => (StatusCode::BAD_GATEWAY, "no endpoint could be connected to\n"),
+            Refusal::NoTunnel => (StatusCode::NOT_IMPLEMENTED, "the connection cannot become a tunnel\n"),
             Refusal::Path => (StatusCode::BAD_REQUEST, "the path has slashes that may lead elsewhere\n"),
             Refusal::Route => (StatusCode::NOT_FOUND, "no route for this host and path\n"),
             Refusal::Nameless(why) => (StatusCode::NOT_FOUND, why.text()),

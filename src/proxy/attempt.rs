@@ -18,7 +18,7 @@ use super::{deadline, preface, retry};
 use crate::cluster::{Permit, Purpose};
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
-use crate::message::{Answer, Upload, Way};
+use crate::message::{Answer, Switch, Upload, Way};
 use crate::upstream::{Call, Error, Exchange, Kind, Limits};
 
 /// How many times as long as half of the answers something takes that is not of their kind.
@@ -37,8 +37,8 @@ pub(super) struct Outgoing {
     pub(super) repeatable: bool,
     /// Whether another attempt may run beside the first.
     pub(super) hedged: bool,
-    /// The protocol that the client wants to switch to.
-    pub(super) protocol: Option<HeaderValue>,
+    /// What the client wants to switch to.
+    pub(super) protocol: Option<Box<Switch>>,
 }
 
 /// What came of an attempt.

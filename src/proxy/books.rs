@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
+use tokio::sync::watch;
 
 use super::attempt::Sent;
+use super::copy::Broken;
 use super::flags;
 use super::series::Entry;
 use crate::access::Scribe;
 use crate::account::{self, Account, End, Facts, Flag, Kind, Security, Side, Trace, Try, Word};
 use crate::cluster::{Attempt, Purpose};
 use crate::listener::{Client, Unread};
-use crate::message::{self, Downstream, Fields, Sender, TraceParent, Way};
+use crate::message::{self, Downstream, Fields, Sender, Tally, TraceParent, Way};
 use crate::metrics::Answered;
 use crate::route::Route;
 use crate::trace::{Caller, Tracer};
@@ -25,6 +27,8 @@ use crate::upstream::Error;
 
 /// Pages that are kept for those to come: as many as a worker has requests at once, most of the time.
 const SPARE: usize = 256;
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
 /// A request whose client left before there was an answer: what nginx has made common.
 const CLIENT_LEFT: u16 = 499;
 
@@ -33,6 +37,8 @@ pub struct Books {
     listeners: Box<[Arc<str>]>,
     scribe: Option<Scribe>,
     tracer: Option<Tracer>,
+    /// True once all that still runs is broken off.
+    stopped: watch::Receiver<bool>,
     #[expect(clippy::vec_box, reason = "they are handed over, which is not to cost a copy")]
     spare: RefCell<Vec<Box<Open>>>,
 }
@@ -45,8 +51,12 @@ struct Open {
     account: Account,
     listener: usize,
     client: Option<Rc<Client>>,
+    /// How the client came, `http` or `https`.
+    scheme: &'static str,
     started: Instant,
     goes: Goes,
+    /// Bytes of its body, where it has one, until there is an answer.
+    received: Option<Tally>,
 }
 
 /// Where a request belongs.
@@ -63,8 +73,13 @@ enum Goes {
 
 impl Books {
     /// Of a worker with these listeners; none if there is nothing to write to.
-    pub fn new(listeners: &[Arc<str>], scribe: Option<Scribe>, tracer: Option<Tracer>) -> Option<Rc<Self>> {
-        let books = Books { listeners: listeners.into(), scribe, tracer, spare: RefCell::default() };
+    /// `stopped` turns true before what still runs is broken off.
+    pub fn new(
+        listeners: &[Arc<str>],
+        (scribe, tracer): (Option<Scribe>, Option<Tracer>),
+        stopped: watch::Receiver<bool>,
+    ) -> Option<Rc<Self>> {
+        let books = Books { listeners: listeners.into(), scribe, tracer, stopped, spare: RefCell::default() };
         (books.scribe.is_some() || books.tracer.is_some()).then(|| Rc::new(books))
     }
 
@@ -77,17 +92,23 @@ impl Books {
     }
 
     fn open(&self, listener: usize, client: &Rc<Client>, started: Instant) -> Box<Open> {
+        let scheme = if client.downstream.security().is_some() { HTTPS } else { HTTP };
         let client = Some(Rc::clone(client));
         match self.spare.borrow_mut().pop() {
             Some(mut open) => {
-                (open.listener, open.client, open.started, open.goes) = (listener, client, started, Goes::Nowhere);
+                (open.listener, open.client, open.scheme, open.started) = (listener, client, scheme, started);
                 open
             }
             None => {
                 let account = Account::default();
-                Box::new(Open { account, listener, client, started, goes: Goes::Nowhere })
+                Box::new(Open { account, listener, client, scheme, started, goes: Goes::Nowhere, received: None })
             }
         }
+    }
+
+    /// True if whatever is broken off now is so by us: all that still runs, or all of a client that may not be here any more.
+    fn breaks_off(&self, open: &Open) -> bool {
+        *self.stopped.borrow() || open.client.as_ref().is_some_and(|client| client.is_revoked())
     }
 
     /// Writes a page down, and keeps it for the next.
@@ -100,7 +121,7 @@ impl Books {
             tracer.record(&facts);
         }
         open.account.clear();
-        (open.client, open.goes) = (None, Goes::Nowhere);
+        (open.client, open.goes, open.received) = (None, Goes::Nowhere, None);
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE {
             spare.push(open);
@@ -124,8 +145,8 @@ impl Open {
         };
         let secured = |client: &'a Downstream| {
             let with = client.security()?;
-            let (server_name, identity) = (client.server_name(), client.name());
-            Some(Security { version: with.version, cipher: with.cipher, server_name, identity })
+            let identity = client.name().filter(|name| !name.is_empty());
+            Some(Security { version: with.version, cipher: with.cipher, identity })
         };
         Facts {
             account: &self.account,
@@ -134,8 +155,9 @@ impl Open {
             route,
             cluster,
             peer: downstream.and_then(|client| client.ends()).map(|ends| canonical(ends.client)),
-            scheme: downstream.and_then(|client| client.scheme().to_str().ok()).unwrap_or("http"),
+            scheme: self.scheme,
             security: downstream.and_then(secured),
+            server_name: downstream.and_then(Downstream::server_name).or_else(|| self.account.server_name()),
             status: answered.code,
             took: answered.took,
             first_byte,
@@ -167,6 +189,7 @@ impl Page {
         let account = &mut open.account;
         (account.method, account.version) = (Some(head.method.clone()), Some(head.version));
         account.client = Some(sender.client(&head.headers));
+        open.scheme = if sender.scheme(&head.headers) == HTTPS { HTTPS } else { HTTP };
         account.note(Word::Target, head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes());
         for (word, name) in [(Word::Authority, HOST), (Word::UserAgent, USER_AGENT), (Word::Referer, REFERER)] {
             if let Some(value) = head.headers.get(name) {
@@ -319,6 +342,19 @@ impl Page {
         open.account.ended(attempt.endpoint(), false, End { status: 0, failure, at: Instant::now() });
     }
 
+    /// The name in its greeting.
+    pub(super) fn asks_for(&mut self, name: &str) {
+        if let Some((_, open)) = &mut self.0 {
+            open.account.note(Word::ServerName, name.as_bytes());
+        }
+    }
+
+    /// What bytes of its body are to be told to as they come, where somebody wants to know.
+    pub(super) fn tally(&mut self) -> Option<Tally> {
+        let (_, open) = self.0.as_mut()?;
+        Some(Rc::clone(open.received.get_or_insert_default()))
+    }
+
     /// There is something to say of it.
     pub(super) fn flag(&mut self, flag: Flag) {
         if let Some((_, open)) = &mut self.0 {
@@ -326,12 +362,19 @@ impl Page {
         }
     }
 
-    /// Nobody was there for the rest, unless somebody else broke off before.
+    /// Nobody was there for the rest: the client, unless it was broken off here, or somebody else broke off before.
     pub(super) fn broke_off(&mut self) {
-        if let Some((_, open)) = &mut self.0
-            && !Flag::ENDINGS.iter().any(|flag| open.account.flags.has(*flag))
-        {
-            open.account.flags.add(Flag::ClientLeft);
+        let Some((books, open)) = &mut self.0 else { return };
+        if !Flag::ENDINGS.iter().any(|flag| open.account.flags.has(*flag)) {
+            open.account.flags.add(if books.breaks_off(open) { Flag::BrokenOff } else { Flag::ClientLeft });
+        }
+    }
+
+    /// What was said in its tunnel did not come to an end.
+    pub(super) fn tunnel_broke(&mut self, broken: &Broken) {
+        match flags::of_broken(broken) {
+            Flag::ClientLeft => self.broke_off(),
+            flag => self.flag(flag),
         }
     }
 
@@ -364,10 +407,11 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.flag(Flag::ClientLeft);
-            std::mem::take(self).end(CLIENT_LEFT, (0, 0));
-        }
+        self.broke_off();
+        let Some((_, open)) = &self.0 else { return };
+        let has_left = open.account.kind != Kind::Tcp && !open.account.flags.has(Flag::BrokenOff);
+        let received = open.received.as_ref().map_or(0, |received| received.get());
+        std::mem::take(self).end(if has_left { CLIENT_LEFT } else { 0 }, (received, 0));
     }
 }
 

@@ -16,7 +16,7 @@ use super::series::Entry;
 use super::session::{Joined, Session};
 use super::{Edge, flags, record};
 use crate::listener::{Client, Takeover};
-use crate::metrics::{Answered, TcpEnd, TcpLabels};
+use crate::metrics::{Answered, TcpLabels};
 
 /// Answers 200 once there is an endpoint, and moves bytes from then on, as a task of the worker's.
 pub(super) async fn open(
@@ -33,18 +33,19 @@ pub(super) async fn open(
                 worker.metrics.tcp(TcpLabels { listener, cluster: Arc::clone(entry.cluster.name()) })
             }));
             page.is_tunnel();
-            let (page, moved) = (RefCell::new(page), Cell::default());
-            let session =
-                Session { worker: Rc::clone(worker), cluster: entry.cluster.clone(), series, ends, page, moved };
+            let (worker, cluster, page) = (Rc::clone(worker), entry.cluster.clone(), RefCell::new(page));
+            let (moved, seen, ended) = (Cell::default(), Cell::default(), Cell::default());
+            let session = Session { worker, cluster, series, ends, page, moved, seen, ended };
             match session.join().await {
                 Ok(joined) => Ok((session, joined, takeover)),
-                Err(end) => Err((end, session.page.take())),
+                Err(refusal) => Err((refusal, session.page.take())),
             }
         }
-        _ => Err((TcpEnd::Client, page)),
+        _ => Err((Refusal::NoTunnel, page)),
     };
     let response = match joined {
         Ok((session, joined, takeover)) => {
+            session.seen.set(Some(StatusCode::OK.as_u16()));
             let draining = worker.draining.clone();
             worker.tunnels.borrow_mut().spawn_local(async move {
                 run(&session, joined, takeover).await;
@@ -52,9 +53,8 @@ pub(super) async fn open(
             });
             Response::new(Body::Text(None))
         }
-        Err((end, mut page)) => {
-            debug!(?end, "no tunnel");
-            let refusal = refusal(end);
+        Err((refusal, mut page)) => {
+            debug!(?refusal, "no tunnel");
             page.flag(flags::of_refusal(&refusal));
             let response = refusal.answer();
             page.close(&own(&response, (started, trace)));
@@ -71,17 +71,8 @@ fn own(response: &Response<Body>, begun: (Instant, Option<u128>)) -> Answered {
 }
 
 async fn run(session: &Session, joined: Joined, takeover: Takeover) {
-    let end = match takeover.take().await {
-        Some(mut client) => session.copy(joined, &mut client, &[]).await,
-        None => TcpEnd::Client,
-    };
-    session.end(end, StatusCode::OK.as_u16());
-}
-
-fn refusal(end: TcpEnd) -> Refusal {
-    match end {
-        TcpEnd::NoEndpoint => Refusal::NoEndpoint,
-        TcpEnd::Overload => Refusal::Overload,
-        _ => Refusal::Unreachable,
+    match takeover.take().await {
+        Some(mut client) => drop(session.copy(joined, &mut client, &[]).await),
+        None => session.left(),
     }
 }

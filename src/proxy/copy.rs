@@ -28,9 +28,12 @@ const MUCH: usize = ROOM / 2;
 /// How it ended before both sides had said all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// Silence, or an endpoint that has left, for too long.
-    #[error("nothing moved for too long, or the endpoint has left")]
-    Late,
+    /// Silence for too long.
+    #[error("nothing moved for too long")]
+    Silent,
+    /// The endpoint has left, and its time is over.
+    #[error("the endpoint has left")]
+    Departed,
     /// The client's side failed.
     #[error("the client broke off: {0}")]
     Client(io::Error),
@@ -67,6 +70,11 @@ impl Times {
         let silent = moved + self.idle;
         endpoint.departed().map_or(silent, |departed| silent.min(departed + self.drain))
     }
+
+    /// Why it is over.
+    fn why(self, moved: Instant) -> Broken {
+        if moved.elapsed() >= self.idle { Broken::Silent } else { Broken::Departed }
+    }
 }
 
 /// Copies, after `early`: what was read from the client and from the endpoint before. An end of one side is passed on to the
@@ -101,7 +109,7 @@ pub(super) async fn copy<C: Bare, E: Bare>(
     tokio::select! {
         biased;
         copied = copying => copied,
-        () = over(|| times.end(moved.get(), who)) => Err(Broken::Late),
+        () = over(|| times.end(moved.get(), who)) => Err(times.why(moved.get())),
     }
 }
 

@@ -3,14 +3,14 @@
 use super::answer::Refusal;
 use super::copy::Broken;
 use crate::account::Flag;
-use crate::metrics::TcpEnd;
+use crate::config::Retry;
 use crate::upstream::Kind;
 
 /// Of a request that is answered here because it cannot be passed on.
 pub(super) fn of_refusal(refusal: &Refusal) -> Flag {
     match refusal {
         Refusal::Host => Flag::Malformed,
-        Refusal::Unreachable => Flag::ConnectFailure,
+        Refusal::NoTunnel => Flag::Unsupported,
         Refusal::Path => Flag::OddPath,
         Refusal::Route | Refusal::Nameless(_) => Flag::NoRoute,
         Refusal::Barred => Flag::Barred,
@@ -45,24 +45,18 @@ pub(super) fn of_error(kind: Kind) -> Flag {
 /// Of a tunnel that broke off.
 pub(super) fn of_broken(broken: &Broken) -> Flag {
     match broken {
-        Broken::Late => Flag::UpstreamTimeout,
+        Broken::Silent => Flag::Silence,
+        Broken::Departed => Flag::UpstreamLeaving,
         Broken::Client(_) => Flag::ClientLeft,
         Broken::Endpoint(_) => Flag::UpstreamReset,
     }
 }
 
-/// Of a connection without requests, or of a tunnel.
-pub(super) fn of_end(end: TcpEnd) -> Option<Flag> {
-    match end {
-        TcpEnd::Completed => None,
-        TcpEnd::Client => Some(Flag::ClientLeft),
-        TcpEnd::Endpoint => Some(Flag::UpstreamReset),
-        TcpEnd::Timeout => Some(Flag::UpstreamTimeout),
-        TcpEnd::Connect => Some(Flag::ConnectFailure),
-        TcpEnd::NoEndpoint => Some(Flag::NoEndpoint),
-        TcpEnd::Overload => Some(Flag::Overload),
-        TcpEnd::NoGreeting => Some(Flag::Malformed),
-        TcpEnd::NoCluster => Some(Flag::NoRoute),
-        TcpEnd::Refused => Some(Flag::Barred),
+/// Of what failed and is not tried again, for that reason.
+pub(super) fn of_no_retry(why: &str, settings: &Retry) -> Option<Flag> {
+    match why {
+        "attempts" if settings.attempts > 0 => Some(Flag::AttemptsSpent),
+        "budget" => Some(Flag::BudgetSpent),
+        _ => None,
     }
 }

@@ -26,7 +26,7 @@ use crate::config;
 use crate::endpoint::Id;
 use crate::health::{self, Outcome, Reason};
 use crate::listener::{Asked, Client, Informer, Takeover};
-use crate::message::{self, Answer, Fields, Incoming, Marks, Sender, Trusted, Upload, Way};
+use crate::message::{self, Answer, Fields, Incoming, Marks, Sender, Switch, Trusted, Upload, Way};
 use crate::metrics::RequestSeries;
 use crate::route::{self, Question};
 use crate::upstream::{self, Error, Exchange};
@@ -180,8 +180,7 @@ impl Journey<'_> {
         host: HeaderValue,
     ) -> Result<Arrived, Refusal> {
         if self.entry.cluster.is_expired() {
-            self.entry.attempts.no_endpoint();
-            return Err(Refusal::Stale);
+            return Err(Refusal::nobody(&self.entry.cluster));
         }
         // What only some requests need is boxed, here and below: so all others carry none of it.
         let permit = if self.settings().limits.has_gate() { Box::pin(self.enter()).await? } else { None };
@@ -189,7 +188,7 @@ impl Journey<'_> {
         let speaks_interim = head.version >= Version::HTTP_11;
         let repeatable = retry::is_repeatable(&head.method, settings);
         let upgrading = takeover;
-        let protocol = upgrading.as_ref().and_then(|_| message::upgrade(&head.headers));
+        let protocol = upgrading.as_ref().and_then(|_| Switch::asked(&head));
         let (way, mut upload) = self.prepare(&mut head, (body, upgrading.is_some()), host, repeatable)?;
         // Two attempts at once cannot each have a Host of their own.
         let hedged = repeatable && upload.is_empty() && upgrading.is_none() && !self.entry.names_endpoint();
@@ -201,7 +200,7 @@ impl Journey<'_> {
         let guard = self.begin(can_retry, began)?;
         let (first, mut tried) = (guard.attempt().endpoint().id(), Vec::new());
         let (sent, guard) = self.attempt(guard, &outgoing, &mut upload, (&mut tried, began)).await;
-        let (answer, guard) = match self.conclude(sent, guard, &outgoing) {
+        let (answer, mut guard) = match self.conclude(sent, guard, &outgoing) {
             Ok(done) => {
                 self.count_retried(tried.len(), true);
                 done
@@ -214,6 +213,11 @@ impl Journey<'_> {
                 Box::pin(self.again(*failed, (&outgoing, upload), (tried, began), permit.as_ref())).await?
             }
         };
+        if outgoing.protocol.as_ref().is_some_and(|asked| asked.is_belied_by(answer.status)) {
+            // The endpoint has served what it took for a request like any other.
+            guard.judge(Outcome::Success);
+            return Err(Refusal::Upstream(Error::unexpected_answer()));
+        }
         let switched = upgrading.filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS);
         Ok(Arrived { answer, switched, guard, permit, spent: outgoing.head.into_inner() })
     }
@@ -239,7 +243,7 @@ impl Journey<'_> {
             Some(body) if self.mirror.is_some() => mirror::copied(body),
             body => (body, Copied::Nothing),
         };
-        let upload = Upload::new(body, room);
+        let upload = Upload::new(body, room).telling(|| self.page.borrow_mut().tally());
         let sender = Sender::new(&self.client.downstream, self.trusted);
         let mut rng = self.worker.rng.borrow_mut();
         let way = outgoing::prepare((head, self.marks), (&upload, upgrading), host, sender, &mut rng);
@@ -270,7 +274,7 @@ impl Journey<'_> {
         }
         if self.entry.cluster.is_hopeless() {
             // Whoever waits, waits in vain.
-            return Err(self.nobody());
+            return Err(Refusal::nobody(&self.entry.cluster));
         }
         self.entry.cluster.enter(self.started, self.deadline).await.map_err(|overload| {
             self.entry.attempts.overload(overload.name());
@@ -284,7 +288,7 @@ impl Journey<'_> {
         let error = match sent {
             Ok(answer)
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS
-                    && outgoing.protocol.as_ref().is_some_and(|asked| message::switches(&answer.fields, asked)) =>
+                    && outgoing.protocol.as_ref().is_some_and(|asked| asked.is_met_by(&answer.fields)) =>
             {
                 return Ok((answer, guard));
             }
@@ -304,21 +308,7 @@ impl Journey<'_> {
     }
 
     fn begin(&self, can_retry: bool, now: Instant) -> Result<Guard, Refusal> {
-        self.pick_for(&[], now, Purpose::First, can_retry).ok_or_else(|| self.nobody())
-    }
-
-    /// Why there is nobody for a request.
-    fn nobody(&self) -> Refusal {
-        if self.entry.cluster.list().is_none() {
-            self.entry.attempts.no_endpoint();
-            Refusal::NoList
-        } else if self.entry.cluster.is_hopeless() {
-            self.entry.attempts.no_endpoint();
-            Refusal::NoEndpoint
-        } else {
-            self.entry.attempts.overload("endpoint_in_flight");
-            Refusal::Overload
-        }
+        self.pick_for(&[], now, Purpose::First, can_retry).ok_or_else(|| Refusal::nobody(&self.entry.cluster))
     }
 
     /// Begins an attempt at somebody.

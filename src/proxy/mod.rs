@@ -1,5 +1,5 @@
-//! The journey of one request: route, attempts, answer; and that of a connection on which there are none. One [`Worker`] a thread; a request lives and dies on it, and nothing on
-//! its way is shared with other workers but the table and the endpoints' atomics.
+//! The journey of one request: route, attempts, answer; and that of a connection on which there are none. One [`Worker`] a thread; a
+//! request lives and dies on it, and nothing on its way is shared with other workers but the table and the endpoints' atomics.
 
 mod action;
 mod affinity;

@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tracing::debug;
 
+use super::answer::Refusal;
 use super::books::Page;
 use super::copy::{Broken, Side, Times, copy};
 use super::tcp::reset;
@@ -35,6 +36,10 @@ pub(super) struct Session {
     pub(super) page: RefCell<Page>,
     /// Bytes of the client, and of the endpoint.
     pub(super) moved: Cell<(u64, u64)>,
+    /// What its client has seen, 0 if there is nothing to be seen. None as long as it is a request that may be answered otherwise.
+    pub(super) seen: Cell<Option<u16>>,
+    /// None until it has come to an end by itself.
+    pub(super) ended: Cell<Option<TcpEnd>>,
 }
 
 /// A connection that has its endpoint.
@@ -45,23 +50,31 @@ pub(super) struct Joined {
 }
 
 impl Session {
-    /// Counts it, and writes it down.
-    pub(super) fn end(&self, end: TcpEnd, status: u16) {
-        self.series.ended(self.worker.index, end);
-        let mut page = self.page.take();
-        flags::of_end(end).into_iter().for_each(|flag| page.flag(flag));
-        page.end(status, self.moved.get());
+    /// Nobody serves it.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.page.borrow_mut().flag(flags::of_refusal(refusal));
+        self.ended.set(Some(match refusal {
+            Refusal::Upstream(_) => TcpEnd::Connect,
+            Refusal::Overload => TcpEnd::Overload,
+            _ => TcpEnd::NoEndpoint,
+        }));
+    }
+
+    /// The client was gone before anything could be said to it.
+    pub(super) fn left(&self) {
+        self.page.borrow_mut().broke_off();
+        self.ended.set(Some(TcpEnd::Client));
     }
 
     /// Waits for its turn, where there is a limit, and connects to somebody.
-    pub(super) async fn join(&self) -> Result<Joined, TcpEnd> {
+    pub(super) async fn join(&self) -> Result<Joined, Refusal> {
         let now = Instant::now();
         if self.cluster.is_expired() {
-            return Err(self.nobody());
+            return Err(Refusal::nobody(&self.cluster));
         }
         let permit = self.cluster.enter(now, None).await.map_err(|overload| {
             self.cluster.series().overload(overload.name());
-            TcpEnd::Overload
+            Refusal::Overload
         })?;
         self.cluster.request(self.worker.index, now);
         let (attempt, raw) = self.connect().await?;
@@ -69,11 +82,11 @@ impl Session {
     }
 
     /// A connection to whoever can be connected to.
-    async fn connect(&self) -> Result<(Attempt, Raw), TcpEnd> {
+    async fn connect(&self) -> Result<(Attempt, Raw), Refusal> {
         let settings = self.cluster.settings();
         let (preface, mut tried) = (preface::of(settings, Some(self.ends)), Vec::new());
         loop {
-            let mut attempt = self.begin(&tried).ok_or_else(|| self.nobody())?;
+            let mut attempt = self.begin(&tried).ok_or_else(|| Refusal::nobody(&self.cluster))?;
             let opened = self.open(&attempt, preface.as_ref()).await;
             self.page.borrow_mut().connected(&attempt, opened.as_ref().err());
             let error = match opened {
@@ -94,11 +107,13 @@ impl Session {
             tried.push(attempt.endpoint().id());
             drop(attempt);
             if let Some(why) = self.refusal(&error, tried.len()) {
+                let mut page = self.page.borrow_mut();
+                flags::of_no_retry(why, &settings.retry).into_iter().for_each(|flag| page.flag(flag));
                 self.cluster.series().no_retry(why);
                 if tried.len() > 1 {
                     self.cluster.series().retried(false);
                 }
-                return Err(TcpEnd::Connect);
+                return Err(Refusal::Upstream(error));
             }
             self.cluster.series().retry(retry::blame(&error).map_or("limit", |reason| reason.name()));
             let pause = retry::backoff(&settings.retry, tried.len() - 1, &mut self.worker.rng.borrow_mut());
@@ -146,16 +161,6 @@ impl Session {
         }
     }
 
-    /// Counts that there is nobody, and says why.
-    fn nobody(&self) -> TcpEnd {
-        if self.cluster.is_expired() || self.cluster.is_hopeless() {
-            self.cluster.series().no_endpoint();
-            return TcpEnd::NoEndpoint;
-        }
-        self.cluster.series().overload("endpoint_in_flight");
-        TcpEnd::Overload
-    }
-
     /// Bytes both ways, after those that were read of the client before.
     pub(super) async fn copy<C>(&self, joined: Joined, client: &mut C, early: &[u8]) -> TcpEnd
     where
@@ -193,18 +198,20 @@ impl Session {
         let copied = copy(sides.0, sides.1, (early, &[]), &self.worker.ferry, (times, &endpoint)).await;
         let (end, outcome) = match &copied {
             Ok(()) => (TcpEnd::Completed, Outcome::Success),
-            Err(Broken::Late) => (TcpEnd::Timeout, Outcome::Success),
+            Err(Broken::Silent | Broken::Departed) => (TcpEnd::Timeout, Outcome::Success),
             Err(Broken::Client(_)) => (TcpEnd::Client, Outcome::Success),
             Err(Broken::Endpoint(_)) => (TcpEnd::Endpoint, Outcome::Failure(Reason::Reset)),
         };
         judge(outcome);
-        if let Err(error) = copied {
+        if let Err(error) = &copied {
             debug!(cluster = %self.cluster.name(), endpoint = %endpoint.address(), %error, "session ended");
+            self.page.borrow_mut().tunnel_broke(error);
             if matches!(error, Broken::Client(_)) {
                 // What ends too early must not look like an end to the other side.
                 reset(raw.stream.socket());
             }
         }
+        self.ended.set(Some(end));
         drop(permit);
         end
     }
@@ -212,5 +219,19 @@ impl Session {
     fn judge(&self, attempt: &mut Attempt, outcome: Outcome) {
         self.cluster.series().attempt(self.worker.index, forward::end(outcome));
         attempt.judge(outcome, Instant::now());
+    }
+}
+
+impl Drop for Session {
+    /// Counts it, and writes it down, however it has ended.
+    fn drop(&mut self) {
+        let Some(status) = self.seen.get() else { return };
+        let mut page = self.page.take();
+        let end = self.ended.get().unwrap_or_else(|| {
+            page.broke_off();
+            TcpEnd::BrokenOff
+        });
+        self.series.ended(self.worker.index, end);
+        page.end(status, self.moved.get());
     }
 }

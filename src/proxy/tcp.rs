@@ -13,9 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::Worker;
 use super::books::Page;
 use super::session::Session;
-use super::{Worker, flags};
 use crate::account::Flag;
 use crate::cluster::Handle;
 use crate::config::{self, Claimed, Door, Forwarding, Host, Passage};
@@ -27,6 +27,11 @@ use crate::tls::{Greeting, Heard, Stream};
 
 /// A greeting that is longer is none: one TLS record holds 16 KiB at most, and real ones are a tenth of it.
 const LONGEST_GREETING: usize = 16 * 1024;
+
+/// Why nobody takes a connection: how that is counted, and what is said of it.
+type Unserved = (TcpEnd, Flag);
+
+const NOWHERE: Unserved = (TcpEnd::NoCluster, Flag::NoRoute);
 
 /// What a TCP listener does on one worker.
 pub struct Tcp {
@@ -77,20 +82,31 @@ impl Tcp {
 
     /// The name of the cluster for a client, and what was read of it to know that. What the file says of a name goes first, then what
     /// services claim.
-    async fn choose(&self, client: &mut Stream, from: IpAddr) -> Result<(Arc<str>, Vec<u8>), TcpEnd> {
+    async fn choose(
+        &self,
+        client: &mut Stream,
+        from: IpAddr,
+        page: &mut Page,
+    ) -> Result<(Arc<str>, Vec<u8>), Unserved> {
         let (mut early, mut name) = (Vec::new(), None);
         if !self.names.is_empty() || self.claimed == Some(Claimed::Name) {
             let heard = timeout(self.within, listen(client, &mut early)).await;
-            name = heard.ok().flatten().ok_or(TcpEnd::NoGreeting)?;
+            name = match heard {
+                Ok(Some(name)) => name,
+                // As whoever only looks whether somebody listens.
+                Ok(None) => return Err((TcpEnd::NoGreeting, Flag::ClientLeft)),
+                Err(_) => return Err((TcpEnd::NoGreeting, Flag::ClientLate)),
+            };
+            name.iter().for_each(|name| page.asks_for(name));
         }
         let named = name.as_deref().and_then(|name| self.names.find(name)).cloned();
         let claimed = if named.is_some() { None } else { self.claimed(name.as_deref(), from)? };
         let cluster = named.or(claimed).or_else(|| self.cluster.clone());
-        cluster.map(|cluster| (cluster, early)).ok_or(TcpEnd::NoCluster)
+        cluster.map(|cluster| (cluster, early)).ok_or(NOWHERE)
     }
 
     /// The cluster of a service that claims such connections.
-    fn claimed(&self, name: Option<&str>, from: IpAddr) -> Result<Option<Arc<str>>, TcpEnd> {
+    fn claimed(&self, name: Option<&str>, from: IpAddr) -> Result<Option<Arc<str>>, Unserved> {
         let Some(claimed) = self.claimed else { return Ok(None) };
         let table = self.worker.table();
         let passage = match (claimed, name) {
@@ -104,7 +120,7 @@ impl Tcp {
         };
         let Some(passage) = passage else { return Ok(None) };
         if !passage.admits(from) {
-            return Err(TcpEnd::Refused);
+            return Err((TcpEnd::Refused, Flag::Barred));
         }
         Ok(Some(self.draw(passage)))
     }
@@ -137,36 +153,30 @@ impl Tcp {
     async fn serve(&self, mut client: Stream, (ends, who): (Ends, &Rc<Client>)) {
         let index = self.worker.index;
         let mut page = Page::of_connection(self.worker.books.as_ref(), self.place, who);
-        let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical()).await {
+        let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical(), &mut page).await {
             Ok(chosen) => chosen,
-            Err(end) => {
-                self.nowhere.ended(index, end);
-                flags::of_end(end).into_iter().for_each(|flag| page.flag(flag));
-                return page.end(0, (0, 0));
-            }
+            Err(why) => return unserved(&self.nowhere, index, page, why),
         };
         page.is_for(&name);
         let series = self.series(&name);
         let table = self.worker.table();
         let Some(cluster) = table.find_cluster(&name).map(Handle::new) else {
-            page.flag(Flag::NoRoute);
-            page.end(0, (0, 0));
-            return series.ended(index, TcpEnd::NoCluster);
+            return unserved(&series, index, page, NOWHERE);
         };
         // Held no longer than the choice takes: a session may last for days.
         drop(table);
-        let (page, moved) = (RefCell::new(page), Cell::default());
-        let session = Session { worker: Rc::clone(&self.worker), cluster, series, ends, page, moved };
+        let (worker, page, moved) = (Rc::clone(&self.worker), RefCell::new(page), Cell::default());
+        let (seen, ended) = (Cell::new(Some(0)), Cell::default());
+        let session = Session { worker, cluster, series, ends, page, moved, seen, ended };
         let joined = match session.join().await {
             Ok(joined) => joined,
-            Err(end) => return session.end(end, 0),
+            Err(refusal) => return session.refused(&refusal),
         };
         let end = session.copy(joined, &mut client, &early).await;
         if end == TcpEnd::Endpoint {
             // What ends too early must not look like an end to the other side.
             reset(client.socket());
         }
-        session.end(end, 0);
     }
 }
 
@@ -174,6 +184,13 @@ impl Forward for Tcp {
     async fn forward(self: Rc<Self>, stream: Stream, (ends, client): (Ends, Rc<Client>)) {
         self.serve(stream, (ends, &client)).await;
     }
+}
+
+/// Counts a connection that nobody takes, and writes it down.
+fn unserved(series: &TcpSeries, worker: usize, mut page: Page, (end, flag): Unserved) {
+    series.ended(worker, end);
+    page.flag(flag);
+    page.end(0, (0, 0));
 }
 
 /// Reads a client's TLS greeting: the name in it, if there is one and it is one. None at all if the client left before.

@@ -27,10 +27,15 @@ pub(super) struct Held {
     received: Cell<u64>,
     /// Bytes of the endpoint.
     sent: Cell<u64>,
+    /// It has come to an end by itself.
+    ended: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if !self.ended {
+            self.record.page.broke_off();
+        }
         (self.record.received, self.record.sent) = (self.received.get(), self.sent.get());
     }
 }
@@ -38,7 +43,7 @@ impl Drop for Held {
 impl Held {
     pub(super) fn new(guard: Guard, mut record: Record) -> Self {
         record.page.is_tunnel();
-        Held { guard, record, received: Cell::default(), sent: Cell::default() }
+        Held { guard, record, received: Cell::default(), sent: Cell::default(), ended: false }
     }
 }
 
@@ -54,6 +59,7 @@ pub(super) fn open(
         let refusal = Refusal::Upstream(Error::unexpected_answer());
         held.record.code = refusal.status().0.as_u16();
         held.record.page.flag(flags::of_refusal(&refusal));
+        held.ended = true;
         return refusal.answer().into();
     };
     let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, fields, Body::Text(None));
@@ -62,8 +68,9 @@ pub(super) fn open(
     worker.tunnels.borrow_mut().spawn_local(async move {
         if let Err(error) = run((client, endpoint), &early, &ferry, (times, &held)).await {
             debug!(%error, "tunnel ended");
-            held.record.page.flag(flags::of_broken(&error));
+            held.record.page.tunnel_broke(&error);
         }
+        held.ended = true;
         // However it ended: the endpoint has served.
         held.guard.judge(Outcome::Success);
         drop((held, draining));

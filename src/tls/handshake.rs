@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConnection;
+use rustls::{CipherSuite, ServerConnection};
 
 use super::Facts;
 use super::mesh::{Admission, Denied};
@@ -75,12 +75,22 @@ impl Handshake {
             server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
             is_http2: connection.alpn_protocol() == Some(b"h2"),
             is_tls13: connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3),
-            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+            cipher: connection.negotiated_cipher_suite().map_or("unknown", |suite| standard(suite.suite())),
             is_resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             is_settled: true,
             identity: identity.map(Arc::new),
             admission: None,
         }
+    }
+}
+
+/// A cipher suite by its standard name (IANA's); the library has another one for those of TLS 1.3.
+fn standard(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
     }
 }
 

@@ -105,7 +105,10 @@ async fn intentions_are_obeyed_within_a_second_and_by_those_who_are_here_at_the_
 #[tokio::test]
 async fn a_tunnel_ends_as_well_once_its_caller_may_not_call_us_any_more() {
     let (consul, origin) = (consul().await, Origin::start("shop").await);
-    let proxy = Proxy::start(&inside(&consul, origin.address(), "recheck = \"200ms\"", EVERYBODY));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let routes = format!("{EVERYBODY}\n[access_log]\nformat = \"json\"\npath = {log:?}");
+    let proxy = Proxy::start(&inside(&consul, origin.address(), "recheck = \"200ms\"", &routes));
     let (_, web) = caller(&consul, "web").await;
     origin.once(Script::UpgradeEcho);
     let mut call = Call::open(&web, proxy.address()).await.unwrap();
@@ -115,6 +118,9 @@ async fn a_tunnel_ends_as_well_once_its_caller_may_not_call_us_any_more() {
     assert_eq!(call.until(b".").await.unwrap(), "hello.");
     intend(&consul, "web", "deny").await;
     call.closed().await;
+    let written = async || std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n'));
+    let line: Value = serde_json::from_str(&eventually("it is written down", SOON, written).await).unwrap();
+    assert_eq!((&line["status"], &line["flags"]), (&json!(101), &json!(["LB"])), "broken off here");
 }
 
 #[tokio::test]

@@ -94,13 +94,21 @@ fn greeting(name: &str) -> Vec<u8> {
 async fn the_name_that_a_client_asks_for_decides_and_the_origin_has_the_certificate() {
     let one = Secret::start("one ", &["db.example.com", "other.test"]).await;
     let two = Secret::start("two ", &["web.example.com", "a.b.example.com", "else.test"]).await;
-    let proxy = Proxy::start(&by_name("\"db.example.com\"", one.address, two.address, "cluster = \"two\""));
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let text = by_name("\"db.example.com\"", one.address, two.address, "cluster = \"two\"");
+    let proxy = Proxy::start(&format!("{text}[access_log]\nformat = \"json\"\npath = {log:?}\n"));
     assert_eq!(one.ask(proxy.address(), "db.example.com").await.unwrap(), "one hello");
     assert_eq!(one.ask(proxy.address(), "DB.Example.COM").await.unwrap(), "one hello");
     assert_eq!(two.ask(proxy.address(), "web.example.com").await.unwrap(), "two hello");
     assert_eq!(two.ask(proxy.address(), "a.b.example.com").await.unwrap(), "two hello");
     assert_eq!(two.ask(proxy.address(), "else.test").await.unwrap(), "two hello", "all others");
     assert!(one.ask(proxy.address(), "other.test").await.is_err(), "it went to somebody with another certificate");
+    proxy.drain().await;
+    let lines = std::fs::read_to_string(log).unwrap();
+    for name in ["db.example.com", "web.example.com", "else.test", "other.test"] {
+        assert!(lines.contains(&format!("\"server_name\":\"{name}\"")), "{name}: {lines}");
+    }
 }
 
 #[tokio::test]

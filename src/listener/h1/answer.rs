@@ -291,7 +291,7 @@ fn write_head(out: &mut BytesMut, (status, fields): Head<'_>, coding: Coding, da
 
 /// Answers a request that cannot be read; nothing follows it.
 pub(super) async fn refuse<S: Service>(wire: &Wire, talk: &Talk<S>, refused: Refused) -> io::Result<bool> {
-    talk.service.refused(&talk.client, Unread { head: None, status: Some(refused.status) });
+    talk.refuse(Unread { head: None, status: Some(refused.status) });
     let text = Bytes::from(format!("the request cannot be read: {}\n", refused.what));
     let mut fields = Fields::default();
     fields.map().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -68,7 +68,6 @@ pub(super) async fn converse<S: Service>(wire: &Wire, talk: &Talk<S>) -> End {
             }
             Ok(Next::Refused(refused)) => {
                 talk.pulse.busy();
-                talk.count_refused();
                 answer::refuse(wire, talk, refused).await
             }
             Ok(Next::Over) => Ok(false),

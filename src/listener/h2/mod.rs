@@ -20,7 +20,7 @@ use h2::server::{Builder, Connection};
 use tokio::time::timeout;
 
 use super::io::Io;
-use super::{Service, Talk};
+use super::{Service, Talk, Unread};
 use guard::{Guard, Guarded};
 use serving::Serving;
 pub(super) use stream::Ending;
@@ -114,7 +114,7 @@ impl<S: Service> Open<S> {
         loop {
             let polled = self.connection.poll_accept(cx);
             if self.streams.are_over() {
-                talk.count_refused();
+                talk.refuse(Unread { head: None, status: None });
                 return Poll::Ready(Ok(()));
             }
             match ready!(polled) {

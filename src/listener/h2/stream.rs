@@ -16,6 +16,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
+use super::super::connection;
 use super::super::heap::on_heap;
 use super::super::pulse::Pulse;
 use super::super::screen::{Refused, SERVED};
@@ -25,11 +26,13 @@ use super::head::{self, Asking, Wrong};
 use super::serving::Work;
 use crate::config::Http;
 use crate::message::{Broken, Duplex, Incoming, Marks, Passing};
+use crate::metrics::ListenerSeries;
 
 /// What the streams of a connection have in common.
 pub(super) struct Streams<S> {
     service: Rc<S>,
     client: Rc<Client>,
+    series: Arc<ListenerSeries>,
     rules: Rc<Http>,
     clock: Rc<Clock>,
     guard: Rc<Guard>,
@@ -65,6 +68,7 @@ impl<S: Service> Streams<S> {
         Streams {
             service: Rc::clone(&talk.service),
             client: Rc::clone(&talk.client),
+            series: Arc::clone(&talk.series),
             rules: Rc::clone(&talk.rules),
             clock: Rc::clone(&talk.clock),
             guard: Rc::clone(guard),
@@ -105,11 +109,11 @@ impl<S: Service> Streams<S> {
         let asking = match head::receive(&mut head, &self.rules) {
             Ok(asking) => asking,
             Err(Wrong::Malformed) => {
-                self.service.refused(&self.client, Unread { head: Some(&head), status: None });
+                self.refused(Unread { head: Some(&head), status: None });
                 return Err(Broke::With(Reason::PROTOCOL_ERROR));
             }
             Err(Wrong::Refused(refused)) => {
-                self.service.refused(&self.client, Unread { head: Some(&head), status: Some(refused.status) });
+                self.refused(Unread { head: Some(&head), status: Some(refused.status) });
                 return self.refuse(refused, &head.method, respond).await;
             }
         };
@@ -145,6 +149,10 @@ impl<S: Service> Streams<S> {
             return Ok(());
         }
         if is_empty { Ok(()) } else { self.send(sending, body).await }
+    }
+
+    fn refused(&self, unread: Unread<'_>) {
+        connection::refuse(&*self.service, (&self.series, &self.client), unread);
     }
 
     /// Sends a head.

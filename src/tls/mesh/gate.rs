@@ -231,6 +231,11 @@ fn is_held(pass: &Arc<Pass>) -> bool {
 }
 
 impl Admission {
+    /// True once its caller may not call us any more.
+    pub fn is_revoked(&self) -> bool {
+        self.pass.standing.borrow().is_revoked()
+    }
+
     /// Returns once its caller may not call us any more.
     pub fn revoked(&self) -> impl Future<Output = ()> + Send + 'static {
         let (mut standing, series) = (self.pass.standing.subscribe(), Arc::clone(&self.series));
