@@ -1,8 +1,11 @@
 //! Traces: which requests are recorded, what a collector gets to see of them, and what endpoints are told.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lictor::tls::provider;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -10,9 +13,17 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
 use prost::Message;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::app::{Proxy, to_endpoints};
+use crate::support::chain::{Authority, Leaf};
 use crate::support::client::{Client, Response, eventually, get};
+use crate::support::h2::H2Origin;
 use crate::support::origin::{Origin, Script};
 use crate::support::spawned::Spawned;
 use crate::support::window::metric;
@@ -148,6 +159,94 @@ async fn each_attempt_is_told_apart() {
     let last = good.hits() - 1;
     assert_eq!(told(&good, last)[2], hexadecimal(&second.span_id));
     assert_eq!(attributes(&second.attributes)["http.request.resend_count"], "1");
+}
+
+#[tokio::test]
+async fn of_two_attempts_at_once_each_has_a_span_and_the_one_that_lost_ends_when_it_was_given_up() {
+    let (origins, collector) =
+        ([Origin::start("one").await, Origin::start("two").await], Origin::start("collector").await);
+    let more = "policy = \"round_robin\"\nejection = { consecutive_failures = 0, outlier_percent = 0 }\nhedge = { min = \"100ms\" }";
+    let text = to_endpoints(&origins.each_ref().map(Origin::address), more);
+    let proxy = Proxy::start(&format!("{text}{TRUSTING}{}", to(&collector, "sample = 0.0")));
+    // Not recorded: until it is known what such requests take.
+    for _ in 0..40 {
+        assert_eq!(ask(&proxy, &from_caller("00")).await.status, 200);
+    }
+    let (slow, quick) = if ask(&proxy, "").await.text() == "one" { (1, 0) } else { (0, 1) };
+    let (slow, quick) = (&origins[slow], &origins[quick]);
+    slow.always(Script::Hang);
+    let before = [slow.hits(), quick.hits()];
+    assert_eq!(ask(&proxy, &from_caller("01")).await.text(), quick.name());
+    let spans = spans(&collector, 3).await;
+    let (server, first, second) = (&spans[0], &spans[1], &spans[2]);
+    let has = attributes(&server.attributes);
+    assert!(has["lictor.flags"].contains("\"H\"") && has["lictor.attempts"] == "2", "{has:?}");
+    for (span, origin, hits) in [(first, slow, before[0]), (second, quick, before[1])] {
+        assert_eq!(span.parent_span_id, server.span_id);
+        assert_eq!(told(origin, hits), ["00", TRACE, &hexadecimal(&span.span_id), "01"]);
+        assert_eq!(attributes(&span.attributes)["server.port"], origin.address().port().to_string());
+        assert!(span.end_time_unix_nano <= server.end_time_unix_nano && span.status.as_ref().unwrap().code != 2);
+    }
+    assert_eq!(attributes(&second.attributes)["lictor.attempt"], "hedge");
+    assert!(!attributes(&first.attributes).contains_key("http.response.status_code"), "it has not answered");
+    assert_eq!(attributes(&second.attributes)["http.response.status_code"], "200");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_speaks_http_2_is_told_as_well() {
+    let (origin, collector) = (H2Origin::start().await, Origin::start("collector").await);
+    let text = to_endpoints(&[origin.address()], "protocol = \"h2\"");
+    let proxy = Proxy::start(&format!("{text}{TRUSTING}{}", to(&collector, "sample = 0.0")));
+    assert_eq!(ask(&proxy, &from_caller("01")).await.status, 200);
+    let attempt = hexadecimal(&spans(&collector, 2).await[1].span_id);
+    assert_eq!(origin.asked()[0].headers["traceparent"], format!("00-{TRACE}-{attempt}-01"));
+    // What is not recorded here goes on as it came.
+    assert_eq!(ask(&proxy, &from_caller("00")).await.status, 200);
+    assert_eq!(origin.asked()[1].headers["traceparent"], format!("00-{TRACE}-{CALLER}-00"));
+}
+
+#[tokio::test]
+async fn a_collector_is_sent_spans_by_tls_if_its_certificate_is_good() {
+    let (origin, collector) = (Origin::start("one").await, Origin::start("collector").await);
+    let (root, other, folder) = (Authority::root("root"), Authority::root("other"), tempfile::tempdir().unwrap());
+    let door = behind_tls(collector.address(), &root.leaf(&["localhost"])).await;
+    for (authority, is_sent) in [(&other, false), (&root, true)] {
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, authority.pem()).unwrap();
+        let keys =
+            format!("endpoint = \"https://localhost:{}/v1/traces\"\nsample = 1.0\nca_file = {ca:?}", door.port());
+        let proxy = Proxy::start(&format!("{}[tracing]\n{keys}\n", to_endpoints(&[origin.address()], "")));
+        ask(&proxy, "").await;
+        let figure = async |name: &str| metric(proxy.admin(), &format!("lictor_trace_{name}_total")).await;
+        if is_sent {
+            eventually("they are taken", SOON, async || figure("spans_exported").await == 2.0).await;
+        } else {
+            eventually("it is not believed", SOON, async || figure("export_failures").await >= 1.0).await;
+        }
+        assert_eq!(collector.hits() > 0, is_sent);
+    }
+    assert_eq!(spans(&collector, 2).await.len(), 2);
+}
+
+/// Where that address is reached by TLS, with this certificate.
+async fn behind_tls(address: SocketAddr, leaf: &Leaf) -> SocketAddr {
+    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let door = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut inside = TcpStream::connect(address).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut inside).await;
+            });
+        }
+    });
+    door
 }
 
 #[tokio::test]
