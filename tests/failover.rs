@@ -55,6 +55,11 @@ async fn requests_go_to_the_other_datacenter_while_too_few_are_here_and_none_is_
     until_usable(&proxy, &[&one, &two, &far]).await;
     until_served_by(&proxy, &["one", "two"]).await;
     assert_eq!(metric(proxy.admin(), LEVEL).await, 0.0);
+    let scrape = get(proxy.admin(), "localhost", "/metrics").await.text();
+    for level in 0..=2 {
+        let begun = format!("lictor_failovers_total{{cluster=\"web\",level=\"{level}\"}} 0\n");
+        assert!(scrape.contains(&begun), "an increase has to be seen: no {begun}");
+    }
     let visitor = Visitor::start(&proxy);
     here.set_check("service:one", "critical").await;
     until_served_by(&proxy, &["two"]).await;

@@ -57,7 +57,7 @@ async fn an_endpoint_is_taken_out_by_hand_and_taken_back() {
     send(&proxy, 10).await;
     assert_eq!((origins[0].hits(), origins[1].hits()), (0, 10), "in force when it is answered");
     assert_eq!(by_hand(&proxy, "ejected").await, 1.0);
-    assert_eq!(metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"ejected\"}").await, 1.0);
+    assert_eq!(metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"ejected_by_hand\"}").await, 1.0);
     let all = json(proxy.admin(), "/v1/overrides").await;
     assert_eq!(
         (&all[0]["cluster"], &all[0]["endpoint"], &all[0]["listed"]),
@@ -220,7 +220,9 @@ async fn a_drained_proxy_asks_clients_to_go_and_serves_them_and_can_be_taken_bac
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "and others are served");
     }
     assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
+    assert_eq!(metric(proxy.admin(), "lictor_draining").await, 1.0, "on purpose");
     assert_eq!(post(&proxy, "/v1/undrain", "").await.status, 200);
+    assert_eq!(metric(proxy.admin(), "lictor_draining").await, 0.0);
     assert_eq!(get(proxy.admin(), "localhost", "/readyz").await.status, 200);
     let mut fresh = Client::connect(proxy.address()).await;
     for _ in 0..2 {

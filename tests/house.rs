@@ -69,6 +69,7 @@ const MAP: &[(&str, &[&str])] = &[
             "message",
             "metrics",
             "table",
+            "tls",
         ],
     ),
     ("registration", &["config", "consul", "lifecycle", "metrics"]),

@@ -93,6 +93,9 @@ async fn an_old_list_is_not_served_where_that_was_asked_for() {
     fail(&fake);
     eventually("it is stale", SOON, async || is_stale(&proxy).await).await;
     assert_eq!(answer(&proxy).await, (503, "discovery is stale\n".into()));
+    let expired =
+        async |cluster: &str| metric(proxy.admin(), &format!("lictor_cluster_expired{{cluster=\"{cluster}\"}}")).await;
+    assert_eq!((expired("web").await, expired("files").await), (1.0, 0.0), "whom people are called for");
     assert!(is_ready(proxy.admin()).await, "other clusters are well");
     assert_eq!(get(proxy.address(), "static", "/").await.status, 200);
     fake.script(well(&origin));

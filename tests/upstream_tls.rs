@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lictor::tls;
 use rustls::server::WebPkiClientVerifier;
@@ -248,8 +248,14 @@ async fn an_endpoint_that_asks_who_we_are_is_told() {
         let door = stage.door_with(&leaf, Some(&stage.root), offers).await;
         let known = Proxy::start(&to_endpoints(&[door.address], &stage.tls(&format!(", {us}"))));
         assert_eq!(get(known.address(), "shop", "/").await.status, 200);
+        let until = async |proxy: &Proxy| {
+            sum(proxy.admin(), "lictor_cluster_certificate_expiry_timestamp_seconds", "cluster=\"web\"").await
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!(until(&known).await > now, "how long we can go on doing so is known");
         let unknown = Proxy::start(&to_endpoints(&[door.address], &stage.tls("")));
         assert_eq!(get(unknown.address(), "shop", "/").await.status, 502);
+        assert_eq!(until(&unknown).await, 0.0);
     }
 }
 

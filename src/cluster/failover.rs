@@ -78,8 +78,12 @@ impl Cluster {
         if stamp == 0 { levels.clone().decide(when, &strengths, now) } else { levels.decide(when, &strengths, now) }
     }
 
-    /// Forgets who served if the levels are others than those of the cluster before. With the book open.
+    /// Forgets who served if the levels are others than those of the cluster before, and has those counted that there are now. With the
+    /// book open.
     pub(super) fn keep_levels(&self, previous: Option<&Cluster>) {
+        if self.settings.in_turn {
+            self.series().has_levels(self.settings.source.draws().len());
+        }
         if previous.is_some_and(|previous| previous.settings.source != self.settings.source) {
             self.lasting.levels.lock().unwrap_or_else(PoisonError::into_inner).forget();
         }

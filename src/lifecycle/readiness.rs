@@ -70,6 +70,11 @@ impl Readiness {
         }
     }
 
+    /// True if it is not ready because somebody wants it to end or to be left alone.
+    pub fn is_drained(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire) || self.0.withdrawn.load(Ordering::Acquire)
+    }
+
     /// Returns when what keeps it from being ready is something else than this, or nothing any more.
     pub async fn changes(&self, from: Option<&'static str>) {
         loop {

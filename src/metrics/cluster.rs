@@ -187,6 +187,14 @@ impl ClusterSeries {
         self.count(Event::Failover { level: LEVELS[level.min(LEVELS.len() - 1)] });
     }
 
+    /// Shows of so many levels, and of all of them together, how often each began to serve, before it ever has.
+    pub fn has_levels(&self, count: usize) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        for level in LEVELS.iter().take(count + 1) {
+            events.entry(Event::Failover { level }).or_default();
+        }
+    }
+
     fn count(&self, event: Event) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
