@@ -1,7 +1,7 @@
 //! What stands in `deploy/` for Prometheus, Alertmanager and Grafana: held to their own tools, to the figures that there are, and to a
 //! true Prometheus that scrapes a true lictor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,90 @@ fn every_alert_is_tested_to_fire_and_to_be_quiet() {
     assert_eq!((&fires, &quiet), (&alerts, &alerts));
     for wanted in ["InstanceDown", "HighRequestLatency", "HighErrorRate", "EndpointsEjected", "ClusterPanic"] {
         assert!(alerts.contains(wanted), "{wanted}");
+    }
+}
+
+/// Each alert's rule, by its name.
+fn rules() -> BTreeMap<&'static str, &'static str> {
+    let rules = ALERTS.split("- alert: ").skip(1).map(|rule| rule.split_once('\n').unwrap());
+    rules.map(|(name, rule)| (name.trim(), rule)).collect()
+}
+
+#[test]
+fn each_alert_leads_to_its_line_in_the_manual_which_has_no_other_lines() {
+    let lines = || MANUAL.lines().filter_map(|line| line.strip_prefix("| <a id=\"")?.split_once("\"></a>"));
+    let by_name: BTreeMap<&str, &str> = lines().collect();
+    assert_eq!(lines().count(), by_name.len(), "a line for each");
+    let rules = rules();
+    assert_eq!(by_name.keys().collect::<Vec<_>>(), rules.keys().collect::<Vec<_>>());
+    for (name, rule) in rules {
+        let severity = behind(rule, "severity: ").next().unwrap();
+        assert!(by_name[name].starts_with(&format!("{name} | {severity} | ")), "{}", by_name[name]);
+        let leads = behind(rule, "runbook_url: ").next().unwrap_or_default();
+        assert_eq!(leads, format!("\"deploy/README.md#{name}\""));
+    }
+}
+
+#[test]
+fn no_alert_is_quiet_only_for_want_of_figures() {
+    let well = ALERTS_TESTS.split("  - name: ").nth(1).unwrap().split("alert_rule_test:").next().unwrap();
+    assert!(well.starts_with("nothing is wrong"), "{well:.40}");
+    let shown = figures(well);
+    for (name, rule) in rules() {
+        let asked = figures(rule.split("labels:").next().unwrap());
+        let missing: Vec<&String> = asked.iter().filter(|name| !name.contains(':') && !shown.contains(*name)).collect();
+        assert!(missing.is_empty(), "{name} is not shown {missing:?}");
+    }
+}
+
+/// Each family of the manual with its labels, and those that Prometheus adds.
+fn families() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let rows = MANUAL.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows = rows.filter(|(name, _)| name.starts_with("lictor_") || name.starts_with("process_"));
+    let labels = |cell: &'static str| cell.split('`').skip(1).step_by(2).chain(["job", "instance", "le"]).collect();
+    rows.map(|(name, rest)| (name, labels(rest.split(" |").next().unwrap()))).collect()
+}
+
+/// The labels that a selector names, from behind its opening brace on.
+fn selected(text: &str) -> Vec<&str> {
+    let mut labels = Vec::new();
+    let mut rest = text;
+    while !rest.starts_with('}') {
+        let Some((label, value)) = rest.split_once('"') else { break };
+        labels.push(label.trim_matches([',', ' ', '=', '!', '~']));
+        rest = value.split_once('"').map_or("", |(_, rest)| rest);
+    }
+    labels
+}
+
+#[test]
+fn rules_and_dashboards_go_by_labels_that_there_are() {
+    let families = families();
+    let all: BTreeSet<&str> = families.values().flatten().copied().collect();
+    let dashboards = asked().join("\n");
+    for (what, text) in [("alerts", ALERTS), ("recording", RECORDING), ("tests", ALERTS_TESTS), ("boards", &dashboards)]
+    {
+        let mut seen = 0;
+        for (place, _) in text.match_indices('{') {
+            let before = &text[..place];
+            let name = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+            let parts = ["_bucket", "_sum", "_count"];
+            let name = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+            let Some(known) = families.get(name) else { continue };
+            let labels = selected(&text[place + 1..]);
+            seen += labels.len();
+            let unknown: Vec<&&str> = labels.iter().filter(|label| !known.contains(*label)).collect();
+            assert!(unknown.is_empty(), "{what}: {name} has no {unknown:?}");
+        }
+        assert!(seen > 5, "{what}");
+        for group in ["by (", "on ("].into_iter().flat_map(|word| text.split(word).skip(1)) {
+            let labels = group.split(')').next().unwrap().split(", ");
+            labels.for_each(|label| assert!(all.contains(label), "{what}: no figure has {label:?}"));
+        }
+        for word in text.split("$labels.").skip(1) {
+            let label = word.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+            assert!(all.contains(label), "{what}: no figure has {label:?}");
+        }
     }
 }
 
@@ -221,7 +305,7 @@ fn hurried(rules: &str) -> String {
     let mut written = String::new();
     for line in rules.lines() {
         let line = if line.trim_start().starts_with("for: ") { "        for: 2s" } else { line };
-        written += &format!("{}\n", line.replace("[5m]", "[4s]"));
+        written += &format!("{}\n", line.replace("[5m]", "[4s]").replace("[2m]", "[4s]"));
     }
     written
 }
