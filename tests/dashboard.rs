@@ -388,3 +388,29 @@ async fn an_answer_that_comes_late_does_not_answer_another_question() {
     let title = "document.getElementById('act').open && document.getElementById('act-title').textContent";
     assert_eq!(browser.run(title).await, "Eject 127.0.0.1:2 of cluster-000?");
 }
+
+#[tokio::test]
+async fn of_a_large_cluster_those_are_counted_who_are_not_told_one_by_one() {
+    let proxy = idle(1, 2);
+    let mut browser = Browser::start(1280, 800).await;
+    browser.open(proxy.admin()).await;
+    browser.until("it can be done", "document.querySelectorAll('.do button').length === 4").await;
+    // What a feed says that leaves out most of them.
+    let large = "{ const parse = JSON.parse; JSON.parse = text => {
+        const message = parse(text);
+        for (const cluster of message.clusters ?? []) cluster.states = { eligible: 995, ejected: 3, critical: 2 };
+        return message;
+    }; }";
+    browser.run(large).await;
+    let click = "[...document.querySelectorAll('.do button')].find(button => button.textContent === 'Eject').click()";
+    browser.run(&format!("{click}, document.getElementById('act-yes').click()")).await;
+    let words = "document.querySelector('.row .words').textContent";
+    let all = "995 eligible 1 by hand 2 critical 2 ejected";
+    browser.until("all are counted", &format!("{words}.trim() === '{all}'")).await;
+    let more = "document.querySelector('.untold:not([hidden])')?.textContent";
+    let said = "And 998 more, which /v1/clusters/cluster-000 shows.";
+    browser.until("who is left out is said", &format!("{more} === '{said}'")).await;
+    let verdict = "document.getElementById('verdict').textContent";
+    browser.until("and is trouble", &format!("{verdict}.startsWith('4 endpoints of 1,000 are out')")).await;
+    assert_eq!(browser.complaints(), [] as [&str; 0]);
+}
