@@ -11,7 +11,7 @@ use crate::support::app::{Proxy, configuration, to_endpoints};
 use crate::support::client::{Client, eventually, get};
 use crate::support::consul::Catalog;
 use crate::support::origin::{Origin, Script};
-use crate::support::window::{json, metric};
+use crate::support::window::{in_flight, json, metric};
 
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -87,6 +87,8 @@ async fn what_is_explained_is_what_happens() {
     let more = "policy = \"consistent_hash\"\nhash = { keys = [\"header:x-user\"] }\nsticky = { cookie = \"s\" }";
     let (origins, proxy) = Proxy::with_origins(4, more).await;
     for user in 0..20 {
+        // What is in flight counts as load, and sends some elsewhere.
+        eventually("the last is over", SOON, async || in_flight(proxy.admin()).await == 0.0).await;
         let explanation = explained(&proxy, &format!("host=shop&header=x-user:%20u{user}")).await;
         assert_eq!(explanation["clusters"][0]["keyed"], true);
         let foreseen: Vec<bool> = origins.iter().map(|origin| said(&explanation, origin)["share"] == 1.0).collect();

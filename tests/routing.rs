@@ -156,9 +156,14 @@ async fn a_split_shares_requests_by_weight_and_keeps_cohorts_together() {
         "nobody goes back"
     );
     assert!(in_canary(&after) > in_canary(&before));
-    let canary = sum(one.admin(), "lictor_requests_total", "route=\"split\",cluster=\"canary\"").await;
-    let stable = sum(one.admin(), "lictor_requests_total", "route=\"split\",cluster=\"stable\"").await;
-    assert_eq!((canary + stable, canary > 0.0 && stable > 0.0), (80.0, true), "those since the reload");
+    let count = async |cluster: &str| {
+        sum(one.admin(), "lictor_requests_total", &format!("route=\"split\",cluster=\"{cluster}\"")).await
+    };
+    eventually("those since the reload are counted", SOON, async || {
+        let (canary, stable) = (count("canary").await, count("stable").await);
+        canary + stable == 80.0 && canary > 0.0 && stable > 0.0
+    })
+    .await;
 }
 
 #[tokio::test]
