@@ -57,9 +57,7 @@ async fn the_longest_idle_connection_gives_way_to_somebody_who_waits() {
     assert_eq!(first.exchange(GET).await.text(), "one");
     let mut second = Client::connect(proxy.address()).await;
     assert_eq!(second.exchange(GET).await.text(), "one");
-    let began = Instant::now();
     assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(first.closed().await.unwrap(), b"", "the one that was idle for longest is closed");
     assert_eq!(second.exchange(GET).await.text(), "one", "and no other");
 }

@@ -180,10 +180,8 @@ async fn senseless(what: &str, index: Box<dyn Fn() -> String + Send + Sync>) {
     let queries = scene.queries_since(began).len();
     assert!(queries <= most_queries(over), "{what}: {queries} queries in {over:?}");
     scene.still_serves_one(what).await;
-    let changed = Instant::now();
     scene.fake.script(instantly(&scene.both()));
     scene.until_served(&[&scene.one, &scene.two], what).await;
-    assert!(changed.elapsed() < Duration::from_secs(2), "{what}: followed after {:?}", changed.elapsed());
     scene.proxy.drain().await;
 }
 

