@@ -207,6 +207,8 @@ async fn another_file_goes_on_with_the_documents_that_are_in_force_or_is_refused
     put(&consul, "shop", &document("shop", &two)).await;
     until(&proxy, "shop", "two").await;
     assert_eq!(answer(&proxy, "file").await, "two", "the file is the one of the reload");
+    let tables = json(proxy.admin(), "/v1/tables?limit=1").await;
+    assert_eq!(tables[0]["causes"], json!([{ "cause": "documents" }]), "nothing came of what was refused");
     proxy.drain().await;
 }
 
