@@ -38,7 +38,7 @@ pub(super) fn serve(file: &Path) -> Result<(), Error> {
             () = app.drain() => Ok(()),
             () = supervision.farewell() => Ok(()),
             // What runs to its end is still written down, for as long as that takes.
-            () = at_each(&mut signals.reopen, reopen) => Ok(()),
+            () = at_each(&mut signals.reopen, async || reopen()) => Ok(()),
             _ = signals.interrupt.recv() => Err(Error::Other("interrupted; what still ran was broken off".to_owned())),
         }
     })
@@ -71,22 +71,22 @@ impl Signals {
     }
 
     async fn reload_until_told_to_end(&mut self, app: &App, file: &Path, supervision: &Supervision) {
-        let reopen = app.access_log();
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => supervision.reload(app, reload(app, file)).await,
-                _ = self.reopen.recv() => reopen(),
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-            }
+        let Signals { hangup, reopen, terminate, interrupt } = self;
+        let again = app.access_log();
+        tokio::select! {
+            // Beside the others: however long a reload takes, it keeps nobody from ending. One that is asked for meanwhile comes after it.
+            () = at_each(hangup, async || supervision.reload(app, reload(app, file)).await) => {}
+            () = at_each(reopen, async || again()) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
     }
 }
 
 /// Does something at each signal. Does not return.
-async fn at_each(signal: &mut Signal, act: impl Fn()) {
+async fn at_each(signal: &mut Signal, act: impl AsyncFn()) {
     while signal.recv().await.is_some() {
-        act();
+        act().await;
     }
     std::future::pending().await
 }
