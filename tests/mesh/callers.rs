@@ -91,7 +91,8 @@ async fn intentions_are_obeyed_soon_and_by_those_who_are_here_at_the_next_look()
     one.closed().await;
     assert_eq!(other.get().await.unwrap(), "shop", "who is not meant stays");
     assert!(handshakes(&proxy, "denied").await >= 1.0);
-    assert_eq!(metric(proxy.admin(), "lictor_mesh_revoked_total{service=\"edge\"}").await, 1.0);
+    // More than one where another of its connections was let in just before.
+    assert!(metric(proxy.admin(), "lictor_mesh_revoked_total{service=\"edge\"}").await >= 1.0);
     assert!(metric(proxy.admin(), "lictor_mesh_refused_total{service=\"edge\",reason=\"denied\"}").await >= 1.0);
     intend_otherwise(&consul, &id, "web", "allow").await;
     eventually("it may again", SOON, async || ask(&web.1, proxy.address()).await.is_ok()).await;
