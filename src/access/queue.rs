@@ -2,11 +2,17 @@
 //! what they have and which the thread takes as a whole: so the bound is one of bytes, whether lines are short or long, few or many.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Bytes that wait at most: some eight thousand lines. As many again may be on their way to where they are written.
 pub(super) const MOST: usize = 4 * 1024 * 1024;
 /// Room that is kept where there was need of more.
-const KEPT: usize = 256 * 1024;
+const KEPT: usize = 512 * 1024;
+/// How long lines gather before they are taken, where there are any all the time: to be woken for each batch, and to take a worker's place
+/// for that, cost more than all of the writing.
+const GATHERING: Duration = Duration::from_millis(10);
+/// So many bytes are taken at once.
+const ENOUGH: usize = MOST / 4;
 
 /// Shared by those who add and the one who takes.
 #[derive(Debug, Default)]
@@ -42,8 +48,10 @@ impl Queue {
         if waiting.closed || waiting.text.len() + lines.len() > MOST {
             return false;
         }
+        let was_enough = waiting.text.len() >= ENOUGH;
         waiting.text.extend_from_slice(lines);
-        self.wake(waiting);
+        let is_enough = waiting.text.len() >= ENOUGH;
+        self.wake(waiting, is_enough && !was_enough);
         true
     }
 
@@ -51,21 +59,23 @@ impl Queue {
     pub(super) fn reopen(&self) {
         let mut waiting = self.lock();
         waiting.reopen = true;
-        self.wake(waiting);
+        self.wake(waiting, true);
     }
 
     /// Takes nothing more.
     pub(super) fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
-        self.wake(waiting);
+        self.wake(waiting, true);
     }
 
     /// Waits for something to do, and takes all lines in exchange for what is left of those before.
     pub(super) fn take(&self, text: &mut Vec<u8>) -> Next {
         text.clear();
         text.shrink_to(KEPT);
-        let mut waiting = self.lock();
+        let gathers = |waiting: &mut Waiting| waiting.text.len() < ENOUGH && !waiting.reopen && !waiting.closed;
+        let gathered = self.news.wait_timeout_while(self.lock(), GATHERING, gathers);
+        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         while waiting.text.is_empty() && !waiting.reopen && !waiting.closed {
             waiting.asleep = true;
             waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -79,10 +89,10 @@ impl Queue {
     }
 
     /// Wakes whoever takes, if need be, and not before it finds the lock open.
-    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>, urges: bool) {
         let sleeps = std::mem::take(&mut waiting.asleep);
         drop(waiting);
-        if sleeps {
+        if sleeps || urges {
             self.news.notify_one();
         }
     }
