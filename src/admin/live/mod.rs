@@ -3,10 +3,11 @@
 //!
 //! There is one sampler for all who follow, and it works only while somebody does: whoever of them is the first to find a sample due
 //! takes it, and all send the same bytes. So it needs no task of its own, costs nothing while nobody looks, and forgets what it knows when
-//! the last one leaves. A follower who is too slow for what has changed is given everything again.
+//! the last one leaves; but not when it was last at work, so that whoever comes again and again waits as one who stays. A follower who is
+//! too slow for what has changed is given everything again.
 //!
-//! However large the fleet is, it has bounds: a sample is followed by a rest that is longer by so much than it took ([`REST`]), and what is
-//! told has a limit on endpoints and on points of the past (`sampler`).
+//! However large the fleet is, it has bounds: a sample is followed by a rest that is longer by so much than it took ([`REST`]), as long as
+//! readers can wait, and what is told has a limit on endpoints and on points of the past (`sampler`).
 
 mod sampler;
 mod view;
@@ -37,8 +38,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The least from one sample to the next if something has happened: a storm of events is told ten times a second.
 const SOON: Duration = Duration::from_millis(100);
 
-/// After what took so long, so many times as long nothing is done: the control thread has other work.
+/// From the begin of what took so long to the next, so many times as long: the control thread has other work.
 const REST: u32 = 10;
+/// But no longer than this. Figures are of readings that are no further apart than `window::GAP`, and readers take a feed that is silent for
+/// five seconds for broken, come back, and want everything again, which costs most.
+const LONGEST_REST: Duration = Duration::from_millis(2500);
 
 /// What a sample is made from.
 pub(super) struct Sight {
@@ -58,7 +62,7 @@ pub(super) struct Live {
 struct Feed {
     sampler: Sampler,
     followers: usize,
-    /// Of the last sample; 0 before the first.
+    /// Of the last sample; 0 before the first that anybody follows.
     number: u64,
     pace: Pace,
     /// The last sample as those are told who know the one before.
@@ -184,12 +188,13 @@ impl Feed {
         (self.number, whole)
     }
 
-    /// One follower less. With the last goes what is known: nobody is to pay for what nobody sees.
+    /// One follower less. With the last goes what is known: nobody is to pay for what nobody sees. Whoever comes next waits for a sample
+    /// that is due.
     fn leave(&mut self) {
         self.followers -= 1;
         if self.followers == 0 {
             self.sampler.forget_all();
-            (self.pace, self.change, self.whole) = (Pace::default(), Bytes::new(), None);
+            (self.number, self.change, self.whole) = (0, Bytes::new(), None);
         }
     }
 }
@@ -198,7 +203,8 @@ impl Pace {
     /// From when on the next is due: because a second is over, and if something has happened.
     fn next(&self, now: Instant) -> (Instant, Instant) {
         let after = |time: Option<Instant>, pause| time.map_or(now, |time| time + pause);
-        let rested = after(self.taken, self.cost * REST);
+        // At least half of the time nothing is done, however long it takes.
+        let rested = after(self.taken, (self.cost * REST).min(LONGEST_REST).max(self.cost * 2));
         (after(self.ticked, INTERVAL).max(rested), after(self.taken, SOON).max(rested))
     }
 
@@ -227,14 +233,17 @@ mod tests {
         pace.took(Scope::Standings, begin, after(Duration::from_millis(50)));
         assert_eq!(pace.next(begin), (after(INTERVAL), after(Duration::from_millis(500))));
         pace.cost += Duration::from_millis(350);
-        assert_eq!(pace.next(begin), (after(Duration::from_secs(4)), after(Duration::from_secs(4))));
+        assert_eq!(pace.next(begin), (after(LONGEST_REST), after(LONGEST_REST)), "nobody takes it for broken");
+        pace.cost += Duration::from_secs(2);
+        assert_eq!(pace.next(begin).0, after(Duration::from_millis(4800)));
     }
 
     #[tokio::test]
     async fn who_comes_at_once_is_sent_the_same_and_with_the_last_all_is_forgotten() {
         let (readiness, journal) = (Readiness::default(), Arc::new(Journal::default()));
         let (_publisher, reader) = crate::table::channel();
-        let live = Arc::new(Live::new(Sight { reader, metrics: Arc::new(Metrics::new(1)), readiness, journal }));
+        let sight = Sight { reader, metrics: Arc::new(Metrics::new(1)), readiness, journal: Arc::clone(&journal) };
+        let live = Arc::new(Live::new(sight));
         let places = Arc::new(tokio::sync::Semaphore::new(2));
         let follow = || Follower::of(&live, Arc::clone(&places).try_acquire_owned().unwrap());
         let (first, one) = follow().next().await;
@@ -245,7 +254,16 @@ mod tests {
         drop(one);
         assert!(live.feed().whole.is_some());
         drop(other);
-        let feed = live.feed();
-        assert!(feed.followers == 0 && feed.whole.is_none() && feed.change.is_empty() && feed.pace.taken.is_none());
+        let taken = {
+            let feed = live.feed();
+            assert!(feed.followers == 0 && feed.number == 0 && feed.whole.is_none() && feed.change.is_empty());
+            feed.pace.taken.unwrap()
+        };
+        // Who comes back at once waits for the next, as if nobody had left, and is told everything by it.
+        journal.note(crate::journal::Event::Draining);
+        let (third, _again) = follow().next().await;
+        assert!(live.feed().pace.taken.unwrap() >= taken + SOON);
+        let third = std::str::from_utf8(&third).unwrap();
+        assert!(third.starts_with("event: whole") && third.contains("draining"), "{third}");
     }
 }
