@@ -31,8 +31,16 @@ class Past {
     for (const key of PAST) if (this[key].length) this[key][this[key].length - 1] = view[key] ?? NaN;
   }
 
-  take(past) {
-    for (const key of PAST) this[key] = (past[key] ?? []).slice(-POINTS).map(value => value ?? NaN);
+  // What is told of it, after so many seconds in which nothing was heard, and before that what is known: for whoever comes back after a
+  // moment and was alone, lictor begins anew.
+  take(past, seconds) {
+    for (const key of PAST) {
+      const told = (past[key] ?? []).slice(-POINTS).map(value => value ?? NaN);
+      const known = this[key].length ? [...this[key], ...Array(Math.min(seconds, POINTS)).fill(NaN)] : [];
+      const older = known.length - told.length;
+      const newer = older < 0 ? told : told.map((value, at) => Number.isNaN(value) ? known[older + at] : value);
+      this[key] = [...known.slice(0, Math.max(0, older)), ...newer].slice(-POINTS);
+    }
   }
 }
 
@@ -113,18 +121,19 @@ function learn(message, isWhole) {
   model.facts = { ...model.facts, ...message, watches: followed(message, isWhole) };
   const gone = isWhole ? new Set(model.clusters.keys()) : new Set(message.gone);
   const added = [];
+  const missed = Math.max(0, Math.round((message.now - (model.ticked ?? message.now)) / 1000));
   for (const view of message.clusters) {
     const known = model.clusters.get(view.name);
     const cluster = known ?? new Cluster(view);
     if (known) known.take(view); else { model.clusters.set(view.name, cluster); added.push(cluster); }
-    if (view.past) cluster.past.take(view.past);
+    if (view.past) cluster.past.take(view.past, missed);
     gone.delete(view.name);
   }
   for (const name of gone) model.clusters.delete(name);
   const whole = model.total ??= new Past();
-  if (isWhole && message.past) whole.take(message.past);
+  if (isWhole && message.past) whole.take(message.past, missed);
   if (message.tick && !isWhole) {
-    const seconds = Math.max(1, Math.round((message.now - (model.ticked ?? message.now)) / 1000));
+    const seconds = Math.max(1, missed);
     for (const cluster of model.clusters.values()) cluster.past.push(cluster.view, seconds);
     whole.push(message.totals, seconds);
   } else if (!isWhole) whole.amend(message.totals);
