@@ -1,5 +1,6 @@
 //! `lictor health`: asks the running proxy whether it is ready, or only whether it runs, for container engines and scripts that have
-//! nothing else to ask with. The configuration says where to ask; what is wrong with it since the proxy read it keeps nobody from asking.
+//! nothing else to ask with. The configuration says where to ask; what is wrong with the usual one since the proxy read it keeps nobody from
+//! asking.
 
 use std::time::Duration;
 
@@ -33,10 +34,14 @@ pub(super) fn health(arguments: &Arguments) -> Result<(), Error> {
         let late = |_| Err(Unanswered::Nobody(format!("{} does not answer in time", window.name())));
         timeout(PATIENCE, ask(&window, path)).await.unwrap_or_else(late)
     });
-    if let (Err(unanswered), Some(trouble)) = (&answer, trouble) {
-        // Where to ask was a guess then.
-        eprintln!("lictor: {unanswered}");
-        return Err(trouble.into());
+    // Where to ask was a guess then.
+    match (&answer, trouble) {
+        (Err(unanswered), Some(trouble)) => {
+            eprintln!("lictor: {unanswered}");
+            return Err(trouble.into());
+        }
+        (Ok(_), Some(trouble)) => eprintln!("{trouble}\nlictor: {} was asked", window.name()),
+        (_, None) => {}
     }
     super::write_out(format!("{}\n", said(answer?)?).as_bytes())
 }

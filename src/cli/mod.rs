@@ -19,12 +19,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{app, config};
 
 /// `EX_CONFIG` of sysexits.h, so that a service manager can tell a bad file from bad luck.
 const BAD_CONFIGURATION: u8 = 78;
+/// The configuration of whoever names none.
+const FILE: &str = "/etc/lictor/lictor.toml";
 
 /// A client-side load-balancing reverse proxy for people who run services with Consul.
 #[derive(Debug, Parser)]
@@ -57,7 +59,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct File {
     /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/lictor/lictor.toml")]
+    #[arg(long, value_name = "FILE", default_value = FILE)]
     config: PathBuf,
 }
 
@@ -78,7 +80,7 @@ enum Error {
 pub fn main() -> ExitCode {
     // A second provider in the tree would make the choice ambiguous; it is made here, once.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let result = match Arguments::parse().command {
+    let result = match arguments().command {
         Command::Serve(file) => serve::serve(&file.config),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
@@ -99,6 +101,14 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// What the process was started with. A variable that is set to nothing is as good as none.
+fn arguments() -> Arguments {
+    let says_nothing = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let heard = |arg: Arg| if says_nothing(&arg) { arg.env(None) } else { arg };
+    let command = Arguments::command().mut_subcommands(|command| command.mut_args(heard));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Writes to standard output. That whoever reads it has seen enough is no failure.

@@ -20,7 +20,7 @@ const USUAL: &str = "http://127.0.0.1:9990";
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Place {
     /// Where the running lictor's [admin] is: http://…, https://…, or unix:/path; if left out, where the configuration says, and
-    /// http://127.0.0.1:9990 if that cannot be read
+    /// http://127.0.0.1:9990 if nobody named one and the usual one is missing or wrong
     #[arg(long, value_name = "URL", env = "LICTOR_ADMIN")]
     admin: Option<String>,
     /// A file with the bearer token, if one is asked for; or the token itself in LICTOR_ADMIN_TOKEN
@@ -70,8 +70,9 @@ impl From<Unanswered> for Error {
 }
 
 impl Place {
-    /// Somebody who asks there. If nothing was said of where and the configuration cannot be read, that is where a window usually is,
-    /// and what is wrong with the configuration.
+    /// Somebody who asks there. If nothing was said of where, neither by a file of another name, and the usual one is missing or wrong, that
+    /// is where a window usually is, and what is wrong with the configuration. What is wrong with it since the proxy read it is no reason
+    /// for an engine to end that proxy; but whoever is there gets no token, since it may be another's.
     pub(super) fn find(&self, file: &Path) -> Result<(Window, Option<config::Error>), Error> {
         if let Some(url) = &self.admin {
             return Ok((self.window(Way::by(url), None)?, None));
@@ -82,7 +83,10 @@ impl Place {
                     || Error::Other("there is no [admin] in the configuration, so nobody can be asked".to_owned());
                 Ok((self.find_by(&config)?.ok_or_else(nobody)?, None))
             }
-            Err(trouble) => Ok((self.window(Way::by(USUAL), None)?, Some(trouble))),
+            Err(trouble) if file == Path::new(super::FILE) => {
+                Ok((Window { token: None, ..self.window(Way::by(USUAL), None)? }, Some(trouble)))
+            }
+            Err(trouble) => Err(trouble.into()),
         }
     }
 
@@ -228,14 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_read_the_configuration_asks_where_a_window_usually_is() {
-        let place = Place { admin: None, token_file: None, ca_file: None, cert_file: None, key_file: None };
-        let (window, trouble) = place.find(Path::new("/nonexistent/lictor.toml")).unwrap();
-        assert_eq!(window.name(), "http://127.0.0.1:9990");
-        assert!(trouble.unwrap().to_string().contains("/nonexistent/lictor.toml"));
+    fn where_a_window_usually_is_asks_only_who_named_no_file_and_without_a_token() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, "0123456789abcdef0123456789abcdef").unwrap();
+        let place = Place { admin: None, token_file: Some(token_file), ca_file: None, cert_file: None, key_file: None };
+        let lost = Path::new("/nonexistent/lictor.toml");
+        assert!(
+            matches!(place.find(lost), Err(Error::Config(trouble)) if trouble.to_string().contains("/nonexistent"))
+        );
+        let (window, trouble) = place.find(Path::new(crate::cli::FILE)).unwrap();
+        assert!(window.name() == "http://127.0.0.1:9990" && window.token.is_none());
+        assert!(trouble.unwrap().to_string().contains(crate::cli::FILE));
         let place = Place { admin: Some("unix:/run/a.sock".to_owned()), ..place };
-        let (window, trouble) = place.find(Path::new("/nonexistent/lictor.toml")).unwrap();
-        assert!(window.name() == "/run/a.sock" && trouble.is_none());
+        let (window, trouble) = place.find(lost).unwrap();
+        assert!(window.name() == "/run/a.sock" && window.token.is_some() && trouble.is_none());
     }
 
     #[test]

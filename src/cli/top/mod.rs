@@ -47,7 +47,10 @@ pub(super) enum Order {
 }
 
 pub(super) fn top(arguments: &Arguments) -> Result<(), Error> {
-    let (window, _) = arguments.place.find(&arguments.file.config)?;
+    let (window, trouble) = arguments.place.find(&arguments.file.config)?;
+    if let Some(trouble) = trouble {
+        eprintln!("{trouble}\nlictor: {} is asked", window.name());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         if arguments.once {
