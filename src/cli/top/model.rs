@@ -125,6 +125,7 @@ pub(super) struct Endpoint {
 #[serde(default)]
 struct Measure {
     what: String,
+    weight: Option<u64>,
     by: String,
     note: Option<String>,
     /// When it ends by itself.
@@ -279,6 +280,12 @@ impl Cluster {
         self.all().saturating_sub(self.endpoints.len())
     }
 
+    /// How many of those are not eligible.
+    pub(super) fn untold_out(&self) -> usize {
+        let told = self.endpoints.iter().filter(|endpoint| endpoint.state != "eligible").count();
+        self.all().saturating_sub(self.eligible() + told)
+    }
+
     pub(super) fn eligible(&self) -> usize {
         self.states.get("eligible").copied().unwrap_or_default()
     }
@@ -326,7 +333,8 @@ impl Measure {
         let note = self.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         let left = left(self.until, now);
         let end = if left.is_empty() { ", until it is taken back" } else { &left };
-        format!("{} by {}{note}{end}", self.what, self.by)
+        let weight = self.weight.map(|weight| format!(" {weight}")).unwrap_or_default();
+        format!("{}{weight} by {}{note}{end}", self.what, self.by)
     }
 }
 
@@ -400,6 +408,8 @@ mod tests {
         assert_eq!((meant.trouble(), meant.wrong().as_str()), (0, "1 by hand"));
         assert_eq!(meant.endpoints[1].because(10_000), "ejected by anna (new disk), for 60 s more");
         assert_eq!((failed.trouble(), failed.wrong().as_str()), (100, "1 ejected"));
+        let weighed = out(serde_json::json!([{ "what": "weight", "weight": 3, "by": "anna", "until": null }]));
+        assert_eq!(weighed.endpoints[1].because(0), "connect; weight 3 by anna, until it is taken back");
     }
 
     #[test]
@@ -409,6 +419,7 @@ mod tests {
             "endpoints": [{ "address": "a:1", "state": "ejected", "by_hand": [{ "what": "ejected" }] }, { "address": "b:1", "state": "ejected" }],
         }));
         assert_eq!((large.all(), large.eligible(), large.untold()), (1000, 900, 998));
+        assert_eq!(large.untold_out(), 98);
         assert_eq!((large.wrong().as_str(), large.trouble()), ("1 by hand, 99 ejected", 9900));
     }
 

@@ -45,8 +45,8 @@ pub(super) fn text(model: &Model, order: Order) -> String {
             text += line.trim_end();
             text += "\n";
         }
-        if cluster.untold() > 0 {
-            text += &format!("  and {} more\n", cluster.untold());
+        if cluster.untold_out() > 0 {
+            text += &format!("  and {} more\n", cluster.untold_out());
         }
     }
     text
