@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::window::{Figures, rounded};
 use crate::admin::view;
 use crate::cluster::{Cluster, Member};
-use crate::endpoint::{Measure, Standing};
+use crate::endpoint::{Measure, Standing, What};
 use crate::metrics::{Metrics, WatchSeries};
 
 /// The clock on the wall, as of one moment: what is read off it does not differ because it was read again.
@@ -42,7 +42,7 @@ pub(super) struct ClusterView<'a> {
     /// How many endpoints there are, and how many in each state.
     endpoints_total: usize,
     states: BTreeMap<&'static str, usize>,
-    /// Those of them that are told of: who is not eligible comes first.
+    /// Those of them that are told of: who is not eligible comes first, and before all whoever is out although nobody wanted it.
     endpoints: Vec<EndpointView>,
 }
 
@@ -156,11 +156,21 @@ pub(super) fn cluster<'a>(
     }
 }
 
-/// So many of them: first those who are not eligible, then the others, each in the order of the list.
+/// So many of them: first those who are out although nobody wanted it, then those whom somebody took out, then the others, each in the
+/// order of the list.
 fn told(members: &[Member], most: usize) -> impl Iterator<Item = &Member> {
-    let is_well = |member: &&Member| member.state() == Standing::Eligible.name();
-    let unwell = members.iter().filter(move |member| !is_well(member));
-    unwell.chain(members.iter().filter(is_well)).take(most)
+    let of_rank = |wanted| members.iter().filter(move |member| rank(member) == wanted);
+    [0, 1, 2].into_iter().flat_map(of_rank).take(most)
+}
+
+/// The lower, the sooner somebody should look.
+fn rank(member: &Member) -> u8 {
+    match member.state() {
+        state if state == Standing::Eligible.name() => 2,
+        "maintenance" | "drained" => 1,
+        "ejected" if member.is_under(What::Ejected) => 1,
+        _ => 0,
+    }
 }
 
 fn endpoint(cluster: &Cluster, member: &Member, (now, clock): (Instant, &Clock)) -> EndpointView {
