@@ -1,8 +1,8 @@
 //! Whom a request would be picked for, were it here now: asked by people, who want to know why. It goes the way of a pick
 //! ([`super::Handle::begin`]) with the same rules and candidates, and begins, counts and changes nothing.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::{Candidates, Cluster, Member, Request};
 use crate::balance::Ask;
@@ -44,10 +44,14 @@ impl Cluster {
         // Who goes by a key goes the same way each time.
         let draws = if request.key.is_some() { 1 } else { DRAWS };
         let mut counts = HashMap::<Id, u32>::new();
+        let roomiest = LazyCell::new(|| {
+            candidates.all().filter(|endpoint| self.has_room(endpoint)).min_by_key(|endpoint| endpoint.in_flight())
+        });
         for _ in 0..draws {
             let mut ask = Ask { worker: request.worker, rng: &mut rng, now, key: request.key, tried: request.tried };
-            if let Some(endpoint) = candidates.foresee(&mut ask).and_then(|picked| self.with_room(&candidates, picked))
-            {
+            let picked = candidates.foresee(&mut ask);
+            let given = picked.and_then(|picked| if self.has_room(picked) { Some(picked) } else { *roomiest });
+            if let Some(endpoint) = given {
                 *counts.entry(endpoint.id()).or_default() += 1;
             }
         }
@@ -64,12 +68,10 @@ impl Cluster {
         }
     }
 
-    /// Who is given a request whose pick this is.
-    fn with_room<'a>(&self, candidates: &'a Candidates, picked: &'a Arc<Endpoint>) -> Option<&'a Arc<Endpoint>> {
+    /// True if it may have one more attempt.
+    fn has_room(&self, endpoint: &Endpoint) -> bool {
         let most = self.settings.limits.endpoint_in_flight;
-        let has_room = |endpoint: &&Arc<Endpoint>| most == 0 || endpoint.in_flight() < most;
-        let elsewhere = || candidates.all().filter(has_room).min_by_key(|endpoint| endpoint.in_flight());
-        Some(picked).filter(has_room).or_else(elsewhere)
+        most == 0 || endpoint.in_flight() < most
     }
 
     /// Whose trial it would be: of somebody on probation, or whose ejection is over, which the next request sees to.
