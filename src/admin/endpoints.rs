@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use prometheus::proto::MetricFamily;
 
+use super::figures;
 use crate::cluster::{Cluster, Member};
 use crate::endpoint::{Counts, Id};
 use crate::metrics::{Labels, counter, gauge};
@@ -117,7 +118,7 @@ impl Shown {
         sum.connections += member.endpoint.connections();
         // In hundredths, as a slow start has it.
         sum.weight += u64::from(member.weight) * u64::from(cluster.percent(member, now));
-        *sum.states.entry(member.state()).or_default() += 1;
+        *sum.states.entry(figures::state(member)).or_default() += 1;
     }
 }
 

@@ -9,7 +9,7 @@ use prometheus::proto::MetricFamily;
 use super::Admin;
 use super::answer::{Reply, whole};
 use super::ask::Ask;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Member};
 use crate::endpoint::{Age, What};
 use crate::lifecycle::Readiness;
 use crate::metrics::{Format, Labels, counter, gauge};
@@ -41,8 +41,7 @@ fn families(table: &Table, now: Instant, readiness: &Readiness) -> Vec<MetricFam
         let label = || ("cluster", cluster.name().to_string());
         let mut counts: BTreeMap<&str, usize> = STATES.map(|state| (state, 0)).into();
         for member in cluster.members() {
-            let state = if member.is_under(What::Ejected) { BY_HAND } else { member.state() };
-            *counts.entry(state).or_default() += 1;
+            *counts.entry(state(member)).or_default() += 1;
         }
         let count = |(state, count): (&str, usize)| (vec![label(), ("state", state.to_owned())], count as f64);
         states.extend(counts.into_iter().map(count));
@@ -90,6 +89,11 @@ fn families(table: &Table, now: Instant, readiness: &Readiness) -> Vec<MetricFam
     families.extend(of_table(table, now));
     families.extend(table.beside().into_iter().flat_map(beside));
     families
+}
+
+/// How it stands, in the words of labels.
+pub(super) fn state(member: &Member) -> &'static str {
+    if member.is_under(What::Ejected) { BY_HAND } else { member.state() }
 }
 
 fn of_lictor(readiness: &Readiness) -> [MetricFamily; 2] {

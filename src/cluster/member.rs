@@ -159,7 +159,8 @@ impl Member {
         self.measures.iter().flat_map(|all| all.iter()).any(|measure| measure.what == what)
     }
 
-    /// Whether it may be picked, or what keeps it from that: the word for people and labels.
+    /// Whether it may be picked, or what keeps it from that: the word for people. Labels have another for
+    /// whoever was ejected by hand.
     pub fn state(&self) -> &'static str {
         match (self.status, self.endpoint.standing()) {
             _ if self.is_under(What::Ejected) => "ejected",
