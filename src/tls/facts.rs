@@ -72,7 +72,8 @@ impl Facts {
 }
 
 fn common_name(name: &Name) -> Option<String> {
-    Some(name.common_name().ok()??.value().into_owned())
+    // An empty one names nobody.
+    Some(name.common_name().ok()??.value().into_owned()).filter(|name| !name.is_empty())
 }
 
 /// As `0a:ff`; a zero before a first byte that would be negative without it is not part of the number.
