@@ -118,7 +118,11 @@ fn clear(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-            let what = format!("a socket is there, and whether somebody listens cannot be told: {error}");
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied => "; if nobody does, the file has to be removed",
+                _ => "",
+            };
+            let what = format!("a socket is there, and whether somebody listens cannot be told: {error}{remedy}");
             Err(io::Error::new(error.kind(), what))
         }
         Ok(()) | Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),

@@ -55,6 +55,7 @@ fn what_is_wrong_with_the_window_is_said_without_a_word_of_the_token() {
         ("bind = \"127.0.0.1:0\"\ntoken_file = \"/nowhere\"", "/nowhere: cannot be read"),
         ("bind = \"unix:relative.sock\"", "\"unix:relative.sock\" is no place for a socket"),
         ("bind = \"unix:/a.sock\"\nmode = \"0666\"", "lets everybody on the machine in"),
+        ("bind = \"unix:/a.sock\"\nmode = \"0440\"", "keeps lictor itself from connecting"),
         ("bind = \"unix:/a.sock\"\nmode = \"rw\"", "are no rights of a file"),
         ("bind = \"127.0.0.1:0\"\nmode = \"0660\"", "is for the file of a Unix socket"),
         ("bind = \"127.0.0.1:0\"\nnames = [\"a b\"]", "\"a b\" is not a host's name"),

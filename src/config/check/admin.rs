@@ -59,6 +59,14 @@ fn mode(written: Option<&str>, problems: &mut Problems) -> u32 {
     let Some(written) = written else { return MODE };
     let mode = u32::from_str_radix(written, 8).ok().filter(|mode| (3..=4).contains(&written.len()) && *mode <= 0o777);
     match mode {
+        // The next lictor asks there whether this one still listens.
+        Some(mode) if mode & 0o200 == 0 => {
+            problems.add(
+                "admin.mode",
+                format!("\"{written}\" keeps lictor itself from connecting; use \"0600\" or \"0660\""),
+            );
+            MODE
+        }
         Some(mode) if mode & 0o007 == 0 => mode,
         Some(_) => {
             problems
