@@ -51,7 +51,8 @@ struct EndpointView {
     address: String,
     /// The source's name for it, if it has one.
     id: Option<String>,
-    /// Whether it may be picked, or what keeps it from that: the label of `lictor_cluster_endpoints`.
+    /// Whether it may be picked, or what keeps it from that: the state in `lictor_cluster_endpoints`, but `ejected` where that says
+    /// `ejected_by_hand`.
     state: &'static str,
     /// The source's word.
     status: &'static str,
