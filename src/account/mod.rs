@@ -42,6 +42,8 @@ pub struct Account {
     pub attempts: u32,
     /// Where it stands in a trace, if it is part of one.
     pub trace: Option<Trace>,
+    /// Which of them the request came to, once that is known.
+    decided: Option<usize>,
     buffer: Vec<u8>,
     places: [Place; WORDS],
     headers: Vec<(Side, usize, Place)>,
@@ -235,6 +237,8 @@ impl Account {
     /// Notes an attempt that begins.
     pub fn tried(&mut self, one: Try) {
         self.attempts += 1;
+        // What was tried before is of no account any more, whatever it said.
+        self.decided = None;
         match one.purpose {
             Purpose::First => {}
             Purpose::Retry => self.flags.add(Flag::Retried),
@@ -246,20 +250,26 @@ impl Account {
         self.tries.push(one);
     }
 
-    /// Notes what came of the last attempt at that endpoint that has not ended.
-    pub fn ended(&mut self, endpoint: &Arc<Endpoint>, reused: bool, end: End) {
-        let open = |one: &&mut Try| one.end.is_none() && Arc::ptr_eq(&one.endpoint, endpoint);
-        if let Some(one) = self.tries.iter_mut().rev().find(open) {
-            (one.reused, one.end) = (reused, Some(end));
-        }
+    /// Notes what came of the last attempt at that endpoint that has not ended: what the request came to, unless it is tried again.
+    pub fn decided(&mut self, endpoint: &Arc<Endpoint>, reused: bool, end: End) {
+        self.decided = self.close(endpoint, reused, end);
     }
 
-    /// The attempt that the answer is from, or else the last. What was tried before the last retry is of no account, whatever it said.
+    /// The same of one that another one has overtaken: of no account, whatever it said.
+    pub fn overtaken(&mut self, endpoint: &Arc<Endpoint>, reused: bool, end: End) {
+        self.close(endpoint, reused, end);
+    }
+
+    /// The attempt that the request came to, or else the last.
     pub fn last(&self) -> Option<&Try> {
-        let begun = self.tries.iter().rposition(|one| one.purpose != Purpose::Hedge).unwrap_or_default();
-        let answered = |one: &&Try| one.end.is_some_and(|end| end.status > 0 && end.failure.is_none());
-        let tries = &self.tries[begun..];
-        tries.iter().rev().find(answered).or(tries.last())
+        self.decided.and_then(|place| self.tries.get(place)).or(self.tries.last())
+    }
+
+    fn close(&mut self, endpoint: &Arc<Endpoint>, reused: bool, end: End) -> Option<usize> {
+        let open = |one: &Try| one.end.is_none() && Arc::ptr_eq(&one.endpoint, endpoint);
+        let place = self.tries.iter().rposition(open)?;
+        (self.tries[place].reused, self.tries[place].end) = (reused, Some(end));
+        Some(place)
     }
 
     fn add(&mut self, text: &[u8]) -> Place {
@@ -295,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_before_the_last_retry_has_not_answered() {
+    fn what_a_request_came_to_is_the_attempt_that_decided_it() {
         let (ledger, now) = (Ledger::new(Instant::now()), Instant::now());
         let endpoint = |name| Arc::new(Endpoint::new(Address::new(name, 80), &Ids::default(), &ledger));
         let begins = |account: &mut Account, name, purpose| {
@@ -309,12 +319,22 @@ mod tests {
         let mut account = Account::default();
         let first = begins(&mut account, "first", Purpose::First);
         let hedge = begins(&mut account, "hedge", Purpose::Hedge);
-        account.ended(&hedge, false, end(0, None));
-        account.ended(&first, false, end(503, None));
+        account.overtaken(&hedge, false, end(0, None));
+        account.decided(&first, false, end(503, None));
         assert_eq!(last(&account).as_deref(), Some("first:80"), "the other was overtaken");
         let second = begins(&mut account, "second", Purpose::Retry);
-        account.ended(&second, false, end(0, Some(Flag::ConnectFailure)));
+        assert_eq!(last(&account).as_deref(), Some("second:80"), "that is what is waited for");
+        account.decided(&second, false, end(0, Some(Flag::ConnectFailure)));
         assert_eq!(last(&account).as_deref(), Some("second:80"), "what the client saw came of its failure");
+        let third = begins(&mut account, "third", Purpose::Retry);
+        let beside = begins(&mut account, "beside", Purpose::Hedge);
+        account.overtaken(&third, false, end(503, None));
+        account.decided(&beside, false, end(0, Some(Flag::UpstreamReset)));
+        assert_eq!(
+            last(&account).as_deref(),
+            Some("beside:80"),
+            "it was hoped for an answer better than that of the other"
+        );
     }
 
     #[test]

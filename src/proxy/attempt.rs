@@ -106,7 +106,7 @@ impl Journey<'_> {
                 let mut page = self.page.borrow_mut();
                 match first {
                     First::Failed(failed) => {
-                        page.tried(guard.attempt(), &failed);
+                        page.outdone(guard.attempt(), &failed);
                         guard.note(&failed);
                     }
                     First::Late => {
@@ -185,7 +185,7 @@ impl Journey<'_> {
                 count("lost");
                 match two {
                     Some(failed) => {
-                        self.page.borrow_mut().tried(other.attempt(), &failed);
+                        self.page.borrow_mut().outdone(other.attempt(), &failed);
                         other.note(&failed);
                     }
                     None => self.page.borrow_mut().gave_up(other.attempt()),

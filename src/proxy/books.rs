@@ -313,25 +313,26 @@ impl Page {
         }
     }
 
-    /// An attempt has its answer, or has failed.
+    /// An attempt has its answer, or has failed, and that counts.
     pub(super) fn tried(&mut self, attempt: &Attempt, sent: &Sent) {
-        let Some((_, open)) = &mut self.0 else { return };
-        let (reused, end) = match sent {
-            Ok(answer) => {
-                let end = End { status: answer.status.as_u16(), failure: None, at: answer.body.moved() };
-                (answer.body.is_reused(), end)
-            }
-            Err(error) => {
-                (error.reused, End { status: 0, failure: Some(flags::of_error(error.kind)), at: Instant::now() })
-            }
-        };
-        open.account.ended(attempt.endpoint(), reused, end);
+        if let Some((_, open)) = &mut self.0 {
+            let (reused, end) = end_of(sent);
+            open.account.decided(attempt.endpoint(), reused, end);
+        }
     }
 
-    /// An attempt was overtaken.
+    /// An attempt has an answer that is not waited for, or has failed, and the one beside it counts.
+    pub(super) fn outdone(&mut self, attempt: &Attempt, sent: &Sent) {
+        if let Some((_, open)) = &mut self.0 {
+            let (reused, end) = end_of(sent);
+            open.account.overtaken(attempt.endpoint(), reused, end);
+        }
+    }
+
+    /// An attempt was given up for the one beside it.
     pub(super) fn gave_up(&mut self, attempt: &Attempt) {
         if let Some((_, open)) = &mut self.0 {
-            open.account.ended(attempt.endpoint(), false, End { status: 0, failure: None, at: Instant::now() });
+            open.account.overtaken(attempt.endpoint(), false, End { status: 0, failure: None, at: Instant::now() });
         }
     }
 
@@ -339,7 +340,7 @@ impl Page {
     pub(super) fn connected(&mut self, attempt: &Attempt, error: Option<&Error>) {
         let Some((_, open)) = &mut self.0 else { return };
         let failure = error.map(|error| flags::of_error(error.kind));
-        open.account.ended(attempt.endpoint(), false, End { status: 0, failure, at: Instant::now() });
+        open.account.decided(attempt.endpoint(), false, End { status: 0, failure, at: Instant::now() });
     }
 
     /// The name in its greeting.
@@ -412,6 +413,17 @@ impl Drop for Page {
         let has_left = open.account.kind != Kind::Tcp && !open.account.flags.has(Flag::BrokenOff);
         let received = open.received.as_ref().map_or(0, |received| received.get());
         std::mem::take(self).end(if has_left { CLIENT_LEFT } else { 0 }, (received, 0));
+    }
+}
+
+/// What came of an attempt, and whether its connection had served before.
+fn end_of(sent: &Sent) -> (bool, End) {
+    match sent {
+        Ok(answer) => {
+            let end = End { status: answer.status.as_u16(), failure: None, at: answer.body.moved() };
+            (answer.body.is_reused(), end)
+        }
+        Err(error) => (error.reused, End { status: 0, failure: Some(flags::of_error(error.kind)), at: Instant::now() }),
     }
 }
 
