@@ -4,14 +4,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tracing::{info, warn};
@@ -27,6 +28,8 @@ const PIECE: usize = 64 * 1024;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Between two tries to open a file that cannot be written to.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long whoever reads is waited for until somebody else may have something to say.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// Access logs have addresses and names of people in them.
 const MODE: u32 = 0o640;
 
@@ -55,13 +58,26 @@ pub struct Writer {
     settings: Arc<AccessLog>,
     series: Arc<AccessSeries>,
     queue: Arc<Queue>,
+    told: Arc<Told>,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Has the file opened anew, as long as there is a thread that writes.
 #[derive(Debug, Clone)]
-pub struct Reopening(Arc<Queue>);
+pub struct Reopening {
+    queue: Arc<Queue>,
+    told: Arc<Told>,
+}
+
+/// What the thread is told while it has lines to write.
+#[derive(Debug, Default)]
+struct Told {
+    /// To open the file anew.
+    reopen: AtomicBool,
+    /// To wait for no reader any more.
+    leave: AtomicBool,
+}
 
 impl Writer {
     /// Opens the file, if it is to be one, and starts the thread.
@@ -72,13 +88,14 @@ impl Writer {
         };
         let queue = Arc::<Queue>::default();
         let (end, ended) = mpsc::sync_channel(1);
-        let (mut pen, lines) = (Pen::new(out, &series), Arc::clone(&queue));
+        let told = Arc::<Told>::default();
+        let (mut pen, lines) = (Pen::new(out, &series, &told), Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             pen.write_all(&lines);
             let _ = end.send(());
         });
         let thread = Some(thread.map_err(Error::Thread)?);
-        Ok(Writer { settings: Arc::new(settings.clone()), series, queue, ended, thread })
+        Ok(Writer { settings: Arc::new(settings.clone()), series, queue, told, ended, thread })
     }
 
     /// One worker's side.
@@ -88,14 +105,15 @@ impl Writer {
 
     /// What has the file opened anew.
     pub fn reopening(&self) -> Reopening {
-        Reopening(Arc::clone(&self.queue))
+        Reopening { queue: Arc::clone(&self.queue), told: Arc::clone(&self.told) }
     }
 }
 
 impl Reopening {
-    /// Has the file opened anew before the next line is written.
+    /// Has the file opened anew once what is being written is: no more than a piece.
     pub fn reopen(&self) {
-        self.0.reopen();
+        self.told.reopen.store(true, Ordering::Release);
+        self.queue.reopen();
     }
 }
 
@@ -103,7 +121,10 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.close();
         match self.ended.recv_timeout(FAREWELL) {
-            Err(mpsc::RecvTimeoutError::Timeout) => warn!("the access log cannot be written to its end"),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.told.leave.store(true, Ordering::Release);
+                warn!("the access log cannot be written to its end");
+            }
             _ => drop(self.thread.take().map(JoinHandle::join)),
         }
     }
@@ -122,30 +143,41 @@ struct Out {
 struct Pen {
     out: Out,
     series: Arc<AccessSeries>,
+    told: Arc<Told>,
     is_failing: bool,
     /// What was written last is a line's part.
     torn: bool,
 }
 
 impl Pen {
-    fn new(out: Out, series: &Arc<AccessSeries>) -> Self {
-        Pen { out, series: Arc::clone(series), is_failing: false, torn: false }
+    fn new(out: Out, series: &Arc<AccessSeries>, told: &Arc<Told>) -> Self {
+        // Whoever wrote there before may have been ended within a line.
+        let torn = out.path.as_deref().and_then(|path| is_torn(&out.file, path)).unwrap_or_default();
+        Pen { out, series: Arc::clone(series), told: Arc::clone(told), is_failing: false, torn }
     }
 
     fn write_all(&mut self, queue: &Queue) {
         let mut text = Vec::new();
         loop {
-            match queue.take(&mut text) {
-                Next::Write => {}
-                Next::Reopen => self.renew(),
-                Next::End => return,
+            if queue.take(&mut text) == Next::End {
+                return;
             }
+            self.obey();
             let mut rest = text.as_slice();
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at(piece(rest));
                 self.write(piece);
+                // Whoever has moved the file away waits for this, and not for all that is to be written.
+                self.obey();
                 rest = after;
             }
+        }
+    }
+
+    /// Opens the file anew, if that is wanted.
+    fn obey(&mut self) {
+        if self.told.reopen.swap(false, Ordering::AcqRel) {
+            self.renew();
         }
     }
 
@@ -173,12 +205,12 @@ impl Pen {
     fn put(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
         if self.torn {
             // What was cut off must not become one with what follows.
-            if let (_, Err(error)) = self.out.put(b"\n") {
+            if let (_, Err(error)) = self.out.put(b"\n", &self.told) {
                 return (0, Err(error));
             }
             self.torn = false;
         }
-        let (count, result) = self.out.put(text);
+        let (count, result) = self.out.put(text, &self.told);
         if let Some(last) = text[..count].last() {
             self.torn = *last != b'\n';
         }
@@ -210,8 +242,7 @@ impl Pen {
     fn turn_to(&mut self, path: &Path) -> io::Result<()> {
         self.out.tried = Instant::now();
         let file = open(path)?;
-        // In another file there is no line to be ended.
-        self.torn &= is_same(&file, &self.out.file);
+        self.torn = is_torn(&file, path).unwrap_or(self.torn && is_same(&file, &self.out.file));
         self.out.file = file;
         Ok(())
     }
@@ -230,7 +261,7 @@ impl Out {
     }
 
     /// Writes all of it; else how much was written, and why not the rest.
-    fn put(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
+    fn put(&mut self, text: &[u8], told: &Told) -> (usize, io::Result<()>) {
         let mut count = 0;
         while count < text.len() {
             let error = match self.file.write(&text[count..]) {
@@ -244,7 +275,7 @@ impl Out {
             let result = match error.kind() {
                 io::ErrorKind::Interrupted => Ok(()),
                 // A pipe or a terminal that somebody has made so, or a pipe with a name.
-                io::ErrorKind::WouldBlock => wait(&self.file),
+                io::ErrorKind::WouldBlock => self.wait(told),
                 _ => Err(error),
             };
             if result.is_err() {
@@ -252,6 +283,18 @@ impl Out {
             }
         }
         (count, Ok(()))
+    }
+
+    /// Waits until there is room, or for a while.
+    fn wait(&self, told: &Told) -> io::Result<()> {
+        // Of standard output there is no other to turn to.
+        if told.leave.load(Ordering::Acquire) || self.path.is_some() && told.reopen.load(Ordering::Acquire) {
+            return Err(io::Error::other("nobody takes it any more"));
+        }
+        match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&LOOK)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -261,14 +304,6 @@ impl std::fmt::Display for Out {
             None => f.write_str("standard output"),
             Some(path) => path.display().fmt(f),
         }
-    }
-}
-
-/// Waits until there is room.
-fn wait(file: &File) -> io::Result<()> {
-    match poll(&mut [PollFd::new(file, PollFlags::OUT)], None) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -284,6 +319,17 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it is a disk, and no file"));
     }
     Ok(file)
+}
+
+/// Whether a file's last line has no end; none if it is no file, or that cannot be seen.
+fn is_torn(file: &File, path: &Path) -> Option<bool> {
+    let data = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let Some(place) = data.len().checked_sub(1) else { return Some(false) };
+    // What it is written by cannot be read from.
+    let reading = File::open(path).ok().filter(|reading| is_same(reading, file))?;
+    let mut last = [0];
+    reading.read_exact_at(&mut last, place).ok()?;
+    Some(last != *b"\n")
 }
 
 /// True if both are one.
@@ -315,11 +361,11 @@ mod tests {
     use super::*;
 
     fn pen(path: &Path) -> Pen {
-        Pen::new(Out::to(path).unwrap(), &Arc::default())
+        Pen::new(Out::to(path).unwrap(), &Arc::default(), &Arc::default())
     }
 
     fn pen_to(pipe: OwnedFd) -> Pen {
-        Pen::new(Out { file: pipe.into(), path: None, tried: Instant::now() }, &Arc::default())
+        Pen::new(Out { file: pipe.into(), path: None, tried: Instant::now() }, &Arc::default(), &Arc::default())
     }
 
     #[test]
@@ -351,6 +397,49 @@ mod tests {
         pen.turn_to(&path).unwrap();
         pen.write(b"next\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "next\n", "another one has no line to be ended");
+        std::fs::write(&path, "ended within").unwrap();
+        self::pen(&path).write(b"next\n");
+        self::pen(&path).write(b"next\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "ended within\nnext\nnext\n", "by another process");
+    }
+
+    #[test]
+    fn a_file_is_opened_anew_before_all_that_waits_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let mut pen = pen(&path);
+        let (queue, told) = (Arc::<Queue>::default(), Arc::clone(&pen.told));
+        assert!(queue.add(b"a\n"));
+        std::fs::rename(&path, &moved).unwrap();
+        Reopening { queue: Arc::clone(&queue), told }.reopen();
+        queue.close();
+        pen.write_all(&queue);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\n");
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "");
+    }
+
+    #[test]
+    fn whoever_reads_is_not_waited_for_if_the_file_is_to_be_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("pipe"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let reader = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
+        let mut pen = pen(&path);
+        let (queue, told) = (Arc::<Queue>::default(), Arc::clone(&pen.told));
+        // More than a pipe holds, in many pieces.
+        assert!(queue.add(&b"0123456\n".repeat(128 * 1024)));
+        let lines = Arc::clone(&queue);
+        let writing = std::thread::spawn(move || {
+            pen.write_all(&lines);
+            pen.series.count()
+        });
+        std::fs::rename(&path, moved).unwrap();
+        Reopening { queue: Arc::clone(&queue), told }.reopen();
+        queue.close();
+        let [written, dropped, _] = writing.join().unwrap();
+        assert_eq!(written + dropped, 128 * 1024);
+        assert!(std::fs::metadata(&path).unwrap().is_file());
+        drop(reader);
     }
 
     #[test]
