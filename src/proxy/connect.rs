@@ -22,7 +22,7 @@ use crate::metrics::{Answered, TcpLabels};
 pub(super) async fn open(
     edge: &Edge,
     entry: &Entry,
-    (client, takeover): (&Client, Option<Takeover>),
+    (client, takeover): (&Rc<Client>, Option<Takeover>),
     (started, mut page): (Instant, Page),
 ) -> Response<Body> {
     let (worker, trace) = (&edge.worker, page.trace());
@@ -35,7 +35,8 @@ pub(super) async fn open(
             page.is_tunnel();
             let (worker, cluster, page) = (Rc::clone(worker), entry.cluster.clone(), RefCell::new(page));
             let (moved, seen, ended) = (Cell::default(), Cell::default(), Cell::default());
-            let session = Session { worker, cluster, series, ends, page, moved, seen, ended };
+            let client = Rc::clone(client);
+            let session = Session { worker, cluster, series, ends, client, page, moved, seen, ended };
             match session.join().await {
                 Ok(joined) => Ok((session, joined, takeover)),
                 Err(refusal) => Err((refusal, session.page.take())),

@@ -21,6 +21,7 @@ use crate::cluster::{self, Attempt, Handle, Permit, Purpose};
 use crate::config::Policy;
 use crate::endpoint::Id;
 use crate::health::{Outcome, Reason};
+use crate::listener::Client;
 use crate::message::proxy_protocol::Ends;
 use crate::metrics::{TcpEnd, TcpSeries};
 use crate::tls::Bare;
@@ -32,6 +33,8 @@ pub(super) struct Session {
     pub(super) cluster: Handle,
     pub(super) series: Arc<TcpSeries>,
     pub(super) ends: Ends,
+    /// Whose it is.
+    pub(super) client: Rc<Client>,
     /// Where it is written down.
     pub(super) page: RefCell<Page>,
     /// Bytes of the client, and of the endpoint.
@@ -63,7 +66,12 @@ impl Session {
     /// The client was gone before anything could be said to it.
     pub(super) fn left(&self) {
         self.page.borrow_mut().broke_off();
-        self.ended.set(Some(TcpEnd::Client));
+        self.ended.set(Some(self.without_client()));
+    }
+
+    /// How it ends where the client is gone: some are not let in any more.
+    fn without_client(&self) -> TcpEnd {
+        if self.client.is_revoked() { TcpEnd::BrokenOff } else { TcpEnd::Client }
     }
 
     /// Waits for its turn, where there is a limit, and connects to somebody.
@@ -199,7 +207,7 @@ impl Session {
         let (end, outcome) = match &copied {
             Ok(()) => (TcpEnd::Completed, Outcome::Success),
             Err(Broken::Silent | Broken::Departed) => (TcpEnd::Timeout, Outcome::Success),
-            Err(Broken::Client(_)) => (TcpEnd::Client, Outcome::Success),
+            Err(Broken::Client(_)) => (self.without_client(), Outcome::Success),
             Err(Broken::Endpoint(_)) => (TcpEnd::Endpoint, Outcome::Failure(Reason::Reset)),
         };
         judge(outcome);

@@ -32,6 +32,7 @@ const LONGEST_GREETING: usize = 16 * 1024;
 type Unserved = (TcpEnd, Flag);
 
 const NOWHERE: Unserved = (TcpEnd::NoCluster, Flag::NoRoute);
+const BROKEN_OFF: Unserved = (TcpEnd::BrokenOff, Flag::BrokenOff);
 
 /// What a TCP listener does on one worker.
 pub struct Tcp {
@@ -49,6 +50,16 @@ pub struct Tcp {
     series: RefCell<HashMap<Arc<str>, Arc<TcpSeries>>>,
     /// Of connections that nobody takes.
     nowhere: Arc<TcpSeries>,
+}
+
+/// A connection of which is not known yet where it goes: counted and written down if that is all that comes of it.
+struct Arriving<'a> {
+    /// Of those that nobody takes.
+    series: &'a TcpSeries,
+    worker: usize,
+    page: Page,
+    /// How it ends if it does so now; none once it goes on.
+    ended: Option<Unserved>,
 }
 
 /// Clusters by the names that they serve.
@@ -152,11 +163,12 @@ impl Tcp {
 
     async fn serve(&self, mut client: Stream, (ends, who): (Ends, &Rc<Client>)) {
         let index = self.worker.index;
-        let mut page = Page::of_connection(self.worker.books.as_ref(), self.place, who);
-        let (name, early) = match self.choose(&mut client, ends.client.ip().to_canonical(), &mut page).await {
-            Ok(chosen) => chosen,
-            Err(why) => return unserved(&self.nowhere, index, page, why),
-        };
+        let page = Page::of_connection(self.worker.books.as_ref(), self.place, who);
+        let mut arriving = Arriving { series: &self.nowhere, worker: index, page, ended: Some(BROKEN_OFF) };
+        let chosen = self.choose(&mut client, ends.client.ip().to_canonical(), &mut arriving.page).await;
+        arriving.ended = chosen.as_ref().err().copied();
+        let Ok((name, early)) = chosen else { return };
+        let mut page = std::mem::take(&mut arriving.page);
         page.is_for(&name);
         let series = self.series(&name);
         let table = self.worker.table();
@@ -167,7 +179,8 @@ impl Tcp {
         drop(table);
         let (worker, page, moved) = (Rc::clone(&self.worker), RefCell::new(page), Cell::default());
         let (seen, ended) = (Cell::new(Some(0)), Cell::default());
-        let session = Session { worker, cluster, series, ends, page, moved, seen, ended };
+        let client_of = Rc::clone(who);
+        let session = Session { worker, cluster, series, ends, client: client_of, page, moved, seen, ended };
         let joined = match session.join().await {
             Ok(joined) => joined,
             Err(refusal) => return session.refused(&refusal),
@@ -183,6 +196,14 @@ impl Tcp {
 impl Forward for Tcp {
     async fn forward(self: Rc<Self>, stream: Stream, (ends, client): (Ends, Rc<Client>)) {
         self.serve(stream, (ends, &client)).await;
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        if let Some(why) = self.ended {
+            unserved(self.series, self.worker, std::mem::take(&mut self.page), why);
+        }
     }
 }
 
