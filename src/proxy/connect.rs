@@ -23,7 +23,7 @@ pub(super) async fn open(
     edge: &Edge,
     entry: &Entry,
     (client, takeover): (&Rc<Client>, Option<Takeover>),
-    (started, mut page): (Instant, Page),
+    (started, page): (Instant, Page),
 ) -> Response<Body> {
     let (worker, trace) = (&edge.worker, page.trace());
     let joined = match (client.downstream.ends(), takeover) {
@@ -32,7 +32,6 @@ pub(super) async fn open(
                 let listener = worker.series.borrow().listener(edge.listener);
                 worker.metrics.tcp(TcpLabels { listener, cluster: Arc::clone(entry.cluster.name()) })
             }));
-            page.is_tunnel();
             let (worker, cluster, page) = (Rc::clone(worker), entry.cluster.clone(), RefCell::new(page));
             let (moved, seen, ended) = (Cell::default(), Cell::default(), Cell::default());
             let client = Rc::clone(client);
@@ -46,6 +45,7 @@ pub(super) async fn open(
     };
     let response = match joined {
         Ok((session, joined, takeover)) => {
+            session.page.borrow_mut().is_tunnel();
             session.seen.set(Some(StatusCode::OK.as_u16()));
             let draining = worker.draining.clone();
             worker.tunnels.borrow_mut().spawn_local(async move {

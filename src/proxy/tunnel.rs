@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http_body::Body as _;
 use tracing::debug;
 
 use super::answer::{Body, Refusal};
@@ -41,8 +42,7 @@ impl Drop for Held {
 }
 
 impl Held {
-    pub(super) fn new(guard: Guard, mut record: Record) -> Self {
-        record.page.is_tunnel();
+    pub(super) fn new(guard: Guard, record: Record) -> Self {
         Held { guard, record, received: Cell::default(), sent: Cell::default(), ended: false }
     }
 }
@@ -60,8 +60,11 @@ pub(super) fn open(
         held.record.code = refusal.status().0.as_u16();
         held.record.page.flag(flags::of_refusal(&refusal));
         held.ended = true;
-        return refusal.answer().into();
+        let answer = refusal.answer();
+        held.sent.set(answer.body().size_hint().lower());
+        return answer.into();
     };
+    held.record.page.is_tunnel();
     let mut answer = Answer::new(StatusCode::SWITCHING_PROTOCOLS, fields, Body::Text(None));
     held.guard.answered(&answer);
     let (draining, ferry) = (worker.draining.clone(), Rc::clone(&worker.ferry));
