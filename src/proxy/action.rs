@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{Response, request};
+use http::{Response, StatusCode, Version, request};
 use http_body::Body as _;
 
 use super::answer::{Body, Refusal};
@@ -14,10 +14,11 @@ use super::series::Entry;
 use super::{Edge, Worker, record};
 use crate::account::Flag;
 use crate::config::{Action, Redirect, Respond};
-use crate::message::Sender;
+use crate::message::{Sender, Switch};
 use crate::metrics::RequestSeries;
 use crate::route::{self, Question, Route};
 use crate::table::Table;
+use crate::upstream::Error;
 
 /// What becomes of a request.
 pub(super) enum Taken {
@@ -73,6 +74,9 @@ pub(super) fn answer(
         Action::Respond(respond) => said(respond),
         Action::Forward(_) => Refusal::Route.answer(),
     };
+    if is_belied(head, response.status()) {
+        response = Refusal::Upstream(Error::unexpected_answer()).answer();
+    }
     settings.response_headers.apply(response.headers_mut());
     let sent = response.body().size_hint().lower();
     let answered = record::own(response.status().as_u16(), (started, page.trace()), (0, sent));
@@ -80,6 +84,11 @@ pub(super) fn answer(
     page.stays_at(route);
     page.close(&answered);
     response
+}
+
+/// True if a WebSocket was asked for over HTTP/2, where the client would take this for one.
+fn is_belied(head: &request::Parts, status: StatusCode) -> bool {
+    head.version == Version::HTTP_2 && Switch::asked(head).is_some_and(|asked| asked.is_belied_by(status))
 }
 
 fn said(respond: &Respond) -> Response<Body> {
