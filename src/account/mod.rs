@@ -207,6 +207,16 @@ impl Account {
         *self = Account { tries, buffer, headers, ..Account::default() };
     }
 
+    /// Notes its method.
+    pub fn note_method(&mut self, method: &Method) {
+        let text = method.as_str().as_bytes();
+        // What is left of one is one.
+        self.method = match text.get(..LONGEST) {
+            Some(begin) => Method::from_bytes(begin).ok(),
+            None => Some(method.clone()),
+        };
+    }
+
     /// Notes a text.
     pub fn note(&mut self, word: Word, text: &[u8]) {
         self.places[word as usize] = self.add(text);
@@ -342,5 +352,9 @@ mod tests {
         let mut account = Account::default();
         account.note(Word::Target, &[b'a'; LONGEST + 1]);
         assert_eq!(account.word(Word::Target).map(<[u8]>::len), Some(LONGEST));
+        account.note_method(&Method::from_bytes(&[b'A'; LONGEST + 1]).unwrap());
+        assert_eq!(account.method.as_ref().map(|method| method.as_str().len()), Some(LONGEST));
+        account.note_method(&Method::GET);
+        assert_eq!(account.method, Some(Method::GET));
     }
 }

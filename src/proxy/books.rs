@@ -187,7 +187,8 @@ impl Page {
         let Some(books) = books else { return Page(None) };
         let mut open = books.open(listener, client, started);
         let account = &mut open.account;
-        (account.method, account.version) = (Some(head.method.clone()), Some(head.version));
+        account.note_method(&head.method);
+        account.version = Some(head.version);
         account.client = Some(sender.client(&head.headers));
         open.scheme = if sender.scheme(&head.headers) == HTTPS { HTTPS } else { HTTP };
         account.note(Word::Target, head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes());
@@ -223,7 +224,8 @@ impl Page {
         let Some((_, open)) = &mut page.0 else { return };
         open.account.kind = Kind::Request;
         if let Some(head) = unread.head {
-            (open.account.method, open.account.version) = (Some(head.method.clone()), Some(head.version));
+            open.account.note_method(&head.method);
+            open.account.version = Some(head.version);
             let target = head.uri.path_and_query().map_or("", |target| target.as_str());
             open.account.note(Word::Target, target.as_bytes());
         }
