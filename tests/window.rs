@@ -133,6 +133,15 @@ async fn a_window_in_the_file_system_is_found_by_its_path_and_health_needs_no_co
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     }
     let lost = ["health", "--config", "/nonexistent/lictor.toml"];
+    // Whoever named a file is not sent elsewhere, and what is set to nothing is not set.
+    let empty =
+        ["", "_TOKEN", "_TOKEN_FILE", "_CA_FILE", "_CERT_FILE", "_KEY_FILE"].map(|end| format!("LICTOR_ADMIN{end}"));
+    let empty: Vec<(&str, &str)> = empty.iter().map(|name| (name.as_str(), "")).collect();
+    let (code, _, err) = run(&lost, &empty).await;
+    assert!(code == Some(78) && err.contains("/nonexistent/lictor.toml"), "{err}");
+    for (code, out, err) in all(&config, &[], &empty).await {
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    }
     for (arguments, variables) in [(&["--admin", &bind][..], &[][..]), (&[], &[("LICTOR_ADMIN", bind.as_str())])] {
         let (code, out, err) = run(&[&lost, arguments].concat(), variables).await;
         assert_eq!((code, out.as_str(), err.as_str()), (Some(0), "ready\n", ""));

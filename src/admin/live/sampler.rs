@@ -324,7 +324,7 @@ mod tests {
     use super::*;
     use crate::cluster::Own;
     use crate::config;
-    use crate::endpoint::{Address, Measure, What};
+    use crate::endpoint::{Address, Measure, Status, What};
     use crate::journal::Journal;
     use crate::lifecycle::Readiness;
     use crate::metrics::Metrics;
@@ -406,6 +406,19 @@ mod tests {
         let points: usize =
             clusters(&whole).iter().map(|cluster| cluster["past"]["rate"].as_array().unwrap().len()).sum();
         assert_eq!(points, 1_100 * (KEPT / 1_100));
+    }
+
+    #[test]
+    fn who_fails_is_told_before_whoever_somebody_took_out() {
+        let (sampler, _) = sampler(1, 5);
+        let mut members = sampler.sight.reader.load().clusters()[0].members().to_vec();
+        let statuses = [Status::Maintenance, Status::Passing, Status::Critical, Status::Passing, Status::Passing];
+        members.iter_mut().zip(statuses).for_each(|(member, status)| member.status = status);
+        members[1].weight = 0;
+        let told =
+            |most| view::told(&members, most).map(|member| member.endpoint.address().to_string()).collect::<Vec<_>>();
+        let addresses = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+        assert_eq!((told(1), told(9)), (addresses(&[3]), addresses(&[3, 1, 2, 5, 4])), "5 is ejected by hand");
     }
 
     #[test]

@@ -159,7 +159,7 @@ pub(super) fn cluster<'a>(
 
 /// So many of them: first those who are out although nobody wanted it, then those whom somebody took out, then the others, each in the
 /// order of the list.
-fn told(members: &[Member], most: usize) -> impl Iterator<Item = &Member> {
+pub(super) fn told(members: &[Member], most: usize) -> impl Iterator<Item = &Member> {
     let of_rank = |wanted| members.iter().filter(move |member| rank(member) == wanted);
     [0, 1, 2].into_iter().flat_map(of_rank).take(most)
 }
