@@ -38,13 +38,13 @@ async fn live_is_told_from_ready() {
     let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 503);
     assert!(verbose.text().lines().any(|line| line == "web: no answer yet"), "{}", verbose.text());
-    assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
+    counted(proxy.admin(), "lictor_ready", 0.0).await;
 
     let listed = Proxy::start(&to_endpoints(&["127.0.0.1:1".parse().unwrap()], ""));
     ready(&listed).await;
     let verbose = get(listed.admin(), "localhost", "/readyz?verbose").await.text();
     assert!(verbose.starts_with("ready\nweb: ok"), "{verbose}");
-    assert_eq!(metric(listed.admin(), "lictor_ready").await, 1.0);
+    counted(listed.admin(), "lictor_ready", 1.0).await;
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn clusters_are_shown_with_their_endpoints() {
         endpoint(proxy.admin(), origin.address()).await["status"] == "critical"
     })
     .await;
-    assert_eq!(metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"critical\"}").await, 1.0);
+    counted(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"critical\"}", 1.0).await;
 }
 
 #[tokio::test]

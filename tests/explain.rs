@@ -11,7 +11,7 @@ use crate::support::app::{Proxy, configuration, to_endpoints};
 use crate::support::client::{Client, eventually, get};
 use crate::support::consul::Catalog;
 use crate::support::origin::{Origin, Script};
-use crate::support::window::{in_flight, json, metric};
+use crate::support::window::{counted, in_flight, json};
 
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -79,7 +79,7 @@ async fn an_explanation_begins_and_counts_nothing() {
     let after = get(proxy.admin(), "localhost", "/v1/clusters").await;
     assert_eq!((after.status, after.text()), (200, before));
     assert_eq!((origins[0].hits(), origins[1].hits()), (0, 0));
-    assert_eq!(metric(proxy.admin(), "lictor_attempts_total{cluster=\"web\",outcome=\"success\"}").await, 0.0);
+    counted(proxy.admin(), "lictor_attempts_total{cluster=\"web\",outcome=\"success\"}", 0.0).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::support::fake::{self, Fake, Query, Reply, sound};
 use crate::support::origin::Origin;
 use crate::support::spawned::Spawned;
 use crate::support::visitor::{Visitor, shares};
-use crate::support::window::{is_ready, json as window, metric, sum, updates, usable};
+use crate::support::window::{counted, is_ready, json as window, sum, updates, usable};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Which list serves.
@@ -54,7 +54,7 @@ async fn requests_go_to_the_other_datacenter_while_too_few_are_here_and_none_is_
     let proxy = Proxy::start(&to_service(&here.url(), TO_DC2));
     until_usable(&proxy, &[&one, &two, &far]).await;
     until_served_by(&proxy, &["one", "two"]).await;
-    assert_eq!(metric(proxy.admin(), LEVEL).await, 0.0);
+    counted(proxy.admin(), LEVEL, 0.0).await;
     let scrape = get(proxy.admin(), "localhost", "/metrics").await.text();
     for level in 0..=2 {
         let begun = format!("lictor_failovers_total{{cluster=\"web\",level=\"{level}\"}} 0\n");
@@ -65,7 +65,7 @@ async fn requests_go_to_the_other_datacenter_while_too_few_are_here_and_none_is_
     until_served_by(&proxy, &["two"]).await;
     here.set_check("service:two", "critical").await;
     until_served_by(&proxy, &["far"]).await;
-    assert_eq!(metric(proxy.admin(), LEVEL).await, 1.0);
+    counted(proxy.admin(), LEVEL, 1.0).await;
     let view = &window(proxy.admin(), "/v1/clusters").await[0];
     let lists =
         json!([view["levels"][0]["list"], view["levels"][1]["list"], view["levels"][1]["serves"], view["level"]]);
@@ -74,7 +74,7 @@ async fn requests_go_to_the_other_datacenter_while_too_few_are_here_and_none_is_
     here.set_check("service:one", "passing").await;
     let seen = async || window(proxy.admin(), "/v1/clusters").await[0]["levels"][0]["eligible_percent"] == 50.0;
     eventually("one of two is back", SOON, seen).await;
-    assert_eq!(metric(proxy.admin(), LEVEL).await, 1.0);
+    counted(proxy.admin(), LEVEL, 1.0).await;
     here.set_check("service:two", "passing").await;
     until_served_by(&proxy, &["one", "two"]).await;
     let failovers = async |level: usize| {
@@ -124,7 +124,7 @@ async fn a_first_choice_that_cannot_be_reached_from_the_start_is_not_waited_for(
         .replace("service = \"web\" }", "service = \"web\", datacenter = \"dc2\" }");
     let proxy = Proxy::start(&settings);
     until_served_by(&proxy, &["near"]).await;
-    assert_eq!(metric(proxy.admin(), LEVEL).await, 1.0);
+    counted(proxy.admin(), LEVEL, 1.0).await;
     proxy.drain().await;
 }
 

@@ -9,7 +9,7 @@ use crate::support::app::{Proxy, to_endpoints, to_service};
 use crate::support::client::{Client, eventually, get};
 use crate::support::consul::Catalog;
 use crate::support::origin::{Origin, Script, slow_body};
-use crate::support::window::{endpoint, in_flight, metric};
+use crate::support::window::{counted, endpoint, in_flight, metric};
 
 const SOON: Duration = Duration::from_secs(10);
 const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -280,7 +280,7 @@ async fn nobody_to_serve_is_said_at_once_and_when_to_come_back() {
     let response = get(proxy.address(), "shop", "/").await;
     assert_eq!((response.status, response.text().as_str()), (503, "no endpoint is eligible\n"));
     assert_eq!(response.header("retry-after"), Some("1"));
-    assert_eq!(metric(proxy.admin(), "lictor_no_endpoint_total{cluster=\"web\"}").await, 1.0);
+    counted(proxy.admin(), "lictor_no_endpoint_total{cluster=\"web\"}", 1.0).await;
     let [origin] = origins(["one"]).await;
     catalog.register_service("web", "web1", origin.address()).await;
     eventually("the instance serves", SOON, async || get(proxy.address(), "shop", "/").await.status == 200).await;

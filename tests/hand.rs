@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::app::{Proxy, to_service};
 use crate::support::client::{Client, Response, eventually, get};
 use crate::support::origin::{Origin, Script};
-use crate::support::window::{endpoint, json, metric};
+use crate::support::window::{counted, endpoint, json, metric};
 
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET / HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -57,7 +57,7 @@ async fn an_endpoint_is_taken_out_by_hand_and_taken_back() {
     send(&proxy, 10).await;
     assert_eq!((origins[0].hits(), origins[1].hits()), (0, 10), "in force when it is answered");
     assert_eq!(by_hand(&proxy, "ejected").await, 1.0);
-    assert_eq!(metric(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"ejected_by_hand\"}").await, 1.0);
+    counted(proxy.admin(), "lictor_cluster_endpoints{cluster=\"web\",state=\"ejected_by_hand\"}", 1.0).await;
     let all = json(proxy.admin(), "/v1/overrides").await;
     assert_eq!(
         (&all[0]["cluster"], &all[0]["endpoint"], &all[0]["listed"]),
@@ -219,10 +219,11 @@ async fn a_drained_proxy_asks_clients_to_go_and_serves_them_and_can_be_taken_bac
         let answer = fresh.exchange(GET).await;
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "and others are served");
     }
-    assert_eq!(metric(proxy.admin(), "lictor_ready").await, 0.0);
-    assert_eq!(metric(proxy.admin(), "lictor_draining").await, 1.0, "on purpose");
+    counted(proxy.admin(), "lictor_ready", 0.0).await;
+    // On purpose.
+    counted(proxy.admin(), "lictor_draining", 1.0).await;
     assert_eq!(post(&proxy, "/v1/undrain", "").await.status, 200);
-    assert_eq!(metric(proxy.admin(), "lictor_draining").await, 0.0);
+    counted(proxy.admin(), "lictor_draining", 0.0).await;
     assert_eq!(get(proxy.admin(), "localhost", "/readyz").await.status, 200);
     let mut fresh = Client::connect(proxy.address()).await;
     for _ in 0..2 {

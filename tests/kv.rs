@@ -11,7 +11,7 @@ use crate::support::client::{eventually, get};
 use crate::support::consul::{Catalog, Consul};
 use crate::support::origin::Origin;
 use crate::support::visitor::shares;
-use crate::support::window::{is_ready, json, metric, sum};
+use crate::support::window::{counted, is_ready, json, metric, sum};
 
 const SOON: Duration = Duration::from_secs(10);
 const PREFIX: &str = "lictor/config/";
@@ -112,7 +112,7 @@ async fn documents_that_are_wrong_leave_the_last_good_ones_and_are_told_by_key_a
     assert_eq!((answer(&proxy, "shop").await, answer(&proxy, "more").await), ("one".into(), "404".into()));
     let problem = "kv lictor/config/shop:3: routes[0].cluster: no cluster \"wbe\"; add [clusters.wbe]";
     assert_eq!(view(&proxy).await["problems"], json!([problem]));
-    assert_eq!(metric(proxy.admin(), "lictor_kv_config_in_force").await, 0.0);
+    counted(proxy.admin(), "lictor_kv_config_in_force", 0.0).await;
     let verbose = get(proxy.admin(), "localhost", "/readyz?verbose").await;
     assert_eq!(verbose.status, 200, "what is in force serves");
     assert!(
@@ -122,8 +122,8 @@ async fn documents_that_are_wrong_leave_the_last_good_ones_and_are_told_by_key_a
     put(&consul, "shop", &document("shop", &two)).await;
     until(&proxy, "shop", "two").await;
     assert_eq!(answer(&proxy, "more").await, "two");
-    assert_eq!(metric(proxy.admin(), "lictor_kv_config_in_force").await, 1.0);
-    assert_eq!(metric(proxy.admin(), "lictor_kv_config_generation").await, 2.0);
+    counted(proxy.admin(), "lictor_kv_config_in_force", 1.0).await;
+    counted(proxy.admin(), "lictor_kv_config_generation", 2.0).await;
     proxy.drain().await;
 }
 
@@ -282,7 +282,7 @@ async fn a_start_without_consul_or_with_documents_that_are_wrong_goes_by_those_t
     let proxy = Proxy::start(&text);
     ready(&proxy).await;
     assert_eq!(answer(&proxy, "shop").await, "two");
-    assert_eq!(metric(proxy.admin(), "lictor_kv_config_rejected_total").await, 1.0);
+    counted(proxy.admin(), "lictor_kv_config_rejected_total", 1.0).await;
     proxy.drain().await;
 
     // Who has nothing to go by but what is wrong is not ready.

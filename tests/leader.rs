@@ -8,7 +8,7 @@ use crate::support::app::Proxy;
 use crate::support::client::{eventually, get, try_get};
 use crate::support::consul::Consul;
 use crate::support::origin::Origin;
-use crate::support::window::{is_ready, metric, usable};
+use crate::support::window::{counted, is_ready, usable};
 
 /// An election takes four seconds, and whatever it broke comes back in two more.
 const LATER: Duration = Duration::from_secs(20);
@@ -115,7 +115,7 @@ async fn whatever_comes_from_consul_stays_without_a_leader_and_goes_on_with_the_
     eventually("it is still entered, or again", LATER, async || entered(&servers[1]).await).await;
     home.maintenance("main", true).await;
     serves("main", "spare").await;
-    assert_eq!(metric(proxy.admin(), "lictor_cluster_level{cluster=\"main\"}").await, 1.0);
+    counted(proxy.admin(), "lictor_cluster_level{cluster=\"main\"}", 1.0).await;
     home.register_service("spare", "more", late.address()).await;
     eventually("the later list is followed", LATER, async || usable(proxy.admin(), "main").await.len() == 2).await;
     assert!(is_ready(proxy.admin()).await);

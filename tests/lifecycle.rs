@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::support::app::{Proxy, parse, to_endpoints, to_service};
 use crate::support::client::{Client, eventually, get, try_get};
 use crate::support::origin::{Origin, Script, slow_body};
-use crate::support::window::{json, metric, standing};
+use crate::support::window::{counted, json, metric, standing};
 
 const SOON: Duration = Duration::from_secs(15);
 const GET: &str = "GET /a HTTP/1.1\r\nhost: shop\r\n\r\n";
@@ -228,7 +228,7 @@ async fn a_reload_brings_new_routes_and_clusters_and_takes_old_ones_away() {
     proxy.app().reload(parse(&format!("{more}{text}"))).await.unwrap();
     assert_eq!(get(proxy.address(), "shop", "/new/x").await.text(), "other");
     assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one");
-    assert_eq!(metric(proxy.admin(), "lictor_config_reloads_total{result=\"success\"}").await, 1.0);
+    counted(proxy.admin(), "lictor_config_reloads_total{result=\"success\"}", 1.0).await;
 
     proxy.app().reload(parse(&more)).await.unwrap();
     assert_eq!(get(proxy.address(), "shop", "/").await.status, 404);
@@ -319,8 +319,8 @@ async fn what_cannot_change_is_refused_by_name_and_changes_nothing() {
         assert_eq!(refusal, format!("{key} cannot change while lictor runs; restart it"));
     }
     assert_eq!(get(proxy.address(), "shop", "/").await.text(), "one", "not half of it was taken over");
-    assert_eq!(metric(proxy.admin(), "lictor_config_reloads_total{result=\"failure\"}").await, 6.0);
-    assert_eq!(metric(proxy.admin(), "lictor_config_last_reload_successful").await, 0.0);
+    counted(proxy.admin(), "lictor_config_reloads_total{result=\"failure\"}", 6.0).await;
+    counted(proxy.admin(), "lictor_config_last_reload_successful", 0.0).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::app::{Proxy, parse};
 use crate::support::client::{Client, Response, eventually, get};
 use crate::support::origin::{Origin, Request, Script};
-use crate::support::window::{json, metric, sum};
+use crate::support::window::{counted, json, sum};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -76,7 +76,7 @@ async fn a_fixed_answer_is_given_and_counted_under_its_route() {
     let (head, _) = client.head().await;
     assert_eq!((head.status, head.header("content-length")), (410, Some("5")));
     let count = "lictor_requests_total{listener=\"edge\",route=\"gone\",cluster=\"\",code=\"410\"}";
-    assert_eq!(metric(proxy.admin(), count).await, 2.0);
+    counted(proxy.admin(), count, 2.0).await;
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_redirect_names_where_to_go_and_loses_no_query() {
         assert_eq!(location("shop", target).await, to(302, expected), "{target}");
     }
     let count = "lictor_requests_total{listener=\"edge\",route=\"https\",cluster=\"\",code=\"308\"}";
-    assert_eq!(metric(proxy.admin(), count).await, 1.0);
+    counted(proxy.admin(), count, 1.0).await;
 }
 
 #[tokio::test]
