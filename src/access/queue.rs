@@ -1,6 +1,7 @@
 //! Between workers and the thread that writes: lines that wait, so many bytes of them and no more. It is one text, to which workers add
 //! what they have and which the thread takes as a whole: so the bound is one of bytes, whether lines are short or long, few or many.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +20,15 @@ const ENOUGH: usize = MOST / 4;
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     news: Condvar,
+    /// The file is to be opened anew. Not behind the lock, since whoever writes looks at it between any two pieces.
+    reopen: AtomicBool,
+    /// No reader is to be waited for any more.
+    left: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     text: Vec<u8>,
-    reopen: bool,
     closed: bool,
     /// The one who takes has nothing to do. Only then it is woken, which costs a worker more than the lines do.
     asleep: bool,
@@ -33,10 +37,8 @@ struct Waiting {
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Lines have come.
+    /// Lines have come, or the file is to be opened anew.
     Write,
-    /// The same, and the file is to be opened anew before.
-    Reopen,
     /// Nothing more will come.
     End,
 }
@@ -57,9 +59,29 @@ impl Queue {
 
     /// Has the file opened anew before anything else is written.
     pub(super) fn reopen(&self) {
-        let mut waiting = self.lock();
-        waiting.reopen = true;
+        let waiting = self.lock();
+        self.reopen.store(true, Ordering::Release);
         self.wake(waiting, true);
+    }
+
+    /// Whether the file is to be opened anew.
+    pub(super) fn reopens(&self) -> bool {
+        self.reopen.load(Ordering::Acquire)
+    }
+
+    /// The same, for whoever does it now.
+    pub(super) fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has no reader waited for any more.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody is to be waited for any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     /// Takes nothing more.
@@ -73,19 +95,16 @@ impl Queue {
     pub(super) fn take(&self, text: &mut Vec<u8>) -> Next {
         text.clear();
         text.shrink_to(KEPT);
-        let gathers = |waiting: &mut Waiting| waiting.text.len() < ENOUGH && !waiting.reopen && !waiting.closed;
+        let is_calm = |waiting: &Waiting| !self.reopens() && !waiting.closed;
+        let gathers = |waiting: &mut Waiting| waiting.text.len() < ENOUGH && is_calm(waiting);
         let gathered = self.news.wait_timeout_while(self.lock(), GATHERING, gathers);
         let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-        while waiting.text.is_empty() && !waiting.reopen && !waiting.closed {
+        while waiting.text.is_empty() && is_calm(&waiting) {
             waiting.asleep = true;
             waiting = self.news.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         std::mem::swap(&mut waiting.text, text);
-        match std::mem::take(&mut waiting.reopen) {
-            true => Next::Reopen,
-            false if text.is_empty() => Next::End,
-            false => Next::Write,
-        }
+        if text.is_empty() && !self.reopens() { Next::End } else { Next::Write }
     }
 
     /// Wakes whoever takes, if need be, and not before it finds the lock open.
@@ -126,7 +145,8 @@ mod tests {
         queue.reopen();
         queue.close();
         assert!(!queue.add(b"b\n"));
-        assert_eq!((queue.take(&mut text), text.as_slice()), (Next::Reopen, &b"a\n"[..]));
+        assert_eq!((queue.take(&mut text), text.as_slice()), (Next::Write, &b"a\n"[..]));
+        assert!(queue.take_reopen());
         assert_eq!((queue.take(&mut text), text.as_slice()), (Next::End, &b""[..]));
     }
 }

@@ -7,7 +7,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,26 +57,13 @@ pub struct Writer {
     settings: Arc<AccessLog>,
     series: Arc<AccessSeries>,
     queue: Arc<Queue>,
-    told: Arc<Told>,
     ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Has the file opened anew, as long as there is a thread that writes.
 #[derive(Debug, Clone)]
-pub struct Reopening {
-    queue: Arc<Queue>,
-    told: Arc<Told>,
-}
-
-/// What the thread is told while it has lines to write.
-#[derive(Debug, Default)]
-struct Told {
-    /// To open the file anew.
-    reopen: AtomicBool,
-    /// To wait for no reader any more.
-    leave: AtomicBool,
-}
+pub struct Reopening(Arc<Queue>);
 
 impl Writer {
     /// Opens the file, if it is to be one, and starts the thread.
@@ -88,14 +74,13 @@ impl Writer {
         };
         let queue = Arc::<Queue>::default();
         let (end, ended) = mpsc::sync_channel(1);
-        let told = Arc::<Told>::default();
-        let (mut pen, lines) = (Pen::new(out, &series, &told), Arc::clone(&queue));
+        let mut pen = Pen::new(out, &series, &queue);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            pen.write_all(&lines);
+            pen.write_all();
             let _ = end.send(());
         });
         let thread = Some(thread.map_err(Error::Thread)?);
-        Ok(Writer { settings: Arc::new(settings.clone()), series, queue, told, ended, thread })
+        Ok(Writer { settings: Arc::new(settings.clone()), series, queue, ended, thread })
     }
 
     /// One worker's side.
@@ -105,15 +90,14 @@ impl Writer {
 
     /// What has the file opened anew.
     pub fn reopening(&self) -> Reopening {
-        Reopening { queue: Arc::clone(&self.queue), told: Arc::clone(&self.told) }
+        Reopening(Arc::clone(&self.queue))
     }
 }
 
 impl Reopening {
     /// Has the file opened anew once what is being written is: no more than a piece.
     pub fn reopen(&self) {
-        self.told.reopen.store(true, Ordering::Release);
-        self.queue.reopen();
+        self.0.reopen();
     }
 }
 
@@ -122,7 +106,7 @@ impl Drop for Writer {
         self.queue.close();
         match self.ended.recv_timeout(FAREWELL) {
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                self.told.leave.store(true, Ordering::Release);
+                self.queue.leave();
                 warn!("the access log cannot be written to its end");
             }
             _ => drop(self.thread.take().map(JoinHandle::join)),
@@ -143,25 +127,22 @@ struct Out {
 struct Pen {
     out: Out,
     series: Arc<AccessSeries>,
-    told: Arc<Told>,
+    queue: Arc<Queue>,
     is_failing: bool,
     /// What was written last is a line's part.
     torn: bool,
 }
 
 impl Pen {
-    fn new(out: Out, series: &Arc<AccessSeries>, told: &Arc<Told>) -> Self {
+    fn new(out: Out, series: &Arc<AccessSeries>, queue: &Arc<Queue>) -> Self {
         // Whoever wrote there before may have been ended within a line.
         let torn = out.path.as_deref().and_then(|path| is_torn(&out.file, path)).unwrap_or_default();
-        Pen { out, series: Arc::clone(series), told: Arc::clone(told), is_failing: false, torn }
+        Pen { out, series: Arc::clone(series), queue: Arc::clone(queue), is_failing: false, torn }
     }
 
-    fn write_all(&mut self, queue: &Queue) {
+    fn write_all(&mut self) {
         let mut text = Vec::new();
-        loop {
-            if queue.take(&mut text) == Next::End {
-                return;
-            }
+        while self.queue.take(&mut text) == Next::Write {
             self.obey();
             let mut rest = text.as_slice();
             while !rest.is_empty() {
@@ -176,7 +157,7 @@ impl Pen {
 
     /// Opens the file anew, if that is wanted.
     fn obey(&mut self) {
-        if self.told.reopen.swap(false, Ordering::AcqRel) {
+        if self.queue.take_reopen() {
             self.renew();
         }
     }
@@ -205,12 +186,12 @@ impl Pen {
     fn put(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
         if self.torn {
             // What was cut off must not become one with what follows.
-            if let (_, Err(error)) = self.out.put(b"\n", &self.told) {
+            if let (_, Err(error)) = self.out.put(b"\n", &self.queue) {
                 return (0, Err(error));
             }
             self.torn = false;
         }
-        let (count, result) = self.out.put(text, &self.told);
+        let (count, result) = self.out.put(text, &self.queue);
         if let Some(last) = text[..count].last() {
             self.torn = *last != b'\n';
         }
@@ -261,7 +242,7 @@ impl Out {
     }
 
     /// Writes all of it; else how much was written, and why not the rest.
-    fn put(&mut self, text: &[u8], told: &Told) -> (usize, io::Result<()>) {
+    fn put(&mut self, text: &[u8], queue: &Queue) -> (usize, io::Result<()>) {
         let mut count = 0;
         while count < text.len() {
             let error = match self.file.write(&text[count..]) {
@@ -275,7 +256,7 @@ impl Out {
             let result = match error.kind() {
                 io::ErrorKind::Interrupted => Ok(()),
                 // A pipe or a terminal that somebody has made so, or a pipe with a name.
-                io::ErrorKind::WouldBlock => self.wait(told),
+                io::ErrorKind::WouldBlock => self.wait(queue),
                 _ => Err(error),
             };
             if result.is_err() {
@@ -286,9 +267,9 @@ impl Out {
     }
 
     /// Waits until there is room, or for a while.
-    fn wait(&self, told: &Told) -> io::Result<()> {
+    fn wait(&self, queue: &Queue) -> io::Result<()> {
         // Of standard output there is no other to turn to.
-        if told.leave.load(Ordering::Acquire) || self.path.is_some() && told.reopen.load(Ordering::Acquire) {
+        if queue.is_left() || self.path.is_some() && queue.reopens() {
             return Err(io::Error::other("nobody takes it any more"));
         }
         match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&LOOK)) {
@@ -408,12 +389,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
         let mut pen = pen(&path);
-        let (queue, told) = (Arc::<Queue>::default(), Arc::clone(&pen.told));
+        let queue = Arc::clone(&pen.queue);
         assert!(queue.add(b"a\n"));
         std::fs::rename(&path, &moved).unwrap();
-        Reopening { queue: Arc::clone(&queue), told }.reopen();
+        Reopening(Arc::clone(&queue)).reopen();
         queue.close();
-        pen.write_all(&queue);
+        pen.write_all();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\n");
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "");
     }
@@ -425,16 +406,15 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
         let reader = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(&path);
         let mut pen = pen(&path);
-        let (queue, told) = (Arc::<Queue>::default(), Arc::clone(&pen.told));
+        let queue = Arc::clone(&pen.queue);
         // More than a pipe holds, in many pieces.
         assert!(queue.add(&b"0123456\n".repeat(128 * 1024)));
-        let lines = Arc::clone(&queue);
         let writing = std::thread::spawn(move || {
-            pen.write_all(&lines);
+            pen.write_all();
             pen.series.count()
         });
         std::fs::rename(&path, moved).unwrap();
-        Reopening { queue: Arc::clone(&queue), told }.reopen();
+        Reopening(Arc::clone(&queue)).reopen();
         queue.close();
         let [written, dropped, _] = writing.join().unwrap();
         assert_eq!(written + dropped, 128 * 1024);
